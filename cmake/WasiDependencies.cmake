@@ -1,0 +1,82 @@
+# wasi_find_dependency(NAME): what is installed first (find_package), a pinned release archive second (FetchContent).
+# Each makes the imported target that the package itself would make. A dependency that was fetched cannot be installed
+# with us: WASI_FETCHED lists those, and WasiInstall leaves out what needs them.
+include_guard(GLOBAL)
+include(FetchContent)
+
+set(WASI_FETCHED "")
+
+# Unpacks a header-only release and offers the folder INCLUDE of it as TARGET. Its own build files are never run.
+function(_wasi_fetch_headers name target include url sha256)
+    message(STATUS "wasi: ${target} is not installed, fetching ${url}")
+    if(POLICY CMP0135)
+        cmake_policy(SET CMP0135 NEW)
+    endif()
+    FetchContent_Declare(${name} URL "${url}" URL_HASH "SHA256=${sha256}" SOURCE_SUBDIR no-build-files-wanted)
+    FetchContent_MakeAvailable(${name})
+    set(headers "${${name}_SOURCE_DIR}/${include}")
+    add_library(wasi_fetched_${name} INTERFACE)
+    target_include_directories(wasi_fetched_${name} SYSTEM INTERFACE "${headers}")
+    add_library(${target} ALIAS wasi_fetched_${name})
+endfunction()
+
+macro(wasi_find_dependency name)
+    if("${name}" STREQUAL "eigen")
+        if(NOT TARGET Eigen3::Eigen)
+            find_package(Eigen3 3.4 QUIET NO_MODULE)
+        endif()
+        if(NOT TARGET Eigen3::Eigen)
+            _wasi_fetch_headers(eigen Eigen3::Eigen "."
+                https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.gz
+                8586084f71f9bde545ee7fa6d00288b264a2b7ac3607b974e54d13e7162c1c72)
+            list(APPEND WASI_FETCHED eigen)
+        endif()
+    elseif("${name}" STREQUAL "json")
+        if(NOT TARGET nlohmann_json::nlohmann_json)
+            find_package(nlohmann_json 3.9 QUIET)
+        endif()
+        if(NOT TARGET nlohmann_json::nlohmann_json)
+            _wasi_fetch_headers(json nlohmann_json::nlohmann_json "include"
+                https://github.com/nlohmann/json/releases/download/v3.11.2/json.tar.xz
+                8c4b26bf4b422252e13f332bc5e388ec0ab5c3443d24399acb675e68278d341f)
+            list(APPEND WASI_FETCHED json)
+        endif()
+    elseif("${name}" STREQUAL "cli11")
+        if(NOT TARGET CLI11::CLI11)
+            find_package(CLI11 2.1 QUIET)
+        endif()
+        if(NOT TARGET CLI11::CLI11)
+            _wasi_fetch_headers(cli11 CLI11::CLI11 "include"
+                https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.1.2.tar.gz
+                26291377e892ba0e5b4972cdfd4a2ab3bf53af8dac1f4ea8fe0d1376b625c8cb)
+        endif()
+    elseif("${name}" STREQUAL "doctest")
+        if(NOT TARGET doctest::doctest)
+            find_package(doctest 2.4.9 QUIET)
+        endif()
+        if(NOT TARGET doctest::doctest)
+            _wasi_fetch_headers(doctest doctest::doctest "."
+                https://github.com/doctest/doctest/archive/refs/tags/v2.4.9.tar.gz
+                19b2df757f2f3703a5e63cee553d85596875f06d91a3333acd80a969ef210856)
+        endif()
+    elseif("${name}" STREQUAL "benchmark")
+        if(NOT TARGET benchmark::benchmark)
+            find_package(benchmark 1.7 QUIET)
+        endif()
+        if(NOT TARGET benchmark::benchmark)
+            # The one dependency with sources to compile, so its own build files are used.
+            message(STATUS "wasi: benchmark::benchmark is not installed, fetching it")
+            if(POLICY CMP0135)
+                cmake_policy(SET CMP0135 NEW)
+            endif()
+            set(BENCHMARK_ENABLE_TESTING OFF CACHE BOOL "" FORCE)
+            set(BENCHMARK_ENABLE_INSTALL OFF CACHE BOOL "" FORCE)
+            FetchContent_Declare(benchmark
+                URL https://github.com/google/benchmark/archive/refs/tags/v1.7.1.tar.gz
+                URL_HASH SHA256=6430e4092653380d9dc4ccb45a1e2dc9259d581f4866dc0759713126056bc1d7)
+            FetchContent_MakeAvailable(benchmark)
+        endif()
+    else()
+        message(FATAL_ERROR "wasi_find_dependency: unknown dependency '${name}'")
+    endif()
+endmacro()

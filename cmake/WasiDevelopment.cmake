@@ -1,0 +1,43 @@
+# What our own programs, tests and benchmarks share. Not installed.
+include_guard(GLOBAL)
+include(CTest)
+
+add_library(wasi_warnings INTERFACE)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(wasi_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+                                                   $<$<BOOL:${WASI_WARNINGS_AS_ERRORS}>:-Werror>)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+        # g++ 12 sees overlaps that are not there in std::string (GCC bug 105329).
+        target_compile_options(wasi_warnings INTERFACE -Wno-restrict)
+    endif()
+endif()
+
+# Our own targets are tuned as WASI_TUNE says.
+function(wasi_tune_own target)
+    if(WASI_TUNE STREQUAL "NATIVE")
+        wasi_tune(${target})
+    elseif(WASI_TUNE STREQUAL "PORTABLE")
+        wasi_tune(${target} PORTABLE)
+    endif()
+endfunction()
+
+if(PROJECT_IS_TOP_LEVEL)
+    set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+    # A compiler cache helps where flags name their processor. With -march=native the same flags mean different code on
+    # different machines, and a shared cache would hand it over.
+    find_program(WASI_CCACHE ccache)
+    mark_as_advanced(WASI_CCACHE)
+    if(WASI_CCACHE AND NOT WASI_TUNE STREQUAL "NATIVE" AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+        set(CMAKE_CXX_COMPILER_LAUNCHER "${WASI_CCACHE}")
+    endif()
+endif()
+
+# What is expensive to compile, compiled once and linked to programs of ours, which then see `extern template`. A target for
+# each scalar type, so that a program of floats does not wait for doubles.
+foreach(scalar IN ITEMS float double)
+    file(GLOB instantiations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/instantiations/${scalar}_*.cpp")
+    add_library(wasi_instantiations_${scalar} OBJECT EXCLUDE_FROM_ALL ${instantiations})
+    target_link_libraries(wasi_instantiations_${scalar} PUBLIC wasi::wasi PRIVATE wasi_warnings)
+    target_compile_definitions(wasi_instantiations_${scalar} PUBLIC WASI_EXTERN_TEMPLATES)
+    wasi_tune_own(wasi_instantiations_${scalar})
+endforeach()

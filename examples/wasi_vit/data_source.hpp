@@ -1,0 +1,24 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include <wasi/train/dataset.hpp>
+
+namespace wasi_examples {
+
+struct TrainAndTest {
+    wasi::train::Dataset<float> train;
+    wasi::train::Dataset<float> test;
+};
+
+/// What --data names: "digits", "digits:A-B" (classes A to B), "tensors:FILE.safetensors" (images and labels, which then are
+/// the test set too). `image` is the model's image size, which digits are resized to. Throws wasi::error.
+[[nodiscard]] TrainAndTest load_data(const std::string& name, wasi::Index image);
+
+/// The images (n,3,H,W) of a safetensors file; no labels. Throws wasi::error.
+[[nodiscard]] wasi::train::Dataset<float> load_images(const std::filesystem::path& path);
+
+/// The largest label plus one.
+[[nodiscard]] wasi::Index class_count(const wasi::train::Dataset<float>& data);
+
+}  // namespace wasi_examples

@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <wasi/io/atomic_file.hpp>
+#include <wasi/storage/eigen.hpp>
+#include <wasi/train/model_file.hpp>
+
+#include "commands.hpp"
+#include "data_source.hpp"
+#include "page_numbers.hpp"
+#include "process_memory.hpp"
+#include "progress.hpp"
+#include "run_files.hpp"
+
+namespace wasi_examples {
+
+std::atomic<bool> interrupted{false};
+
+namespace {
+
+using wasi::EigenStorage;
+using wasi::Index;
+using Model = wasi::nn::VisionTransformer<float, EigenStorage>;
+using Layer = wasi::nn::Linear<float, EigenStorage>;
+
+/// The output folder, made if it is not there; taken away again if the run fails before it has written anything.
+class OutputFolder {
+public:
+    explicit OutputFolder(const std::filesystem::path& path) : path_(path)
+    {
+        std::error_code failure;
+        made_ = std::filesystem::create_directories(path_, failure);
+        wasi::require<wasi::io_error>(!failure && std::filesystem::is_directory(path_), path.string(), ": cannot be made a folder",
+                                      failure ? ": " + failure.message() : std::string());
+        // Found out now, not after an hour of training.
+        wasi::io::write_file_atomically(path_ / ".wasi_vit", "");
+        std::filesystem::remove(path_ / ".wasi_vit", failure);
+    }
+    OutputFolder(const OutputFolder&) = delete;
+    OutputFolder& operator=(const OutputFolder&) = delete;
+    ~OutputFolder()
+    {
+        if (made_) {
+            std::error_code failure;
+            std::filesystem::remove(path_, failure);  // does nothing to a folder that is not empty
+        }
+    }
+
+private:
+    std::filesystem::path path_;
+    bool made_ = false;
+};
+
+[[nodiscard]] double median(std::vector<double> values)
+{
+    if (values.empty()) {
+        return not_known;
+    }
+    std::sort(values.begin(), values.end());
+    const std::size_t middle = values.size() / 2;
+    return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
+
+/// 95 % confidence interval of a proportion (Wilson 1927).
+[[nodiscard]] std::pair<double, double> wilson(Index correct, Index count)
+{
+    constexpr double z = 1.959963984540054;
+    const auto n = static_cast<double>(count);
+    const double p = static_cast<double>(correct) / n;
+    const double centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    const double half = z / (1.0 + z * z / n) * std::sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n));
+    return {centre - half, centre + half};
+}
+
+/// "encoder_layer_3.mlp.0" from a parameter's name.
+[[nodiscard]] std::string short_name(const Layer& layer)
+{
+    std::string name = layer.weight.name();
+    for (const std::string_view cut : {std::string_view("encoder.layers."), std::string_view(".weight"), std::string_view("_weight")}) {
+        if (const auto at = name.find(cut); at != std::string::npos) {
+            name.erase(at, cut.size());
+        }
+    }
+    return name;
+}
+
+/// How weights and saved inputs are held, and what the ledger has seen of each.
+[[nodiscard]] std::vector<LayerRow> layer_rows(Model& model, const FinetuneOptions& options, const wasi::Ledger& ledger,
+                                               const std::vector<std::vector<double>>& energies)
+{
+    std::vector<LayerRow> rows;
+    std::size_t compressed = 0;
+    for (const Layer* layer : wasi::train::selected_layers(model, method_options(options).layers)) {
+        LayerRow row;
+        row.name = short_name(*layer);
+        row.outputs = layer->weight.outputs();
+        row.inputs = layer->weight.inputs();
+        row.weight_rank = layer->weight.rank();
+        row.captured_energy = layer->weight.is_low_rank() ? layer->weight.low_rank().energy_at_start() : 1.0;
+        row.weight_bytes = static_cast<double>(layer->weight.bytes());
+        row.saved_input_bytes = static_cast<double>(ledger.of(wasi::Tag{wasi::Use::saved_input, layer->layer()}).peak);
+        if (layer->compressor() != nullptr) {
+            row.activation_ranks = layer->compressor()->ranks();
+            for (const auto& step : energies) {
+                row.activation_energy.push_back(step.at(compressed));
+            }
+            ++compressed;
+        }
+        rows.push_back(std::move(row));
+    }
+    return rows;
+}
+
+[[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options, wasi::Ledger& ledger, TrainAndTest& data)
+{
+    const wasi::RandomKey key(options.seed);
+    if (options.weights.empty()) {
+        auto config = parse_config(options.config);
+        config.heads = options.heads.value_or(config.heads);
+        data = load_data(options.data, config.image);
+        config.classes = options.classes.value_or(class_count(data.train));
+        return std::make_unique<Model>(config, ledger, key.derive(1));
+    }
+    auto model = wasi::train::load_model<float, EigenStorage>(options.weights, ledger, {.heads = options.heads});
+    data = load_data(options.data, model->config().image);
+    const Index before = model->config().classes;
+    if (options.classes && *options.classes != before) {
+        model->replace_head(*options.classes);
+        std::printf("The head for %td classes is replaced by a new one for %td.\n", before, *options.classes);
+    }
+    return model;
+}
+
+void print_summary(const RunReport& run)
+{
+    std::printf("%-8s test accuracy %.1f %% (95 %%: %.1f to %.1f), %s a step, saved inputs %s, ledger peak %s, process peak %s\n", run.method.c_str(),
+                100.0 * run.test_accuracy, 100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high, seconds_text(run.seconds_per_step_median).c_str(),
+                bytes_text(saved_input_total(run)).c_str(), bytes_text(run.ledger_peak_total).c_str(), bytes_text(run.peak_rss_bytes).c_str());
+}
+
+}  // namespace
+
+int finetune(const FinetuneOptions& options)
+{
+    const auto method = method_options(options);
+    auto training = train_options(options);
+    use_threads(options.threads);
+    const OutputFolder folder(options.out);
+
+    wasi::Ledger ledger;
+    TrainAndTest data;
+    const auto model = make_model(options, ledger, data);
+    data.train.check(model->config().classes);
+    data.test.check(model->config().classes);
+    const wasi::RandomKey key(options.seed);
+    wasi::train::apply_method(*model, method, key.derive(2));
+
+    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
+    if (options.optimizer == "adamw") {
+        wasi::require<wasi::argument_error>(options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
+        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{.weight_decay = options.weight_decay}, ledger);
+    } else {
+        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
+            wasi::optim::SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay}, ledger);
+    }
+
+    RunReport run;
+    run.method = options.method;
+    run.title = options.method + (options.layers == "mlp" ? ", MLP layers" : "") + ", seed " + std::to_string(options.seed);
+    run.options = option_table(options);
+    std::vector<std::vector<double>> energies;
+    std::vector<double> seconds;
+    std::vector<double> flops;
+    const Index per_epoch = wasi::train::steps_per_epoch(data.train.count, options.batch_size);
+    Progress progress(options.method, per_epoch * options.epochs, per_epoch);
+    training.on_step = [&](const wasi::train::StepRecord& record) {
+        run.steps.push_back({record.step, record.epoch, record.loss, record.rate, record.seconds});
+        energies.push_back(record.captured_energies);
+        seconds.push_back(record.seconds);
+        flops.push_back(record.flops);
+        progress.step(record);
+        return !interrupted.load();
+    };
+    ledger.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
+    wasi::train::train(*model, data.train, *optimizer, training, key.derive(3));
+    progress.finish();
+
+    run.peak_rss_bytes = peak_rss_bytes();
+    run.seconds_per_step_median = median(seconds);
+    run.flops_per_step = median(flops);
+    run.model_bytes = static_cast<double>(model->parameter_bytes());
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        run.ledger_peaks.emplace_back(to_string(static_cast<wasi::Use>(use)), static_cast<double>(ledger.of(static_cast<wasi::Use>(use)).peak));
+    }
+    run.ledger_peak_total = static_cast<double>(ledger.total().peak);
+    run.layers = layer_rows(*model, options, ledger, energies);
+    const Index correct = wasi::train::count_correct(*model, data.test);
+    run.test_count = data.test.count;
+    run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test.count);
+    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test.count);
+
+    const std::filesystem::path out(options.out);
+    wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});
+    wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
+    wasi::io::write_file_atomically(out / "report.json", report_json(run, {options.seed, interrupted.load()}));
+    wasi::io::write_file_atomically(out / "report.html", report_page(run));
+    print_summary(run);
+    if (interrupted.load()) {
+        std::printf("Interrupted after step %zu; what was done so far is saved in %s.\n", run.steps.size(), options.out.c_str());
+        return 130;
+    }
+    return 0;
+}
+
+}  // namespace wasi_examples

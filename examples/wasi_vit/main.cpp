@@ -1,0 +1,84 @@
+// wasi_vit: fine-tunes a Vision Transformer with dense or low-rank weights and exact or compressed saved inputs.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <wasi/core/error.hpp>
+#include <wasi/core/version.hpp>
+
+#include "commands.hpp"
+
+namespace {
+
+/// Exit status for what the user can mend: an option, a file, a folder.
+constexpr int usage_status = 2;
+
+int fail(std::string text)
+{
+    for (char& c : text) {  // one line, whatever a file name or a library's message holds
+        if (c == '\n' || c == '\r') {
+            c = ' ';
+        }
+    }
+    std::fprintf(stderr, "wasi_vit: %s\n", text.c_str());
+    return usage_status;
+}
+
+/// OpenMP threads that wait for work spin unless told otherwise before the program starts, which slows a run many times over as
+/// soon as another program wants the processor. So: tell them, and start again. Without /proc things stay as they are.
+void start_again_with_passive_threads(char** arguments)
+{
+    if (std::getenv("OMP_WAIT_POLICY") == nullptr && setenv("OMP_WAIT_POLICY", "passive", 1) == 0) {
+        execv("/proc/self/exe", arguments);
+    }
+}
+
+extern "C" void on_interrupt(int signal_number)
+{
+    wasi_examples::interrupted.store(true);
+    std::signal(signal_number, SIG_DFL);  // a second Ctrl-C ends at once
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments)
+{
+    start_again_with_passive_threads(arguments);
+    CLI::App app{"Fine-tune a Vision Transformer in weight and activation subspaces.", "wasi_vit"};
+    app.set_version_flag("--version", std::to_string(WASI_VERSION_MAJOR) + "." + std::to_string(WASI_VERSION_MINOR) + "." + std::to_string(WASI_VERSION_PATCH));
+    app.require_subcommand(1);
+    wasi_examples::FinetuneOptions finetune_options;
+    wasi_examples::PredictOptions predict_options;
+    wasi_examples::CompareOptions compare_options;
+    CLI::App* finetune = app.add_subcommand("finetune", "train a model and write what came of it");
+    CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
+    CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
+    wasi_examples::add_options(*finetune, finetune_options);
+    wasi_examples::add_options(*predict, predict_options);
+    wasi_examples::add_options(*compare, compare_options);
+    try {
+        app.parse(argument_count, arguments);
+    } catch (const CLI::Success& asked) {  // --help, --version
+        return app.exit(asked);
+    } catch (const CLI::ParseError& failure) {
+        return fail(failure.what());
+    }
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    try {
+        if (finetune->parsed()) {
+            return wasi_examples::finetune(finetune_options);
+        }
+        return predict->parsed() ? wasi_examples::predict(predict_options) : wasi_examples::compare(compare_options);
+    } catch (const wasi::error& failure) {
+        return fail(failure.what());
+    } catch (const std::exception& failure) {
+        return fail(std::string("unexpected: ") + failure.what());
+    }
+}

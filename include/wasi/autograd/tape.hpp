@@ -1,0 +1,229 @@
+#pragma once
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "wasi/autograd/gradient.hpp"
+#include "wasi/autograd/stored_gradient.hpp"
+#include "wasi/storage/concept.hpp"
+
+namespace wasi::autograd {
+
+/// A gradient on its way: shared, so that a sum can hand the same one to both of its terms without a copy.
+template <Scalar T>
+using SharedTensor = std::shared_ptr<Tensor<T>>;
+
+/// Where the gradient of one value gathers during the backward pass.
+template <Scalar T>
+struct GradientSlot {
+    SharedTensor<T> gradient;
+};
+
+/// A value in the graph: the elements, and the slot of its gradient if anything upstream wants one. A cheap handle. The
+/// elements live as long as a handle or a node that saved them does: drop handles early and the memory goes early.
+template <Scalar T>
+class Variable {
+public:
+    Variable() = default;
+    Variable(SharedTensor<T> value, std::shared_ptr<GradientSlot<T>> slot) : value_(std::move(value)), slot_(std::move(slot)) {}
+
+    /// A constant: no gradient is wanted.
+    explicit Variable(Tensor<T> value) : value_(std::make_shared<Tensor<T>>(std::move(value))) {}
+
+    /// A leaf whose gradient can be read after backward().
+    [[nodiscard]] static Variable leaf(Tensor<T> value)
+    {
+        return {std::make_shared<Tensor<T>>(std::move(value)), std::make_shared<GradientSlot<T>>()};
+    }
+
+    [[nodiscard]] const Tensor<T>& value() const { return *value_; }
+    [[nodiscard]] const Shape& shape() const { return value_->shape(); }
+    [[nodiscard]] const SharedTensor<T>& shared() const { return value_; }
+    [[nodiscard]] const std::shared_ptr<GradientSlot<T>>& slot() const { return slot_; }
+    [[nodiscard]] bool wants_gradient() const { return slot_ != nullptr; }
+    /// The gradient after backward(); nullptr when none arrived.
+    [[nodiscard]] const Tensor<T>* gradient() const { return slot_ ? slot_->gradient.get() : nullptr; }
+
+private:
+    SharedTensor<T> value_;
+    std::shared_ptr<GradientSlot<T>> slot_;
+};
+
+/// Records what a forward pass did and plays it backwards. A value may be used any number of times; so may a parameter.
+/// Each node, with what it saved, is freed as soon as its turn is over.
+/// Thread safety: one tape, one thread.
+template <Scalar T, class S>
+    requires StorageFor<S, T>
+class Tape {
+public:
+    explicit Tape(Memory& memory) : memory_(&memory) {}
+    Tape(const Tape&) = delete;
+    Tape& operator=(const Tape&) = delete;
+
+    /// What a node's backward function may do.
+    class Pass {
+    public:
+        Pass(Tape& tape, Sink<T>& sink) : tape_(&tape), sink_(&sink) {}
+        [[nodiscard]] Memory& memory() const { return *tape_->memory_; }
+
+        /// Adds to the gradient of a value (a null slot wants none).
+        void add(const std::shared_ptr<GradientSlot<T>>& slot, SharedTensor<T> gradient)
+        {
+            if (!slot) {
+                return;
+            }
+            auto& sum = slot->gradient;
+            if (!sum) {
+                sum = std::move(gradient);
+                return;
+            }
+            if (sum.use_count() > 1) {  // shared with another slot: add into the newcomer, or into a copy
+                if (gradient.use_count() > 1) {
+                    gradient = std::make_shared<Tensor<T>>(gradient->clone(Tag{Use::gradient, 0}));
+                }
+                std::swap(sum, gradient);
+            }
+            S::add_scaled(sum->matrix(), T(1), T(1), std::as_const(*gradient).matrix());
+        }
+        void add(const std::shared_ptr<GradientSlot<T>>& slot, Tensor<T> gradient)
+        {
+            add(slot, std::make_shared<Tensor<T>>(std::move(gradient)));
+        }
+
+        /// Hands a parameter's gradient on: at once if this was its only use, else when all uses have been added.
+        void deliver(Parameter& parameter, const Gradient<T>& gradient) { tape_->deliver(parameter, &gradient, *sink_); }
+
+        /// The same tensor if nobody else holds it, else a copy, for backward functions that work in place.
+        [[nodiscard]] SharedTensor<T> writable(SharedTensor<T> gradient) const
+        {
+            if (gradient.use_count() > 1) {
+                return std::make_shared<Tensor<T>>(gradient->clone(Tag{Use::gradient, 0}));
+            }
+            return gradient;
+        }
+
+    private:
+        Tape* tape_;
+        Sink<T>* sink_;
+    };
+
+    /// Adds a node. `output` is a value just computed; `parameters` are those whose gradients `backward` will deliver, exactly
+    /// once each; backward(SharedTensor<T> dy, Pass&) may move what it captured. Returns the value with a gradient slot.
+    template <class Backward>
+    [[nodiscard]] Variable<T> record(Tensor<T> output, std::vector<Parameter*> parameters, Backward backward)
+    {
+        for (Parameter* parameter : parameters) {
+            ++uses_[parameter].remaining;
+        }
+        auto slot = std::make_shared<GradientSlot<T>>();
+        nodes_.push_back(std::make_unique<NodeOf<Backward>>(slot, std::move(parameters), std::move(backward)));
+        return {std::make_shared<Tensor<T>>(std::move(output)), std::move(slot)};
+    }
+
+    [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+
+    /// Plays the tape backwards from `root` with d(objective)/d(root) = seed in every element (1 for a loss, the share of a
+    /// micro-batch under accumulation). The tape is empty afterwards, also when a node throws.
+    /// Throws argument_error when `root` was not recorded here.
+    void backward(const Variable<T>& root, Sink<T>& sink, T seed = T(1))
+    {
+        require<argument_error>(root.wants_gradient() && !nodes_.empty(), "Tape::backward: nothing was recorded for this value");
+        Tensor<T> start(*memory_, Tag{Use::gradient, 0}, root.shape());
+        start.fill(seed);
+        root.slot()->gradient = std::make_shared<Tensor<T>>(std::move(start));
+        auto nodes = std::move(nodes_);
+        nodes_.clear();
+        const ClearUses clear{this};
+        Pass pass(*this, sink);
+        while (!nodes.empty()) {
+            const auto node = std::move(nodes.back());
+            nodes.pop_back();
+            SharedTensor<T> gradient = std::move(node->slot->gradient);
+            if (gradient) {
+                node->backward(std::move(gradient), pass);
+            } else {  // nothing downstream used this value
+                for (Parameter* parameter : node->parameters) {
+                    deliver(*parameter, nullptr, sink);
+                }
+            }
+        }
+    }
+
+private:
+    struct Node {
+        Node(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p) : slot(std::move(s)), parameters(std::move(p)) {}
+        Node(const Node&) = delete;
+        Node& operator=(const Node&) = delete;
+        virtual ~Node() = default;
+        virtual void backward(SharedTensor<T> dy, Pass& pass) = 0;
+        std::shared_ptr<GradientSlot<T>> slot;
+        std::vector<Parameter*> parameters;
+    };
+
+    template <class Backward>
+    struct NodeOf final : Node {
+        NodeOf(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p, Backward f) : Node(std::move(s), std::move(p)), function(std::move(f)) {}
+        void backward(SharedTensor<T> dy, Pass& pass) override { function(std::move(dy), pass); }
+        Backward function;
+    };
+
+    struct Uses {
+        int remaining = 0;
+        std::unique_ptr<StoredGradient<T, S>> sum;
+    };
+
+    struct ClearUses {
+        Tape* tape;
+        ~ClearUses() { tape->uses_.clear(); }
+    };
+
+    /// `gradient` null: a use that turned out to have none.
+    void deliver(Parameter& parameter, const Gradient<T>* gradient, Sink<T>& sink)
+    {
+        Uses& uses = uses_.at(&parameter);
+        --uses.remaining;
+        if (uses.remaining == 0 && !uses.sum) {
+            if (gradient != nullptr) {
+                sink.take(parameter, *gradient);
+            }
+            return;
+        }
+        if (gradient != nullptr) {
+            if (!uses.sum) {
+                uses.sum = std::make_unique<StoredGradient<T, S>>(*memory_);
+            }
+            uses.sum->add(*gradient);
+        }
+        if (uses.remaining == 0 && uses.sum) {
+            sink.take(parameter, uses.sum->view());
+            uses.sum.reset();
+        }
+    }
+
+    Memory* memory_;
+    std::vector<std::unique_ptr<Node>> nodes_;
+    std::unordered_map<Parameter*, Uses> uses_;
+};
+
+/// What every operation is given: the memory of the run, and the tape if gradients are wanted (nullptr for inference: then
+/// nothing is saved, nothing is compressed, no basis moves).
+template <Scalar T, class S>
+    requires StorageFor<S, T>
+struct Context {
+    Memory& memory;
+    Tape<T, S>* tape = nullptr;
+
+    [[nodiscard]] Tensor<T> make(Shape shape) const { return Tensor<T>(memory, Tag{Use::workspace, 0}, shape); }
+};
+
+/// Books a value that a node keeps as saved, unless another node has booked it already.
+template <Scalar T>
+void book_saved(Tensor<T>& value, Tag tag = {Use::saved_activation, 0})
+{
+    if (value.tag().use == Use::workspace) {
+        value.rebook(tag);
+    }
+}
+
+}  // namespace wasi::autograd

@@ -1,0 +1,237 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "wasi/autograd/ops/tokens.hpp"
+#include "wasi/nn/encoder_block.hpp"
+#include "wasi/nn/initialize.hpp"
+
+namespace wasi::nn {
+
+/// The shape of a Vision Transformer. ViT-B/32 is {.image = 224, .patch = 32, .dim = 768, .depth = 12, .heads = 12, .mlp = 3072}.
+struct VisionTransformerConfig {
+    Index image = 32;    ///< height and width of an image, pixels
+    Index patch = 4;     ///< height and width of a patch, pixels
+    Index dim = 192;     ///< features of a token
+    Index depth = 6;     ///< number of blocks
+    Index heads = 3;     ///< attention heads; dim / heads features each
+    Index mlp = 768;     ///< hidden features of the MLP
+    Index classes = 10;
+
+    static constexpr Index channels = 3;
+    [[nodiscard]] Index patches() const { return (image / patch) * (image / patch); }
+    [[nodiscard]] Index tokens() const { return patches() + 1; }
+
+    /// Throws argument_error naming the first extent that makes no sense.
+    void check() const
+    {
+        const auto positive = [](Index value, const char* name) {
+            require<argument_error>(value >= 1 && value <= (Index{1} << 20), "VisionTransformerConfig: ", name, " is ", value);
+        };
+        positive(image, "image");
+        positive(patch, "patch");
+        positive(dim, "dim");
+        positive(depth, "depth");
+        positive(heads, "heads");
+        positive(mlp, "mlp");
+        positive(classes, "classes");
+        require<argument_error>(depth <= 4096, "VisionTransformerConfig: depth is ", depth);
+        require<argument_error>(image % patch == 0, "VisionTransformerConfig: image ", image, " is not a multiple of patch ", patch);
+        require<argument_error>(dim % heads == 0, "VisionTransformerConfig: dim ", dim, " is not a multiple of heads ", heads);
+    }
+};
+
+/// The non-overlapping patches of images (B,3,H,W) as rows (B, N, 3 p p), each patch channel by channel, row by row: the order
+/// of a convolution weight (D,3,p,p), which thereby is a plain linear layer.
+template <class S, Scalar T>
+[[nodiscard]] Tensor<T> extract_patches(ConstTensorView<T, 4> images, Index patch, Memory& memory)
+{
+    const auto [batch, channels, height, width] = images.shape;
+    const Index across = width / patch;
+    const Index count = (height / patch) * across;
+    Tensor<T> rows(memory, Tag{}, Shape{batch, count, channels * patch * patch});
+    for (Index b = 0; b < batch; ++b) {
+        for (Index n = 0; n < count; ++n) {
+            for (Index c = 0; c < channels; ++c) {
+                const T* corner = images.data + ((b * channels + c) * height + n / across * patch) * width + n % across * patch;
+                T* target = rows.data() + ((b * count + n) * channels + c) * patch * patch;
+                S::copy(MatrixView<T>::row_major(target, patch, patch), ConstMatrixView<T>{corner, patch, patch, width, 1});
+            }
+        }
+    }
+    return rows;
+}
+
+/// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's VisionTransformer:
+/// patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon 1e-6, final norm, head on the
+/// class token. Any of its linear layers can hold its weight low rank and save its input compressed; see Linear.
+/// Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the model does not move.
+template <Scalar T, class S>
+    requires NeuralStorageFor<S, T>
+class VisionTransformer {
+public:
+    using Block = EncoderBlock<T, S>;
+
+    /// Starts from torchvision's distributions, drawn with `key`.
+    VisionTransformer(const VisionTransformerConfig& config, Memory& memory, RandomKey key) : VisionTransformer(config, memory)
+    {
+        initialize(key);
+    }
+
+    /// Dense, with values not set: for whoever fills them next, e.g. from a file.
+    VisionTransformer(const VisionTransformerConfig& config, Memory& memory)
+        : config_(checked(config)),
+          memory_(&memory),
+          class_token("class_token", memory, Shape{1, 1, config.dim}),
+          patch_projection("conv_proj.weight", "conv_proj.bias", memory,
+                           Shape{config.dim, VisionTransformerConfig::channels, config.patch, config.patch}, 1),
+          positions("encoder.pos_embedding", memory, Shape{1, config.tokens(), config.dim}),
+          norm("encoder.ln", memory, config.dim)
+    {
+        for (Index i = 0; i < config.depth; ++i) {
+            blocks.push_back(std::make_unique<Block>("encoder.layers.encoder_layer_" + std::to_string(i), memory, config.dim, config.mlp,
+                                                     config.heads, static_cast<std::uint16_t>(2 + 4 * i)));
+        }
+        head = make_head(config.classes);
+    }
+    VisionTransformer(const VisionTransformer&) = delete;
+    VisionTransformer& operator=(const VisionTransformer&) = delete;
+
+    [[nodiscard]] const VisionTransformerConfig& config() const { return config_; }
+    [[nodiscard]] Memory& memory() const { return *memory_; }
+
+    /// Logits (B, classes) of images (B,3,H,W). Throws shape_error unless the images fit the config.
+    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
+    {
+        require<shape_error>(images.shape[1] == VisionTransformerConfig::channels && images.shape[2] == config_.image &&
+                                 images.shape[3] == config_.image && images.shape[0] >= 1,
+                             "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ", config_.image, ", ", config_.image, ")");
+        autograd::Variable<T> x(extract_patches<S, T>(images, config_.patch, context.memory));
+        x = patch_projection.forward(context, x);
+        x = autograd::prepend_token(context, x, class_token, positions);
+        for (const auto& block : blocks) {
+            x = block->forward(context, std::move(x));
+        }
+        // Only the class token is read: the norm is by token, so the others need none.
+        x = autograd::select_token(context, x, 0);
+        x = norm.forward(context, x);
+        return head->forward(context, x);
+    }
+
+    /// A new head for another number of classes, at zero, where torchvision starts its own. Throws argument_error.
+    void replace_head(Index classes)
+    {
+        auto config = config_;
+        config.classes = classes;
+        config.check();
+        config_ = config;
+        head = make_head(classes);
+        zero_head();
+    }
+
+    /// Every parameter in torchvision's order: f(autograd::DenseParameter<T>&) or f(LinearWeight<T, S>&).
+    template <class F>
+    void for_each_parameter(F&& f)
+    {
+        f(class_token);
+        visit(patch_projection, f);
+        f(positions);
+        for (const auto& block : blocks) {
+            visit(block->norm1, f);
+            visit(block->in_proj, f);
+            visit(block->out_proj, f);
+            visit(block->norm2, f);
+            visit(block->fc1, f);
+            visit(block->fc2, f);
+        }
+        visit(norm, f);
+        visit(*head, f);
+    }
+
+    /// Bytes of all parameters as they are held now.
+    [[nodiscard]] std::size_t parameter_bytes()
+    {
+        std::size_t bytes = 0;
+        for_each_parameter([&](auto& parameter) {
+            if constexpr (requires { parameter.values; }) {
+                bytes += parameter.values.bytes();
+            } else {
+                bytes += parameter.bytes();
+            }
+        });
+        return bytes;
+    }
+
+private:
+    VisionTransformerConfig config_;
+    Memory* memory_;
+
+public:
+    autograd::DenseParameter<T> class_token;
+    Linear<T, S> patch_projection;
+    autograd::DenseParameter<T> positions;
+    std::vector<std::unique_ptr<Block>> blocks;
+    LayerNorm<T, S> norm;
+    std::unique_ptr<Linear<T, S>> head;
+
+private:
+    [[nodiscard]] static const VisionTransformerConfig& checked(const VisionTransformerConfig& config)
+    {
+        config.check();
+        return config;
+    }
+
+    [[nodiscard]] std::unique_ptr<Linear<T, S>> make_head(Index classes) const
+    {
+        return std::make_unique<Linear<T, S>>("heads.head.weight", "heads.head.bias", *memory_, Shape{classes, config_.dim},
+                                              static_cast<std::uint16_t>(2 + 4 * config_.depth));
+    }
+
+    template <class Layer, class F>
+    static void visit(Layer& layer, F&& f)
+    {
+        if constexpr (requires { layer.gain; }) {
+            f(layer.gain);
+        } else {
+            f(layer.weight);
+        }
+        f(layer.bias);
+    }
+
+    void zero_head()
+    {
+        head->weight.dense().fill(T(0));
+        head->bias.values.fill(T(0));
+    }
+
+    void initialize(RandomKey key)
+    {
+        class_token.values.fill(T(0));
+        const double patch_inputs = static_cast<double>(patch_projection.weight.inputs());
+        fill_normal(patch_projection.weight.dense(), std::sqrt(1.0 / patch_inputs), key.derive(1), 2.0);
+        patch_projection.bias.values.fill(T(0));
+        fill_normal(positions.values, 0.02, key.derive(2));
+        std::uint64_t name = 3;
+        for (const auto& block : blocks) {
+            for (Linear<T, S>* linear : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
+                const bool is_mlp = linear == &block->fc1 || linear == &block->fc2;
+                // out_proj has torch.nn.Linear's own default, uniform within 1 / sqrt(fan_in).
+                const double bound = linear == &block->out_proj ? 1.0 / std::sqrt(static_cast<double>(config_.dim))
+                                                                : xavier_bound(linear->weight.inputs(), linear->weight.outputs());
+                fill_uniform(linear->weight.dense(), bound, key.derive(name++));
+                if (is_mlp) {
+                    fill_normal(linear->bias.values, 1e-6, key.derive(name++));
+                } else {
+                    linear->bias.values.fill(T(0));
+                }
+            }
+        }
+        zero_head();
+    }
+};
+
+}  // namespace wasi::nn

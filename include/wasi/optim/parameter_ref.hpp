@@ -1,0 +1,97 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "wasi/autograd/gradient.hpp"
+#include "wasi/nn/linear_weight.hpp"
+
+namespace wasi::optim {
+
+/// A parameter together with how it is held: what an optimiser needs to change it.
+template <Scalar T, class S>
+class ParameterRef {
+public:
+    explicit ParameterRef(autograd::DenseParameter<T>& parameter) : held_(&parameter) {}
+    explicit ParameterRef(nn::LinearWeight<T, S>& weight) : held_(&weight) {}
+
+    [[nodiscard]] autograd::Parameter& identity() const
+    {
+        return std::visit([](auto* held) -> autograd::Parameter& { return *held; }, held_);
+    }
+
+    /// The factors, if it is held low rank.
+    [[nodiscard]] subspace::WeightSubspace<T, S>* low_rank() const
+    {
+        auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_);
+        return weight != nullptr && (*weight)->is_low_rank() ? &(*weight)->low_rank() : nullptr;
+    }
+
+    /// The dense values, as (O,I) for a weight and one row for anything else. Throws argument_error when held low rank.
+    [[nodiscard]] MatrixView<T> dense() const
+    {
+        if (auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_)) {
+            require<argument_error>(!(*weight)->is_low_rank(), "ParameterRef: ", (*weight)->name(), " is held low rank");
+            return (*weight)->matrix();
+        }
+        auto& values = std::get<autograd::DenseParameter<T>*>(held_)->values;
+        return MatrixView<T>::row_major(values.data(), 1, values.size());
+    }
+
+    [[nodiscard]] Tag state_tag() const
+    {
+        auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_);
+        return {Use::optimiser_state, weight != nullptr ? (*weight)->tag().layer : std::uint16_t{0}};
+    }
+
+private:
+    std::variant<autograd::DenseParameter<T>*, nn::LinearWeight<T, S>*> held_;
+};
+
+/// The trainable parameters of a model, in its order. Anything with for_each_parameter will do.
+template <Scalar T, class S, class Model>
+[[nodiscard]] std::vector<ParameterRef<T, S>> trainable_parameters(Model& model)
+{
+    std::vector<ParameterRef<T, S>> result;
+    model.for_each_parameter([&](auto& parameter) {
+        if (parameter.trainable()) {
+            result.emplace_back(parameter);
+        }
+    });
+    return result;
+}
+
+/// A dense gradient in the shape of the values: a bias's or a token's gradient may come as rows.
+template <Scalar T>
+[[nodiscard]] ConstMatrixView<T> shaped_like(ConstMatrixView<T> gradient, const std::type_identity_t<ConstMatrixView<T>>& values)
+{
+    require<shape_error>(gradient.size() == values.size() && gradient.is_contiguous(), "optimiser: a gradient ", shape_text(gradient.shape()),
+                         " for values ", shape_text(values.shape()));
+    return gradient.shape() == values.shape() ? gradient : ConstMatrixView<T>::row_major(gradient.data, values.rows, values.cols);
+}
+
+/// ||g||² of a gradient in its form, for clipping. Dense and factored: ||dW||_F² (for a compressed input, of the approximate
+/// dW). Factor gradients: ||P_T(dW)||_F², the part along the manifold of rank-K matrices, which is all that a step uses.
+template <Scalar T, class S>
+[[nodiscard]] double squared_norm(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, Memory& memory)
+{
+    return std::visit(
+        [&](const auto& form) {
+            using Form = std::remove_cvref_t<decltype(form)>;
+            if constexpr (std::same_as<Form, autograd::Dense<T>>) {
+                return S::dot(form.values, form.values);
+            } else if constexpr (std::same_as<Form, linalg::Factored<T>>) {
+                return linalg::squared_norm<S, T>(form, memory);
+            } else {
+                const auto* factors = parameter.low_rank();
+                require<argument_error>(factors != nullptr, "squared_norm: factor gradients for the dense parameter ", parameter.identity().name());
+                return factors->squared_norm(form);
+            }
+        },
+        gradient);
+}
+
+}  // namespace wasi::optim

@@ -1,0 +1,137 @@
+#pragma once
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "wasi/core/parallel.hpp"
+#include "wasi/core/random.hpp"
+#include "wasi/storage/concept.hpp"
+#include "wasi/storage/eigen/maps.hpp"
+
+/// Copies, sums and random numbers over whole matrices, cut into blocks of rows whose number depends on the shape alone.
+namespace wasi::eigen {
+
+/// Rows handled as one piece of work: about 2^15 elements.
+[[nodiscard]] inline Index rows_per_piece(Index cols) { return std::max<Index>(1, (Index{1} << 15) / std::max<Index>(cols, 1)); }
+
+/// body(first_row, row_count, piece) over all rows, threaded.
+template <class Body>
+void for_row_pieces(Index rows, Index cols, Body&& body)
+{
+    const Index height = rows_per_piece(cols);
+    const Index pieces = (rows + height - 1) / height;
+    parallel_for(pieces, [&](Index piece) { body(piece * height, std::min(height, rows - piece * height), piece); });
+}
+
+/// The sum over pieces of body(first_row, row_count), added in order.
+template <class Body>
+[[nodiscard]] double sum_over_pieces(Index rows, Index cols, Body&& body)
+{
+    const Index height = rows_per_piece(cols);
+    std::vector<double> partial(static_cast<std::size_t>((rows + height - 1) / height));
+    for_row_pieces(rows, cols, [&](Index first, Index count, Index piece) { partial[static_cast<std::size_t>(piece)] = body(first, count); });
+    double total = 0.0;
+    for (const double part : partial) {
+        total += part;
+    }
+    return total;
+}
+
+template <Scalar T>
+void copy(MatrixView<T> to, ConstMatrixView<T> from)
+{
+    if (!to.is_row_major()) {
+        copy(to.transposed(), from.transposed());
+        return;
+    }
+    for_row_pieces(to.rows, to.cols, [&](Index first, Index count, Index) {
+        with_map(from.row_block(first, count), [&](const auto& source) { row_major_map(to.row_block(first, count)) = source; });
+    });
+}
+
+/// Y = beta Y + alpha X.
+template <Scalar T>
+void add_scaled(MatrixView<T> y, T beta, T alpha, ConstMatrixView<T> x)
+{
+    if (!y.is_row_major()) {
+        add_scaled(y.transposed(), beta, alpha, x.transposed());
+        return;
+    }
+    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        auto target = row_major_map(y.row_block(first, count));
+        with_map(x.row_block(first, count), [&](const auto& source) {
+            if (beta == T(0)) {
+                target = alpha * source;
+            } else if (beta == T(1)) {
+                target += alpha * source;
+            } else {
+                target = beta * target + alpha * source;
+            }
+        });
+    });
+}
+
+template <Scalar T>
+[[nodiscard]] double dot(ConstMatrixView<T> a, ConstMatrixView<T> b)
+{
+    if (!a.is_row_major()) {
+        return dot(a.transposed(), b.transposed());
+    }
+    return sum_over_pieces(a.rows, a.cols, [&](Index first, Index count) {
+        const auto left = row_major_map(a.row_block(first, count));
+        return with_map(b.row_block(first, count), [&](const auto& right) {
+            return left.template cast<double>().cwiseProduct(right.template cast<double>()).sum();
+        });
+    });
+}
+
+template <Scalar T>
+[[nodiscard]] bool all_finite(ConstMatrixView<T> a)
+{
+    if (!a.is_row_major()) {
+        return all_finite(a.transposed());
+    }
+    // x - x is zero for every finite x and NaN for the others, and NaN survives the sum.
+    return sum_over_pieces(a.rows, a.cols, [&](Index first, Index count) {
+               const auto block = row_major_map(a.row_block(first, count)).array();
+               return static_cast<double>((block - block).sum());
+           }) == 0.0;
+}
+
+/// Element (i, j) = key.normal(i cols + j), whatever the layout.
+template <Scalar T>
+void fill_normal(MatrixView<T> a, RandomKey key)
+{
+    for_row_pieces(a.rows, a.cols, [&](Index first, Index count, Index) {
+        const Index begin = first * a.cols;
+        const Index end = (first + count) * a.cols;
+        // Numbers come in pairs; a piece may begin or end inside one.
+        for (Index pair = begin / 2; 2 * pair < end; ++pair) {
+            const auto [even, odd] = key.normal_pair(static_cast<std::uint64_t>(pair));
+            const Index at = 2 * pair;
+            if (at >= begin) {
+                a(at / a.cols, at % a.cols) = static_cast<T>(even);
+            }
+            if (at + 1 < end) {
+                a((at + 1) / a.cols, (at + 1) % a.cols) = static_cast<T>(odd);
+            }
+        }
+    });
+}
+
+template <Scalar T>
+void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step)
+{
+    for_row_pieces(w.rows, w.cols, [&](Index first, Index count, Index) {
+        const auto gradient = row_major_map(g.row_block(first, count)).array();
+        auto mean = row_major_map(m.row_block(first, count)).array();
+        auto square = row_major_map(v.row_block(first, count)).array();
+        auto values = row_major_map(w.row_block(first, count)).array();
+        mean = step.beta1 * mean + ((T(1) - step.beta1) * step.scale) * gradient;
+        square = step.beta2 * square + (T(1) - step.beta2) * (step.scale * gradient).square();
+        values = (T(1) - step.shrink) * values - step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
+    });
+}
+
+}  // namespace wasi::eigen

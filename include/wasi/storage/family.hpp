@@ -1,0 +1,30 @@
+#pragma once
+#include <concepts>
+#include <type_traits>
+#include <utility>
+
+#include "wasi/storage/view.hpp"
+
+namespace wasi {
+
+/// The edge of the library: how a user's matrix type X becomes a view, and which types results of the same kind have.
+/// A specialisation provides
+///
+///   using Scalar, Matrix, Vector, Storage;      // Storage: the backend that computes for this family by default
+///   static auto with_view(const X&, f);         // f(ConstMatrixView<Scalar>), without a copy where the layout allows;
+///                                               // the view lives only inside the call, so it can never outlive a temporary
+///   static Matrix make_matrix(Index, Index);    static Vector make_vector(Index);
+///   static MatrixView<Scalar> view(Matrix&);    static std::span<Scalar> span(Vector&);
+///
+/// Users' memory is theirs: it is never booked.
+template <class X>
+struct Family;
+
+/// A type that has a Family.
+template <class X>
+concept MatrixLike = requires {
+    typename Family<std::remove_cvref_t<X>>::Scalar;
+    typename Family<std::remove_cvref_t<X>>::Matrix;
+};
+
+}  // namespace wasi

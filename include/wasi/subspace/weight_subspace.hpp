@@ -1,0 +1,215 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "wasi/linalg/factored.hpp"
+#include "wasi/linalg/svd.hpp"
+#include "wasi/subspace/polar.hpp"
+
+namespace wasi::subspace {
+
+using linalg::FactorGradients;
+
+/// A weight W (O,I) held as L R, L (O,K) with orthonormal columns, R = LᵀW (K,I), and kept there by warm-started subspace
+/// iteration (WSI; WASI, arXiv 2510.09160). Unlike the published code it never keeps W, and always pairs R with the new L:
+/// the orthonormalisation may flip and mix columns, so coefficients of the old basis do not belong to the new one.
+/// Letters: O outputs, I inputs, K rank, eta the step, alpha = 1 - shrink. Weight decay lambda enters as shrink = eta lambda, a
+/// number of its own, so that a tiny one is not lost in 1 - shrink before it has to be.
+/// Thread safety: one object, one thread at a time.
+/// Example: examples/subspaces_without_autograd.cpp
+template <Scalar T, class S>
+    requires StorageFor<S, T>
+class WeightSubspace {
+public:
+    /// The best rank-K approximation of W, K by explained variance or any other rule: L = U_K, R = L_KᵀW.
+    /// Throws argument_error on NaN or infinity, shape_error on an empty W. Cost of a dense SVD, paid once.
+    [[nodiscard]] static WeightSubspace start(ConstMatrixView<T> w, const linalg::RankRule& rule, Memory& memory, Tag tag)
+    {
+        linalg::SvdFactors<T> svd = linalg::truncated_svd<S, T>(w, {.rank = rule}, memory);
+        Tensor<T> right(memory, tag, Shape{svd.info.rank, w.cols});
+        S::multiply(right.matrix(), T(1), std::as_const(svd.u).matrix().transposed(), w, T(0), memory);
+        svd.u.rebook(tag);
+        return WeightSubspace(std::move(svd.u), std::move(right), svd.info.captured_energy);
+    }
+
+    /// Takes factors as they are, e.g. from a file. Throws shape_error unless L (O,K) and R (K,I) fit and K <= min(O, I),
+    /// argument_error unless they are finite and LᵀL = 1 to 1e-3.
+    [[nodiscard]] static WeightSubspace from_factors(Tensor<T> left, Tensor<T> right)
+    {
+        require<shape_error>(left.shape().order() == 2 && right.shape().order() == 2 && left.shape()[1] == right.shape()[0] &&
+                                 left.shape()[1] >= 1 && left.shape()[1] <= std::min(left.shape()[0], right.shape()[1]),
+                             "WeightSubspace: factors L ", shape_text(left.shape()), " and R ", shape_text(right.shape()), " do not fit");
+        linalg::require_finite<S, T>(std::as_const(left).matrix(), "WeightSubspace", "L");
+        linalg::require_finite<S, T>(std::as_const(right).matrix(), "WeightSubspace", "R");
+        WeightSubspace result(std::move(left), std::move(right), 1.0);
+        const double defect = result.orthogonality_defect();
+        require<argument_error>(defect < 1e-3, "WeightSubspace: the columns of L are not orthonormal, ||LᵀL - 1|| is ", defect);
+        return result;
+    }
+
+    [[nodiscard]] ConstMatrixView<T> left() const { return left_.matrix(); }
+    [[nodiscard]] ConstMatrixView<T> right() const { return right_.matrix(); }
+    [[nodiscard]] Index outputs() const { return left_.shape()[0]; }
+    [[nodiscard]] Index inputs() const { return right_.shape()[1]; }
+    [[nodiscard]] Index rank() const { return left_.shape()[1]; }
+    [[nodiscard]] std::size_t bytes() const { return left_.bytes() + right_.bytes(); }
+    /// Share of ||W||² that the start kept.
+    [[nodiscard]] double energy_at_start() const { return energy_at_start_; }
+
+    /// ||LᵀL - 1||_F. 2 O K² flops.
+    [[nodiscard]] double orthogonality_defect() const
+    {
+        Memory& memory = left_.memory();
+        Tensor<T> gram = workspace<T>(memory, rank(), rank());
+        S::multiply(gram.matrix(), T(1), left().transposed(), left(), T(0), memory);
+        for (Index k = 0; k < rank(); ++k) {
+            gram.matrix()(k, k) -= T(1);
+        }
+        return std::sqrt(S::dot(std::as_const(gram).matrix(), gram.matrix()));
+    }
+
+    /// One warm step towards the best rank-K approximation of W+ = alpha L R - eta P Qᵀ, which is never formed:
+    ///
+    ///     Z  = W+ᵀ L  = alpha Rᵀ - eta Q (PᵀL)            (I,K)
+    ///     Y  = W+ Z   = alpha L (R Z) - eta P (QᵀZ)       (O,K)
+    ///     L+ = orth(Y),   R+ = L+ᵀ W+ = alpha (L+ᵀL) R - eta (L+ᵀP) Qᵀ
+    ///
+    /// Equal to the truncated SVD of W+ up to O(eta³), and to a Riemannian gradient step up to O(eta²). Q need not be
+    /// orthonormal. Cost 6 (O+I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is (O,r), Q (I,r).
+    void update(T step, T shrink, const linalg::Factored<T>& gradient)
+    {
+        require<shape_error>(gradient.p.rows == outputs() && gradient.q.rows == inputs() && gradient.p.cols == gradient.q.cols,
+                             "WeightSubspace::update: a gradient P ", shape_text(gradient.p.shape()), " Qᵀ, Q ",
+                             shape_text(gradient.q.shape()), " does not fit W (", outputs(), ", ", inputs(), ")");
+        Memory& memory = left_.memory();
+        const T alpha = T(1) - shrink;
+        const Index r = gradient.rank();
+        const Index k = rank();
+        Tensor<T> small = workspace<T>(memory, r, k);  // PᵀL, then QᵀZ
+        Tensor<T> square = workspace<T>(memory, k, k);
+        Tensor<T> z = workspace<T>(memory, inputs(), k);
+        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
+        S::copy(z.matrix(), right().transposed());
+        S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
+
+        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
+        S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
+        S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
+        S::multiply(fresh.matrix(), -step, gradient.p, small.matrix(), T(1), memory);
+        (void)S::orthonormalize(fresh.matrix(), memory);
+
+        const auto fresh_left = std::as_const(fresh).matrix();
+        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
+        S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
+        S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
+        S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
+        S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
+        left_ = std::move(fresh);
+        right_ = std::move(fresh_right);
+    }
+
+    /// The step along the tangent space, from the partial gradients alone (dW itself is never needed):
+    ///
+    ///     D  = (1 - L Lᵀ) dL (R Rᵀ)⁻¹,   L+ = polar(L - eta D),   R+ = L+ᵀ (alpha L R - eta (L dR + D R))
+    ///
+    /// equal to `update` up to O(eta²). Directions in which R is zero get no step in L (R Rᵀ is damped by
+    /// epsilon tr(R Rᵀ)). Cost 6 O K² + 4 I K² + 3 K³ flops. Throws shape_error.
+    void update(T step, T shrink, const FactorGradients<T>& gradient)
+    {
+        require<shape_error>(gradient.d_left.shape() == left().shape() && gradient.d_right.shape() == right().shape(),
+                             "WeightSubspace::update: partial gradients ", shape_text(gradient.d_left.shape()), " and ",
+                             shape_text(gradient.d_right.shape()), " do not fit L ", shape_text(left().shape()), " and R ",
+                             shape_text(right().shape()));
+        Memory& memory = left_.memory();
+        const T alpha = T(1) - shrink;
+        const Index k = rank();
+        Tensor<T> direction = tangent_direction(gradient.d_left);
+        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        S::copy(fresh.matrix(), left());
+        S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
+        polar_factor<S, T>(fresh.matrix(), memory);
+
+        // R+ = (L+ᵀL) (alpha R - eta dR) - eta (L+ᵀD) R
+        const auto fresh_left = std::as_const(fresh).matrix();
+        Tensor<T> onto_left = workspace<T>(memory, k, k);
+        Tensor<T> onto_direction = workspace<T>(memory, k, k);
+        S::multiply(onto_left.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
+        S::multiply(onto_direction.matrix(), T(1), fresh_left.transposed(), std::as_const(direction).matrix(), T(0), memory);
+        Tensor<T> moved = workspace<T>(memory, k, inputs());
+        S::copy(moved.matrix(), right());
+        S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
+        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
+        S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
+        left_ = std::move(fresh);
+        right_ = std::move(fresh_right);
+    }
+
+    /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step can use.
+    [[nodiscard]] double squared_norm(const FactorGradients<T>& gradient) const
+    {
+        // ||L dR + D R||² = ||dR||² + tr(D R RᵀDᵀ) and D R Rᵀ = (1 - L Lᵀ) dL.
+        const Tensor<T> direction = tangent_direction(gradient.d_left);
+        return S::dot(gradient.d_right, gradient.d_right) + std::max(0.0, S::dot(direction.matrix(), gradient.d_left));
+    }
+
+    /// The partial gradients of a factored dense gradient dW = P Qᵀ: d_left = P (QᵀRᵀ), d_right = (LᵀP) Qᵀ.
+    void partial_gradients(MatrixView<T> d_left, MatrixView<T> d_right, const linalg::Factored<T>& gradient) const
+    {
+        Memory& memory = left_.memory();
+        Tensor<T> small = workspace<T>(memory, gradient.rank(), rank());
+        S::multiply(small.matrix(), T(1), gradient.q.transposed(), right().transposed(), T(0), memory);
+        S::multiply(d_left, T(1), gradient.p, small.matrix(), T(0), memory);
+        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
+        S::multiply(d_right, T(1), std::as_const(small).matrix().transposed(), gradient.q.transposed(), T(0), memory);
+    }
+
+    /// W = L R in full, for checks and export; training never calls it.
+    [[nodiscard]] Tensor<T> dense(Memory& memory, Tag tag) const
+    {
+        Tensor<T> w(memory, tag, Shape{outputs(), inputs()});
+        S::multiply(w.matrix(), T(1), left(), right(), T(0), memory);
+        return w;
+    }
+
+private:
+    WeightSubspace(Tensor<T> left, Tensor<T> right, double energy)
+        : left_(std::move(left)), right_(std::move(right)), energy_at_start_(energy)
+    {}
+
+    /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹
+    [[nodiscard]] Tensor<T> tangent_direction(ConstMatrixView<T> d_left) const
+    {
+        Memory& memory = left_.memory();
+        const Index k = rank();
+        Tensor<T> square = workspace<T>(memory, k, k);
+        Tensor<T> direction = workspace<T>(memory, outputs(), k);
+        S::copy(direction.matrix(), d_left);
+        S::multiply(square.matrix(), T(1), left().transposed(), d_left, T(0), memory);
+        S::multiply(direction.matrix(), T(-1), left(), square.matrix(), T(1), memory);
+        // Damped until Cholesky succeeds: R Rᵀ squares the condition of R, and rows of R may be zero.
+        const double trace = S::dot(right(), right());
+        if (trace == 0.0) {
+            direction.fill(T(0));
+            return direction;
+        }
+        T damping = static_cast<T>(static_cast<double>(epsilon<T>) * trace);
+        for (bool solved = false; !solved; damping *= T(10)) {
+            S::multiply(square.matrix(), T(1), right(), right().transposed(), T(0), memory);
+            for (Index j = 0; j < k; ++j) {
+                square.matrix()(j, j) += damping;
+            }
+            solved = S::solve_spd(square.matrix(), direction.matrix().transposed(), memory);
+        }
+        return direction;
+    }
+
+    Tensor<T> left_;   // (O,K)
+    Tensor<T> right_;  // (K,I)
+    double energy_at_start_ = 1.0;
+};
+
+}  // namespace wasi::subspace

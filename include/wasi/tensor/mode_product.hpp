@@ -1,0 +1,119 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "wasi/core/parallel.hpp"
+#include "wasi/storage/concept.hpp"
+#include "wasi/storage/tensor.hpp"
+
+/// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right = 1 are
+/// plain matrices, so the first and the last mode cost one matrix product without any copy.
+namespace wasi::tensor {
+
+/// Shape of `x` with the extent of one mode replaced.
+template <class T, std::size_t N>
+[[nodiscard]] std::array<Index, N> with_extent(TensorView<T, N> x, std::size_t mode, Index extent)
+{
+    auto shape = x.shape;
+    shape[mode] = extent;
+    return shape;
+}
+
+/// An uninitialised workspace tensor of the given shape.
+template <Scalar T, std::size_t N>
+[[nodiscard]] Tensor<T> make_tensor(Memory& memory, const std::array<Index, N>& shape, Tag tag = {})
+{
+    static_assert(N >= 2 && N <= Shape::max_order);
+    if constexpr (N == 2) {
+        return Tensor<T>(memory, tag, Shape{shape[0], shape[1]});
+    } else if constexpr (N == 3) {
+        return Tensor<T>(memory, tag, Shape{shape[0], shape[1], shape[2]});
+    } else {
+        return Tensor<T>(memory, tag, Shape{shape[0], shape[1], shape[2], shape[3]});
+    }
+}
+
+/// Y = X x_m M, that is y[.., i, ..] = sum_j m(i,j) x[.., j, ..], M (p,q), q the extent of mode m (Kolda, Bader 2009, 2.5).
+/// Contraction with a basis U (n,r) is mode_product(.., U.transposed()); expansion is mode_product(.., U).
+/// Throws shape_error. 2 p |X| flops, no workspace; threaded over slices for inner modes.
+template <class S, Scalar T, std::size_t N>
+    requires StorageFor<S, T>
+void mode_product(TensorView<T, N> y, ConstTensorView<T, N> x, ConstMatrixView<T> m, std::size_t mode, Memory& memory)
+{
+    require<shape_error>(mode < N, "mode_product: mode ", mode, " of a tensor of order ", N);
+    require<shape_error>(m.cols == x.shape[mode] && y.shape == with_extent(x, mode, m.rows), "mode_product: X ", shape_text(x.shape), ", M ",
+                         shape_text(m.shape()), " and Y ", shape_text(y.shape), " do not fit in mode ", mode);
+    const auto from = x.around(mode);
+    const auto to = y.around(mode);
+    if (from.shape[2] == 1) {
+        S::multiply(to.rows_by(1), T(1), from.rows_by(1), m.transposed(), T(0), memory);
+    } else if (from.shape[0] == 1) {
+        S::multiply(to.slice(0), T(1), m, from.slice(0), T(0), memory);
+    } else {
+        parallel_for(from.shape[0], [&](Index i) { S::multiply(to.slice(i), T(1), m, from.slice(i), T(0), memory); });
+    }
+}
+
+/// mode_product into a new workspace tensor.
+template <class S, Scalar T, std::size_t N>
+    requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> mode_product(ConstTensorView<T, N> x, ConstMatrixView<T> m, std::size_t mode, Memory& memory)
+{
+    require<shape_error>(mode < N, "mode_product: mode ", mode, " of a tensor of order ", N);
+    Tensor<T> y = make_tensor<T>(memory, with_extent(x, mode, m.rows));
+    mode_product<S, T, N>(y.template view<N>(), x, m, mode, memory);
+    return y;
+}
+
+/// The unfolding X_(m), (n_m, product of the others), the others in their order with the last fastest. One copy.
+template <class S, Scalar T, std::size_t N>
+    requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> unfold(ConstTensorView<T, N> x, std::size_t mode, Memory& memory)
+{
+    require<shape_error>(mode < N, "unfold: mode ", mode, " of a tensor of order ", N);
+    const auto parts = x.around(mode);
+    const Index right = parts.shape[2];
+    Tensor<T> result = workspace<T>(memory, parts.shape[1], parts.shape[0] * right);
+    for (Index i = 0; i < parts.shape[0]; ++i) {
+        S::copy(result.matrix().col_block(i * right, right), parts.slice(i));
+    }
+    return result;
+}
+
+/// The Gram matrix G = X_(m) X_(m)ᵀ, (n,n), without the unfolding. 2 n |X| flops.
+template <class S, Scalar T, std::size_t N>
+    requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> mode_gram(ConstTensorView<T, N> x, std::size_t mode, Memory& memory)
+{
+    require<shape_error>(mode < N, "mode_gram: mode ", mode, " of a tensor of order ", N);
+    const auto parts = x.around(mode);
+    const Index n = parts.shape[1];
+    Tensor<T> gram = workspace<T>(memory, n, n);
+    if (parts.shape[2] == 1) {
+        const auto rows = parts.rows_by(1);
+        S::multiply(gram.matrix(), T(1), rows.transposed(), rows, T(0), memory);
+        return gram;
+    }
+    if (parts.shape[0] == 1) {
+        S::multiply(gram.matrix(), T(1), parts.slice(0), parts.slice(0).transposed(), T(0), memory);
+        return gram;
+    }
+    // Eight partial sums over the left index, added in order: threads without a change of rounding.
+    const Index pieces = std::min<Index>(8, parts.shape[0]);
+    Tensor<T> partial(memory, Tag{Use::workspace, 0}, Shape{pieces, n, n});
+    parallel_for(pieces, [&](Index piece) {
+        const auto sum = partial.template view<3>().slice(piece);
+        const Index first = piece * parts.shape[0] / pieces;
+        const Index last = (piece + 1) * parts.shape[0] / pieces;
+        for (Index i = first; i < last; ++i) {
+            S::multiply(sum, T(1), parts.slice(i), parts.slice(i).transposed(), i == first ? T(0) : T(1), memory);
+        }
+    });
+    for (Index piece = 0; piece < pieces; ++piece) {
+        S::add_scaled(gram.matrix(), piece == 0 ? T(0) : T(1), T(1), partial.template view<3>().slice(piece));
+    }
+    return gram;
+}
+
+}  // namespace wasi::tensor

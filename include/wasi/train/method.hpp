@@ -1,0 +1,83 @@
+#pragma once
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "wasi/nn/vision_transformer.hpp"
+
+namespace wasi::train {
+
+/// What is trained, and how weights and saved inputs of the chosen linear layers are held:
+///
+///     vanilla  dense weights, exact inputs           wsi   low-rank weights, exact inputs
+///     head     only the head is trained              asi   dense weights, Tucker inputs
+///                                                    wasi  low-rank weights, Tucker inputs
+enum class Method { vanilla, head, wsi, asi, wasi };
+
+[[nodiscard]] constexpr std::string_view to_string(Method method) noexcept
+{
+    switch (method) {
+        case Method::vanilla: return "vanilla";
+        case Method::head: return "head";
+        case Method::wsi: return "wsi";
+        case Method::asi: return "asi";
+        case Method::wasi: return "wasi";
+    }
+    return "unknown";
+}
+
+/// The linear layers a method applies to: those of the MLPs, or all of the blocks. Never the patch projection or the head.
+enum class Layers { mlp, all };
+
+struct MethodOptions {
+    Method method = Method::wasi;
+    Layers layers = Layers::all;
+    /// How the weight rank is chosen. 0.8 of the energy: in the paper's middle range.
+    linalg::RankRule weight_rank = linalg::Energy{0.8};
+    subspace::ActivationSubspaceOptions activation = {};
+    /// A weight whose rank would not make it smaller stays dense. Off only to study the limit of full rank.
+    bool keep_dense_above_break_even = true;
+};
+
+[[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept { return method == Method::wsi || method == Method::wasi; }
+[[nodiscard]] constexpr bool has_compressed_inputs(Method method) noexcept { return method == Method::asi || method == Method::wasi; }
+
+/// The chosen linear layers, block by block: in_proj, out_proj, fc1, fc2.
+template <Scalar T, class S>
+[[nodiscard]] std::vector<nn::Linear<T, S>*> selected_layers(nn::VisionTransformer<T, S>& model, Layers layers)
+{
+    std::vector<nn::Linear<T, S>*> result;
+    for (const auto& block : model.blocks) {
+        if (layers == Layers::all) {
+            result.push_back(&block->in_proj);
+            result.push_back(&block->out_proj);
+        }
+        result.push_back(&block->fc1);
+        result.push_back(&block->fc2);
+    }
+    return result;
+}
+
+/// Prepares a model for a method: freezes what is not trained, factorizes weights layer by layer, sets up activation
+/// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize does.
+template <Scalar T, class S>
+void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
+{
+    if (options.method == Method::head) {
+        model.for_each_parameter([](auto& parameter) { parameter.set_trainable(false); });
+        model.head->weight.set_trainable(true);
+        model.head->bias.set_trainable(true);
+        return;
+    }
+    for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
+        if (has_low_rank_weights(options.method) && !layer->weight.is_low_rank()) {
+            layer->weight.factorize(options.weight_rank, options.keep_dense_above_break_even);
+        }
+        if (has_compressed_inputs(options.method)) {
+            layer->compress_input(options.activation, key.derive(layer->layer()));
+        }
+    }
+}
+
+}  // namespace wasi::train

@@ -1,0 +1,182 @@
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include <support/matrices.hpp>
+#include <support/naive_storage.hpp>
+#include <wasi/storage/eigen.hpp>
+
+namespace {
+
+using wasi::EigenStorage;
+using wasi::Index;
+using wasi_tests::Layout;
+using wasi_tests::layouts;
+using wasi_tests::Matrix;
+using wasi_tests::max_difference;
+using wasi_tests::NaiveStorage;
+using wasi_tests::random_matrix;
+using wasi_tests::same_bits;
+
+/// Extents of 0 and 1, odd ones, and two that are cut into several pieces, tall and wide.
+constexpr std::array<std::array<Index, 2>, 9> shapes{{{0, 0}, {0, 5}, {5, 0}, {1, 1}, {1, 9}, {9, 1}, {7, 5}, {517, 131}, {3, 40001}}};
+
+TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, double)
+{
+    for (const auto& [rows, cols] : shapes) {
+        CAPTURE(rows);
+        CAPTURE(cols);
+        const auto original = random_matrix<T>(rows, cols, 4);
+        for (const Layout from_layout : layouts) {
+            const auto from = original.in(from_layout);
+            for (const Layout to_layout : rows * cols > 1000 ? std::vector<Layout>{layouts[2], layouts[7]}
+                                                             : std::vector<Layout>(layouts.begin(), layouts.end())) {
+                Matrix<T> to(rows, cols, to_layout);
+                EigenStorage::copy(to.view(), from.view());
+                CHECK(same_bits(to.view(), original.view()));
+                CHECK(to.guard_intact());
+                Matrix<T> turned(cols, rows, to_layout);
+                EigenStorage::copy(turned.view(), from.view().transposed());
+                CHECK(same_bits(turned.view().transposed(), original.view()));
+                Matrix<T> slow(rows, cols, to_layout);
+                NaiveStorage::copy(slow.view(), from.view());
+                CHECK(same_bits(slow.view(), original.view()));
+            }
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("add_scaled: every layout and beta", T, float, double)
+{
+    for (const auto& [rows, cols] : shapes) {
+        const auto values = random_matrix<T>(rows, cols, 5);
+        const auto before = random_matrix<T>(rows, cols, 6);
+        for (const T beta : {T(0), T(1), T(0.5)}) {
+            for (std::size_t i = 0; i < layouts.size(); ++i) {
+                const auto x = values.in(layouts[(3 * i + 1) % 8]);
+                auto fast = beta == T(0) ? Matrix<T>(rows, cols, layouts[i]) : before.in(layouts[i]);
+                auto slow = fast;
+                EigenStorage::add_scaled(fast.view(), beta, T(-1.75), x.view());
+                NaiveStorage::add_scaled(slow.view(), beta, T(-1.75), x.view());
+                INFO(rows, " x ", cols, ", beta ", beta, ", ", layouts[i].text());
+                CHECK(max_difference(fast.view(), slow.view()) <= wasi_tests::tolerance<T>(1, 8.0, 1.0));
+                CHECK(fast.guard_intact());
+            }
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("add_scaled: in place, and with the transpose of another matrix", T, float, double)
+{
+    const auto x = random_matrix<T>(13, 13, 7, layouts[2]);
+    for (const Layout layout : layouts) {
+        auto y = x.in(layout);
+        EigenStorage::add_scaled(y.view(), T(0.5), T(0), y.view());
+        EigenStorage::add_scaled(y.view(), T(0), T(4), y.view());
+        auto expected = x;
+        for (Index i = 0; i < 13; ++i) {
+            for (Index j = 0; j < 13; ++j) {
+                expected(i, j) = T(2) * x(i, j);
+            }
+        }
+        CHECK(same_bits(y.view(), expected.view()));
+        EigenStorage::add_scaled(y.view(), T(1), T(-2), x.view().transposed());
+        CHECK(max_difference(y.view().transposed(), y.view()) > 1.0);
+        EigenStorage::add_scaled(y.view(), T(1), T(-2), x.view());
+        EigenStorage::add_scaled(y.view(), T(1), T(2), x.view().transposed());
+        CHECK(wasi_tests::max_abs(y.view()) <= wasi_tests::tolerance<T>(1, 8.0));
+    }
+}
+
+TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", T, float, double)
+{
+    for (const auto& [rows, cols] : shapes) {
+        const auto left = random_matrix<T>(rows, cols, 8);
+        const auto right = random_matrix<T>(rows, cols, 9);
+        const double exact = NaiveStorage::dot(left.view(), right.view());
+        for (std::size_t i = 0; i < layouts.size(); ++i) {
+            const auto a = left.in(layouts[i]);
+            const auto b = right.in(layouts[(3 * i + 1) % 8]);
+            const double scale = std::sqrt(static_cast<double>(rows * cols));
+            INFO(rows, " x ", cols, ", ", layouts[i].text());
+            // Double's rounding also for float: that is the promise.
+            CHECK(std::abs(EigenStorage::dot(a.view(), b.view()) - exact) <= wasi_tests::tolerance<double>(rows * cols, scale));
+        }
+    }
+    Matrix<float> large(1, 1);
+    large(0, 0) = 3e30F;
+    CHECK(EigenStorage::dot(large.view(), large.view()) == doctest::Approx(9e60));
+}
+
+TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at nothing outside", T, float, double)
+{
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    for (const Layout layout : layouts) {
+        auto a = random_matrix<T>(5, 7, 10, layout);  // NaN all around it
+        CHECK(EigenStorage::all_finite(a.view()));
+        for (const T bad : {std::numeric_limits<T>::quiet_NaN(), infinity, -infinity}) {
+            int found = 0;
+            for (Index i = 0; i < 5; ++i) {
+                for (Index j = 0; j < 7; ++j) {
+                    const T good = a(i, j);
+                    a(i, j) = bad;
+                    found += EigenStorage::all_finite(a.view()) ? 0 : 1;
+                    found += NaiveStorage::all_finite(a.view()) ? 0 : 1;
+                    a(i, j) = good;
+                }
+            }
+            CHECK(found == 2 * 35);
+        }
+        // Finite numbers whose sum is not.
+        a(0, 0) = a(0, 1) = std::numeric_limits<T>::max();
+        CHECK(EigenStorage::all_finite(a.view()));
+        CHECK(NaiveStorage::all_finite(a.view()));
+        // Bad numbers that could cancel.
+        a(0, 0) = infinity;
+        a(0, 1) = -infinity;
+        CHECK_FALSE(EigenStorage::all_finite(a.view()));
+    }
+    auto large = random_matrix<T>(517, 131, 11);
+    CHECK(EigenStorage::all_finite(large.view()));
+    large(516, 130) = infinity;
+    CHECK_FALSE(EigenStorage::all_finite(large.view()));
+    CHECK(EigenStorage::all_finite(large.view().row_block(0, 0)));
+}
+
+TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout", T, float, double)
+{
+    const wasi::RandomKey key(12);
+    for (const auto& [rows, cols] : shapes) {
+        Matrix<T> expected(rows, cols);
+        NaiveStorage::fill_normal(expected.view(), key);
+        for (const Layout layout : layouts) {
+            Matrix<T> filled(rows, cols, layout);
+            EigenStorage::fill_normal(filled.view(), key);
+            INFO(rows, " x ", cols, ", ", layout.text());
+            CHECK(same_bits(filled.view(), expected.view()));
+            CHECK(filled.guard_intact());
+        }
+    }
+    Matrix<T> one(1, 3);
+    EigenStorage::fill_normal(one.view(), key);
+    CHECK(one(0, 2) == static_cast<T>(key.normal(2)));
+}
+
+TEST_CASE("the naive storage turns a result that is overwritten to NaN first")
+{
+    // An input that overlaps the output, but is not the same elements, is found.
+    auto a = random_matrix<float>(6, 6, 13);
+    NaiveStorage::copy(a.view().block(0, 0, 5, 6), a.view().block(1, 0, 5, 6));
+    CHECK_FALSE(NaiveStorage::all_finite(a.view()));
+    auto b = random_matrix<float>(6, 6, 13);
+    NaiveStorage::add_scaled(b.view(), 0.0F, 1.0F, b.view().transposed());
+    CHECK_FALSE(NaiveStorage::all_finite(b.view()));
+    Matrix<float> narrow(6, 5);
+    CHECK_THROWS_AS(NaiveStorage::copy(narrow.view(), a.view()), std::logic_error);
+}
+
+}  // namespace

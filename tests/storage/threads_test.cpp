@@ -1,0 +1,183 @@
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include <support/matrices.hpp>
+#include <wasi/core/parallel.hpp>
+#include <wasi/storage/eigen.hpp>
+
+/// Every primitive gives the same bits on 1, 2 and 3 threads.
+namespace {
+
+using wasi::EigenStorage;
+using wasi::Index;
+using wasi::Shape;
+using wasi::Tensor;
+
+/// A matrix of standard normal numbers, aligned as the library's own are.
+template <class T>
+[[nodiscard]] Tensor<T> normal(Index rows, Index cols, std::uint64_t seed)
+{
+    Tensor<T> result = wasi::workspace<T>(wasi::plain_memory(), rows, cols);
+    EigenStorage::fill_normal(result.matrix(), wasi::RandomKey(seed));
+    return result;
+}
+
+/// Runs `make` on 1, 2 and 3 threads; it returns all that a primitive wrote.
+template <class T>
+void check_same_bits(const std::function<std::vector<Tensor<T>>()>& make)
+{
+    const int before = wasi::thread_count();
+    wasi::set_thread_count(1);
+    const auto expected = make();
+    double size = 0.0;
+    for (const int threads : {2, 3}) {
+        wasi::set_thread_count(threads);
+        const auto results = make();
+        REQUIRE(results.size() == expected.size());
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            CAPTURE(threads);
+            CAPTURE(i);
+            CHECK(EigenStorage::all_finite(results[i].matrix()));
+            CHECK(wasi_tests::same_bits(results[i].matrix(), expected[i].matrix()));
+            size = std::max(size, wasi_tests::max_abs(results[i].matrix()));
+        }
+    }
+    CHECK(size > 0.0);  // something was computed
+    wasi::set_thread_count(before);
+}
+
+template <class T, class... Tensors>
+[[nodiscard]] std::vector<Tensor<T>> list(Tensors&&... tensors)
+{
+    std::vector<Tensor<T>> result;
+    (result.push_back(std::forward<Tensors>(tensors)), ...);
+    return result;
+}
+
+TEST_CASE_TEMPLATE("threads: multiply on every path", T, float, double)
+{
+    struct Sizes {
+        Index m, n, k;
+    };
+    for (const auto& [m, n, k] : {Sizes{64, 64, 64}, Sizes{401, 133, 130}, Sizes{129, 500, 97}, Sizes{20, 31, 2051},
+                                  Sizes{128, 128, 2100}, Sizes{300, 300, 300}}) {
+        INFO(wasi::shape_text({m, n, k}));
+        const auto a = normal<T>(m, k, 1);
+        const auto b = normal<T>(k, n, 2);
+        const auto bt = normal<T>(n, k, 3);
+        check_same_bits<T>([&, m = m, n = n] {
+            auto c = normal<T>(m, n, 4);
+            EigenStorage::multiply(c.matrix(), T(0.5), a.matrix(), b.matrix(), T(0.25), wasi::plain_memory());
+            auto d = normal<T>(n, m, 5);
+            EigenStorage::multiply(d.matrix().transposed(), T(1), a.matrix(), bt.matrix().transposed(), T(0), wasi::plain_memory());
+            return list<T>(std::move(c), std::move(d));
+        });
+    }
+}
+
+TEST_CASE_TEMPLATE("threads: factorizations", T, float, double)
+{
+    const auto tall = normal<T>(400, 90, 6);
+    const auto wide = normal<T>(70, 260, 7);
+    check_same_bits<T>([&] {
+        auto q = tall.clone({});
+        static_cast<void>(EigenStorage::orthonormalize(q.matrix(), wasi::plain_memory()));
+        return list<T>(std::move(q));
+    });
+    check_same_bits<T>([&] {
+        auto u = normal<T>(70, 70, 0);
+        auto s = normal<T>(1, 70, 0);
+        auto v = normal<T>(260, 70, 0);
+        CHECK(EigenStorage::svd(wide.matrix(), u.matrix(), s.span(), v.matrix(), wasi::plain_memory()));
+        return list<T>(std::move(u), std::move(s), std::move(v));
+    });
+    Tensor<T> gram = wasi::workspace<T>(wasi::plain_memory(), 90, 90);
+    EigenStorage::multiply(gram.matrix(), T(1), tall.matrix().transposed(), tall.matrix(), T(0), wasi::plain_memory());
+    check_same_bits<T>([&] {
+        auto v = gram.clone({});
+        auto w = normal<T>(1, 90, 0);
+        CHECK(EigenStorage::eigh(v.matrix(), w.span(), wasi::plain_memory()));
+        return list<T>(std::move(v), std::move(w));
+    });
+    check_same_bits<T>([&] {
+        auto a = gram.clone({});
+        auto b = normal<T>(90, 130, 8);
+        CHECK(EigenStorage::solve_spd(a.matrix(), b.matrix(), wasi::plain_memory()));
+        return list<T>(std::move(b));
+    });
+}
+
+TEST_CASE_TEMPLATE("threads: sums, copies and random numbers", T, float, double)
+{
+    const auto x = normal<T>(1001, 203, 9);  // seven pieces of work
+    check_same_bits<T>([&] {
+        auto sum = normal<T>(1, 203, 0);
+        EigenStorage::column_sums(sum.span(), x.matrix(), wasi::plain_memory());
+        auto copy = normal<T>(203, 1001, 0);
+        EigenStorage::copy(copy.matrix().transposed(), x.matrix());
+        auto y = normal<T>(1001, 203, 10);
+        EigenStorage::add_scaled(y.matrix(), T(0.3), T(0.7), x.matrix());
+        EigenStorage::add_to_rows(y.matrix(), std::span<const T>(sum.span()));
+        EigenStorage::multiply_elements(y.matrix(), x.matrix());
+        // The dot product as a number of type T would hide its last bits: half of them go into each of two elements.
+        auto dots = normal<T>(1, 2, 0);
+        const double dot = EigenStorage::dot(x.matrix(), y.matrix());
+        dots.span()[0] = static_cast<T>(dot);
+        dots.span()[1] = static_cast<T>(dot - static_cast<double>(dots.span()[0]));
+        return list<T>(std::move(sum), std::move(copy), std::move(y), std::move(dots));
+    });
+}
+
+TEST_CASE_TEMPLATE("threads: row kernels", T, float, double)
+{
+    const Index rows = 1001;
+    const Index cols = 203;
+    const auto x = normal<T>(rows, cols, 11);
+    const auto dy = normal<T>(rows, cols, 12);
+    const auto gain = normal<T>(1, cols, 13);
+    const auto bias = normal<T>(1, cols, 14);
+    std::vector<std::int64_t> labels;
+    for (Index i = 0; i < rows; ++i) {
+        labels.push_back(i % cols);
+    }
+    const auto empty = [&] { return normal<T>(rows, cols, 0); };
+    check_same_bits<T>([&] {
+        auto gelu = empty();
+        auto gelu_backward = empty();
+        auto relu = empty();
+        auto relu_backward = empty();
+        EigenStorage::gelu(gelu.matrix(), x.matrix());
+        EigenStorage::gelu_backward(gelu_backward.matrix(), dy.matrix(), x.matrix());
+        EigenStorage::relu(relu.matrix(), x.matrix());
+        EigenStorage::relu_backward(relu_backward.matrix(), dy.matrix(), x.matrix());
+        return list<T>(std::move(gelu), std::move(gelu_backward), std::move(relu), std::move(relu_backward));
+    });
+    check_same_bits<T>([&] {
+        auto p = x.clone({});
+        EigenStorage::softmax(p.matrix(), T(0.5));
+        auto backward = dy.clone({});
+        EigenStorage::softmax_backward(backward.matrix(), p.matrix(), T(0.5));
+        auto loss_gradient = empty();
+        auto loss = normal<T>(1, 1, 0);
+        loss.span()[0] = static_cast<T>(EigenStorage::cross_entropy(loss_gradient.matrix(), x.matrix(), labels));
+        return list<T>(std::move(p), std::move(backward), std::move(loss_gradient), std::move(loss));
+    });
+    check_same_bits<T>([&] {
+        auto y = empty();
+        auto mean = normal<T>(1, rows, 0);
+        auto inverse = normal<T>(1, rows, 0);
+        EigenStorage::layer_norm(y.matrix(), mean.span(), inverse.span(), x.matrix(), gain.span(), bias.span(), T(1e-6));
+        auto dx = empty();
+        auto dgain = normal<T>(1, cols, 0);
+        auto dbias = normal<T>(1, cols, 0);
+        EigenStorage::layer_norm_backward(dx.matrix(), dgain.span(), dbias.span(), dy.matrix(), x.matrix(), mean.span(), inverse.span(),
+                                          gain.span(), wasi::plain_memory());
+        return list<T>(std::move(y), std::move(mean), std::move(inverse), std::move(dx), std::move(dgain), std::move(dbias));
+    });
+}
+
+}  // namespace

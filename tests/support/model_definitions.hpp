@@ -1,0 +1,127 @@
+#pragma once
+// The bodies behind support/models.hpp, for models_float.cpp and models_double.cpp alone.
+#include <numeric>
+
+#include <support/models.hpp>
+
+namespace wasi_tests {
+
+template <class T>
+void randomize(Model<T>& model, std::uint64_t seed)
+{
+    const wasi::RandomKey key(seed);
+    std::uint64_t name = 0;
+    model.for_each_parameter([&](auto& parameter) {
+        const wasi::RandomKey own = key.derive(++name);
+        const std::string& text = parameter.name();
+        const bool is_gain = text.find("ln") != std::string::npos && text.ends_with("weight");
+        double deviation = 0.3;
+        if constexpr (requires { parameter.inputs(); }) {
+            deviation = 1.0 / std::sqrt(static_cast<double>(parameter.inputs()));
+        }
+        const auto values = dense_span(parameter);
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            values[i] = static_cast<T>((is_gain ? 1.0 : 0.0) + deviation * own.normal(i));
+        }
+    });
+}
+
+template <class T>
+Dataset<T> random_images(const wasi::nn::VisionTransformerConfig& config, Index count, std::uint64_t seed)
+{
+    const wasi::RandomKey key(seed);
+    Dataset<T> data;
+    data.count = count;
+    data.height = data.width = config.image;
+    data.images.resize(static_cast<std::size_t>(count * data.image_size()));
+    for (std::size_t i = 0; i < data.images.size(); ++i) {
+        data.images[i] = static_cast<T>(key.normal(i));
+    }
+    for (Index i = 0; i < count; ++i) {
+        data.labels.push_back(i % config.classes);
+    }
+    return data;
+}
+
+namespace detail {
+
+template <class T>
+[[nodiscard]] wasi::autograd::Variable<T> loss_variable(const wasi::autograd::Context<T, EigenStorage>& context, Model<T>& model, const Dataset<T>& data)
+{
+    std::vector<Index> all(static_cast<std::size_t>(data.count));
+    std::iota(all.begin(), all.end(), Index{0});
+    const wasi::Tensor<T> images = data.gather(all, context.memory);
+    return wasi::autograd::cross_entropy(context, model.forward(context, images.template view<4>()), data.labels);
+}
+
+}  // namespace detail
+
+template <class T>
+double loss_and_gradients(Model<T>& model, const Dataset<T>& data, wasi::autograd::Sink<T>& sink)
+{
+    wasi::autograd::Tape<T, EigenStorage> tape(model.memory());
+    const auto loss = detail::loss_variable<T>({model.memory(), &tape}, model, data);
+    tape.backward(loss, sink);
+    return static_cast<double>(*loss.value().data());
+}
+
+template <class T>
+double loss_of(Model<T>& model, const Dataset<T>& data)
+{
+    return static_cast<double>(*detail::loss_variable<T>({model.memory(), nullptr}, model, data).value().data());
+}
+
+template <class T>
+std::map<std::string, std::vector<T>> snapshot(Model<T>& model)
+{
+    std::map<std::string, std::vector<T>> result;
+    model.for_each_parameter([&](auto& parameter) {
+        std::vector<T>& values = result[parameter.name()];
+        const auto append = [&](auto* data, Index count) { values.insert(values.end(), data, data + count); };
+        if constexpr (requires { parameter.is_low_rank(); }) {
+            if (parameter.is_low_rank()) {
+                append(parameter.low_rank().left().data, parameter.low_rank().left().size());
+                append(parameter.low_rank().right().data, parameter.low_rank().right().size());
+                return;
+            }
+        }
+        const auto dense = dense_span(parameter);
+        append(dense.data(), static_cast<Index>(dense.size()));
+    });
+    return result;
+}
+
+template <class T>
+std::vector<double> train_losses(Model<T>& model, const Dataset<T>& data, wasi::optim::Optimizer<T, EigenStorage>& optimizer,
+                                 wasi::train::TrainOptions options, wasi::RandomKey key)
+{
+    std::vector<double> losses;
+    options.on_step = [&](const wasi::train::StepRecord& record) {
+        losses.push_back(record.loss);
+        return true;
+    };
+    wasi::train::train(model, data, optimizer, options, key);
+    return losses;
+}
+
+template <class T>
+void apply(Model<T>& model, const wasi::train::MethodOptions& options, wasi::RandomKey key)
+{
+    wasi::train::apply_method(model, options, key);
+}
+
+}  // namespace wasi_tests
+
+#define WASI_INSTANTIATE_MODELS(T)                                                                                                              \
+    template wasi::Index wasi::train::train(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, optim::Optimizer<T, EigenStorage>&,     \
+                                            const TrainOptions&, RandomKey);                                                                    \
+    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, Index);                           \
+    template void wasi::train::apply_method(nn::VisionTransformer<T, EigenStorage>&, const MethodOptions&, RandomKey);                          \
+    template void wasi_tests::randomize(Model<T>&, std::uint64_t);                                                                              \
+    template wasi_tests::Dataset<T> wasi_tests::random_images(const wasi::nn::VisionTransformerConfig&, Index, std::uint64_t);                  \
+    template double wasi_tests::loss_and_gradients(Model<T>&, const Dataset<T>&, wasi::autograd::Sink<T>&);                                     \
+    template double wasi_tests::loss_of(Model<T>&, const Dataset<T>&);                                                                          \
+    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T>&);                                                             \
+    template std::vector<double> wasi_tests::train_losses(Model<T>&, const Dataset<T>&, wasi::optim::Optimizer<T, EigenStorage>&,               \
+                                                          wasi::train::TrainOptions, wasi::RandomKey);                                          \
+    template void wasi_tests::apply(Model<T>&, const wasi::train::MethodOptions&, wasi::RandomKey)

@@ -1,0 +1,3 @@
+#include <support/model_definitions.hpp>
+
+WASI_INSTANTIATE_MODELS(float);

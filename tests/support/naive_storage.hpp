@@ -1,0 +1,117 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "support/naive_factorizations.hpp"
+#include "support/naive_row_kernels.hpp"
+#include "wasi/core/memory.hpp"
+#include "wasi/storage/concept.hpp"
+
+namespace wasi_tests {
+
+/// The specification of the storage primitives as a program: plain loops, sums in wider arithmetic. It is strict where a fast
+/// storage cannot afford to be. A result that is to be overwritten is filled with NaN first, so an algorithm that relies on old
+/// contents fails; shapes and layouts that the concept demands are checked (std::logic_error). Elementwise primitives may work
+/// in place (an input that is exactly the output); any other overlap of input and output yields NaN.
+struct NaiveStorage : NaiveRowKernels {
+    template <wasi::Scalar T>
+    static void multiply(View<T> c, Value<T> alpha, In<T> a, In<T> b, Value<T> beta, wasi::Memory& memory)
+    {
+        using W = Wide<T>;
+        naive::expect(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows, "multiply: shapes");
+        memory.count_flops(2.0 * static_cast<double>(c.size()) * static_cast<double>(a.cols));
+        naive::Columns<W> before(c);
+        naive::poison(c);  // whatever beta: an A or B that overlaps C is found out
+        std::vector<W> sums;
+        for (Index i = 0; i < c.rows; ++i) {
+            sums.assign(static_cast<std::size_t>(c.cols), W(0));
+            for (Index p = 0; p < a.cols; ++p) {
+                const W left = a(i, p);
+                for (Index j = 0; j < c.cols; ++j) {
+                    sums[static_cast<std::size_t>(j)] += left * static_cast<W>(b(p, j));
+                }
+            }
+            for (Index j = 0; j < c.cols; ++j) {
+                const W product = static_cast<W>(alpha) * sums[static_cast<std::size_t>(j)];
+                c(i, j) = static_cast<T>(beta == T(0) ? product : product + static_cast<W>(beta) * before(i, j));
+            }
+        }
+    }
+    template <wasi::Scalar T>
+    [[nodiscard]] static Index orthonormalize(View<T> a, wasi::Memory& memory)
+    {
+        const auto m = static_cast<double>(a.rows);
+        const auto n = static_cast<double>(a.cols);
+        if (a.cols > 0) {
+            memory.count_flops(4.0 * m * n * n - 4.0 / 3.0 * n * n * n);
+        }
+        return naive::orthonormalize(a);
+    }
+    template <class T>
+    [[nodiscard]] static bool svd(View<T> a, Out<std::remove_const_t<T>> u, OutRow<std::remove_const_t<T>> s,
+                                  Out<std::remove_const_t<T>> v, wasi::Memory& memory)
+    {
+        const auto m = static_cast<double>(std::max(a.rows, a.cols));
+        const auto n = static_cast<double>(std::min(a.rows, a.cols));
+        memory.count_flops(6.0 * m * n * n + 20.0 * n * n * n);
+        return naive::svd<std::remove_const_t<T>>(a, u, s, v);
+    }
+    template <wasi::Scalar T>
+    [[nodiscard]] static bool eigh(View<T> a, OutRow<T> w, wasi::Memory& memory)
+    {
+        const auto n = static_cast<double>(a.rows);
+        memory.count_flops(9.0 * n * n * n);
+        return naive::eigh<T>(a, w);
+    }
+    template <wasi::Scalar T>
+    [[nodiscard]] static bool solve_spd(View<T> a, Out<T> b, wasi::Memory& memory)
+    {
+        const auto n = static_cast<double>(a.rows);
+        memory.count_flops(n * n * n / 3.0 + 2.0 * n * n * static_cast<double>(b.cols));
+        return naive::solve_spd<T>(a, b);
+    }
+    template <wasi::Scalar T>
+    static void copy(View<T> to, In<T> from)
+    {
+        overwrite(to, [](Wide<T> x) { return x; }, from);
+    }
+    template <wasi::Scalar T>
+    static void add_scaled(View<T> y, Value<T> beta, Value<T> alpha, In<T> x)
+    {
+        using W = Wide<T>;
+        if (beta == T(0)) {
+            overwrite(y, [alpha](W value) { return W(alpha) * value; }, x);
+            return;
+        }
+        naive::expect(y.shape() == x.shape(), "add_scaled: shapes");
+        for_each(y, [&](Index i, Index j) { y(i, j) = static_cast<T>(W(beta) * W(y(i, j)) + W(alpha) * W(x(i, j))); });
+    }
+    template <class T>
+    [[nodiscard]] static double dot(View<T> a, In<std::remove_const_t<T>> b)
+    {
+        naive::expect(a.shape() == b.shape(), "dot: shapes");
+        long double sum = 0;
+        for_each(a, [&](Index i, Index j) { sum += static_cast<long double>(a(i, j)) * static_cast<long double>(b(i, j)); });
+        return static_cast<double>(sum);
+    }
+    template <class T>
+    [[nodiscard]] static bool all_finite(View<T> a)
+    {
+        bool finite = true;
+        for_each(a, [&](Index i, Index j) { finite = finite && std::isfinite(a(i, j)); });
+        return finite;
+    }
+    template <wasi::Scalar T>
+    static void fill_normal(View<T> a, wasi::RandomKey key)
+    {
+        for_each(a, [&](Index i, Index j) { a(i, j) = static_cast<T>(key.normal(static_cast<std::uint64_t>(i * a.cols + j))); });
+    }
+};
+
+static_assert(wasi::NeuralStorageFor<NaiveStorage, float> && wasi::NeuralStorageFor<NaiveStorage, double>);
+
+}  // namespace wasi_tests

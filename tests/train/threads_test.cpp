@@ -1,0 +1,125 @@
+// The same bits from one and from several threads, for whole runs.
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <support/models.hpp>
+#include <wasi/core/parallel.hpp>
+#include <wasi/optim/optimizer.hpp>
+
+namespace {
+
+using namespace wasi_tests;
+namespace train = wasi::train;
+namespace linalg = wasi::linalg;
+using train::Method;
+
+/// Large enough that products, row kernels and attention are cut into pieces and threads really share work.
+constexpr wasi::nn::VisionTransformerConfig config{.image = 24, .patch = 4, .dim = 96, .depth = 2, .heads = 4, .mlp = 192, .classes = 5};
+
+struct Options {
+    Method method = Method::vanilla;
+    Index micro_batches = 1;
+    double clip_norm = 0.0;
+    train::ClipScope scope = train::ClipScope::global;
+    bool adamw = false;
+};
+
+struct Outcome {
+    std::map<std::string, std::vector<float>> weights;
+    std::vector<double> losses;
+};
+
+/// Two epochs over 10 images in batches of 4: the last batch of each has 2.
+[[nodiscard]] Outcome run(const Options& o, int threads)
+{
+    wasi::set_thread_count(threads);
+    wasi::Ledger memory;
+    Model<float> model(config, memory, wasi::RandomKey(1));
+    randomize(model, 3);
+    const auto data = random_images<float>(config, 10, 5);
+    apply(model, {.method = o.method,
+                  .weight_rank = linalg::Energy{0.7},
+                  .activation = {.ranks = {linalg::Energy{0.8}, linalg::Energy{0.8}, linalg::Energy{0.8}}}});
+    wasi::optim::Sgd<float, EigenStorage> sgd({.weight_decay = 1e-4}, memory);
+    wasi::optim::AdamW<float, EigenStorage> adamw({}, memory);
+    train::TrainOptions options;
+    options.epochs = 2;
+    options.batch_size = 4;
+    options.rate = o.adamw ? 1e-3 : 0.02;
+    options.micro_batches = o.micro_batches;
+    options.clip_norm = o.clip_norm;
+    options.clip_scope = o.scope;
+    Outcome result;
+    if (o.adamw) {
+        result.losses = train_losses<float>(model, data, adamw, options);
+    } else {
+        result.losses = train_losses<float>(model, data, sgd, options);
+    }
+    result.weights = snapshot(model);
+    return result;
+}
+
+template <class A>
+[[nodiscard]] bool same_bytes(const std::vector<A>& a, const std::vector<A>& b)
+{
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(A)) == 0;
+}
+
+void check_same(const Options& options)
+{
+    const int before = wasi::thread_count();
+    const Outcome one = run(options, 1);
+    CHECK(one.losses.size() == 6);
+    for (const int threads : options.method == Method::wasi ? std::vector<int>{2, 3} : std::vector<int>{2}) {
+        CAPTURE(threads);
+        const Outcome several = run(options, threads);
+        CHECK(same_bytes(one.losses, several.losses));
+        REQUIRE(one.weights.size() == several.weights.size());
+        for (const auto& [name, values] : one.weights) {
+            CAPTURE(name);
+            CHECK(same_bytes(values, several.weights.at(name)));
+        }
+    }
+    wasi::set_thread_count(before);
+}
+
+TEST_CASE("every method")
+{
+    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+        CAPTURE(train::to_string(method));
+        check_same({.method = method});
+    }
+}
+
+TEST_CASE("micro-batches, global and per-parameter clipping, AdamW")
+{
+    check_same({.method = Method::wasi, .micro_batches = 2});
+    check_same({.method = Method::wasi, .clip_norm = 0.5});
+    check_same({.method = Method::wsi, .clip_norm = 0.5, .scope = train::ClipScope::parameter});
+    check_same({.method = Method::asi, .micro_batches = 3, .clip_norm = 0.5});
+    check_same({.method = Method::asi, .adamw = true});
+}
+
+TEST_CASE("the seed decides: another key, other bits")
+{
+    wasi::Ledger memory;
+    const auto data = random_images<float>(tiny_config, 10, 5);
+    std::vector<std::map<std::string, std::vector<float>>> outcomes;
+    for (const std::uint64_t seed : {5, 5, 6}) {
+        Model<float> model(tiny_config, memory, wasi::RandomKey(1));
+        randomize(model, 3);
+        wasi::optim::Sgd<float, EigenStorage> sgd({}, memory);
+        train::TrainOptions options;
+        options.batch_size = 4;
+        (void)train_losses<float>(model, data, sgd, options, wasi::RandomKey(seed));
+        outcomes.push_back(snapshot(model));
+    }
+    CHECK(outcomes[0] == outcomes[1]);
+    CHECK(outcomes[0] != outcomes[2]);
+}
+
+}  // namespace

@@ -248,10 +248,10 @@ TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path an
     using T = typename E::Scalar;
     const Values values = wasi_tests::polynomial(120, 0.5);
     const auto a = matrix_with_spectrum<T>(130, 120, values, 20);
-    for (const Index extra : {Index{0}, Index{1}, Index{10}}) {
+    for (const Index extra : {Index{0}, Index{10}}) {
         for (const Index limit : {Index{1}, Index{15}, Index{16}, Index{17}, Index{32}}) {
             INFO("oversampling ", extra, ", max_rank ", limit);
-            for (const RankRule& rule : {RankRule(Energy{0.9}), RankRule(Tolerance{0.1}), RankRule(limit + 1), RankRule(100)}) {
+            for (const RankRule& rule : {RankRule(Energy{0.9}), RankRule(limit + 1)}) {
                 const auto f = decompose<E>(a, {.rank = rule, .max_rank = limit, .oversampling = extra});
                 CHECK(f.info.rank == limit);
                 CHECK(f.info.status == Status::rank_limit);

@@ -25,6 +25,7 @@ TEST_CASE("a shape knows its order, size and extents")
     CHECK(shape.back() == 4);
     CHECK(shape == Shape{2, 3, 4});
     CHECK_FALSE(shape == Shape{2, 3});
+    CHECK_FALSE(Shape{2, 3} == shape);
     CHECK_FALSE(shape == Shape{2, 4, 3});
     CHECK(Shape{}.size() == 1);
     CHECK(Shape{}.order() == 0);

@@ -1,0 +1,323 @@
+// Stored sums of gradients in every form, and the two sinks against each other.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <support/central_differences.hpp>
+#include <support/models.hpp>
+#include <support/recording_sink.hpp>
+#include <wasi/optim/sinks.hpp>
+
+namespace {
+
+using wasi::Shape;
+using wasi::Tensor;
+using wasi::Use;
+using namespace wasi_tests;
+namespace autograd = wasi::autograd;
+namespace linalg = wasi::linalg;
+namespace optim = wasi::optim;
+namespace train = wasi::train;
+using train::Method;
+
+using Stored = autograd::StoredGradient<double, EigenStorage>;
+using Dense = autograd::Dense<double>;
+using Factored = linalg::Factored<double>;
+using FactorGradients = linalg::FactorGradients<double>;
+using Gradient = autograd::Gradient<double>;
+
+[[nodiscard]] Tensor<double> normal(Shape shape, std::uint64_t seed, bool orthonormal = false)
+{
+    Tensor<double> result(wasi::plain_memory(), {}, shape);
+    EigenStorage::fill_normal(result.matrix(), wasi::RandomKey(seed));
+    if (orthonormal) {
+        (void)EigenStorage::orthonormalize(result.matrix(), wasi::plain_memory());
+    }
+    return result;
+}
+
+/// The dense values of a stored sum, whatever its form.
+[[nodiscard]] std::vector<double> dense_of(const Stored& stored)
+{
+    const Gradient view = stored.view();
+    if (const auto* factored = std::get_if<Factored>(&view)) {
+        return multiplied_out(*factored);
+    }
+    return elements(std::get<Dense>(view).values);
+}
+
+[[nodiscard]] std::vector<double> sum(const std::vector<double>& a, double weight, const std::vector<double>& b)
+{
+    std::vector<double> result = a;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        result[i] += weight * b[i];
+    }
+    return result;
+}
+
+TEST_CASE("sums of dense and factored gradients, in any order, are the dense sum")
+{
+    const auto d = normal({20, 12}, 1);
+    const auto p1 = normal({20, 2}, 2);
+    const auto q1 = normal({12, 2}, 3, true);
+    const auto p2 = normal({20, 3}, 4);
+    const auto q2 = normal({12, 3}, 5);  // not orthonormal
+    const Gradient dense = Dense{d.matrix()};
+    const Gradient first = Factored{p1.matrix(), q1.matrix(), true};
+    const Gradient second = Factored{p2.matrix(), q2.matrix(), false};
+    const auto values = [](const Gradient& g) {
+        const auto* factored = std::get_if<Factored>(&g);
+        return factored != nullptr ? multiplied_out(*factored) : elements(std::get<Dense>(g).values);
+    };
+    struct Case {
+        std::vector<Gradient> terms;
+        bool stays_factored;
+    };
+    for (const Case& c : {Case{{dense, dense}, false},
+                          {{first}, true},
+                          {{second}, true},
+                          {{first, second}, true},
+                          {{second, first, second}, true},
+                          {{first, first}, true},
+                          {{dense, first}, false},
+                          {{first, dense}, false},
+                          {{first, second, dense, second}, false},
+                          {{second, second, second, second}, false}}) {  // rank 12 of 12: dense is no larger
+        wasi::Ledger memory;
+        Stored stored(memory);
+        CHECK(stored.empty());
+        std::vector<double> wanted(240, 0.0);
+        double weight = 1.0;
+        for (const Gradient& term : c.terms) {
+            stored.add(term, weight);
+            wanted = sum(wanted, weight, values(term));
+            weight *= -0.5;
+        }
+        CAPTURE(c.terms.size());
+        const Gradient view = stored.view();
+        const auto* factored = std::get_if<Factored>(&view);
+        CHECK((factored != nullptr) == c.stays_factored);
+        CHECK(relative_distance(dense_of(stored), wanted) <= 1e-14);
+        if (factored != nullptr) {
+            // The claim that Q is orthonormal is what the norm of a clip rests on.
+            CHECK(factored->q_orthonormal);
+            CHECK(std::sqrt(linalg::squared_norm<EigenStorage, double>(*factored, memory)) ==
+                  doctest::Approx(std::sqrt(std::inner_product(wanted.begin(), wanted.end(), wanted.begin(), 0.0))).epsilon(1e-13));
+        }
+        stored.clear();
+        CHECK(stored.empty());
+        CHECK(memory.total().current == 0);
+    }
+}
+
+TEST_CASE("factor gradients add up in place, and mix with nothing else")
+{
+    const auto l1 = normal({20, 4}, 1);
+    const auto r1 = normal({4, 12}, 2);
+    const auto l2 = normal({20, 4}, 3);
+    const auto r2 = normal({4, 12}, 4);
+    const auto d = normal({20, 12}, 5);
+    const auto q = normal({12, 4}, 6);
+    Stored stored(wasi::plain_memory());
+    stored.add(FactorGradients{l1.matrix(), r1.matrix()}, 0.5);
+    stored.add(FactorGradients{l2.matrix(), r2.matrix()}, 2.0);
+    const Gradient view = stored.view();
+    const auto* factors = std::get_if<FactorGradients>(&view);
+    REQUIRE(factors != nullptr);
+    for (Index i = 0; i < 80; ++i) {
+        CHECK(factors->d_left.data[i] == doctest::Approx(0.5 * l1.data()[i] + 2.0 * l2.data()[i]).epsilon(1e-14));
+    }
+    for (Index i = 0; i < 48; ++i) {
+        CHECK(factors->d_right.data[i] == doctest::Approx(0.5 * r1.data()[i] + 2.0 * r2.data()[i]).epsilon(1e-14));
+    }
+    CHECK_THROWS_AS(stored.add(Dense{d.matrix()}), wasi::argument_error);
+    CHECK_THROWS_AS(stored.add(Factored{l1.matrix(), q.matrix(), false}), wasi::argument_error);
+    Stored dense(wasi::plain_memory());
+    dense.add(Dense{d.matrix()});
+    CHECK_THROWS_AS(dense.add(FactorGradients{l1.matrix(), r1.matrix()}), wasi::argument_error);
+    CHECK_THROWS_AS(dense.add(Dense{l1.matrix()}), wasi::shape_error);
+    const auto other = normal({20, 3}, 7);
+    CHECK_THROWS_AS(stored.add(FactorGradients{other.matrix(), r1.matrix()}), wasi::shape_error);
+}
+
+constexpr wasi::nn::VisionTransformerConfig config{.image = 12, .patch = 4, .dim = 16, .depth = 1, .heads = 2, .mlp = 32, .classes = 5};
+
+struct Setup {
+    wasi::Ledger memory;
+    Model<double> model{config, memory, wasi::RandomKey(1)};
+    Dataset<double> data = random_images<double>(config, 6, 5);
+    optim::Sgd<double, EigenStorage> sgd{{.weight_decay = 1e-2}, memory};
+
+    explicit Setup(Method method)
+    {
+        randomize(model, 3);
+        apply(model, {.method = method,
+                      .weight_rank = linalg::FixedRank{5},
+                      .activation = {.ranks = {3, 6, 8}},
+                      .keep_dense_above_break_even = false});
+    }
+    [[nodiscard]] auto parameters() { return optim::trainable_parameters<double, EigenStorage>(model); }
+};
+
+/// Largest relative distance over the parameters of two snapshots.
+[[nodiscard]] double distance(const std::map<std::string, std::vector<double>>& a, const std::map<std::string, std::vector<double>>& b)
+{
+    double largest = a.size() == b.size() ? 0.0 : 1.0;
+    for (const auto& [name, values] : a) {
+        largest = std::max(largest, relative_distance(values, b.at(name)));
+    }
+    return largest;
+}
+
+TEST_CASE("without clipping, streaming and collecting end at the same weights")
+{
+    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+        CAPTURE(train::to_string(method));
+        Setup streamed(method);
+        Setup collected(method);
+        optim::StreamSink<double, EigenStorage> stream(streamed.parameters(), streamed.sgd, streamed.memory);
+        optim::CollectSink<double, EigenStorage> collect(collected.parameters(), collected.sgd, collected.memory, 0.0, false);
+        stream.set_rate(0.1);
+        const auto start = snapshot(streamed.model);
+        for (int step = 0; step < 3; ++step) {
+            (void)loss_and_gradients<double>(streamed.model, streamed.data, stream);
+            (void)loss_and_gradients<double>(collected.model, collected.data, collect);
+            (void)collect.finish(0.1);
+        }
+        CHECK(distance(snapshot(streamed.model), snapshot(collected.model)) <= 1e-13);
+        CHECK(distance(snapshot(streamed.model), start) > 1e-3);
+        CHECK(collected.memory.of(Use::gradient).current == 0);
+    }
+}
+
+TEST_CASE("collect holds nothing dense for low-rank weights")
+{
+    Setup setup(Method::wasi);
+    optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
+    (void)loss_and_gradients<double>(setup.model, setup.data, collect);
+    std::size_t dense = 0;
+    for (const auto* layer : train::selected_layers(setup.model, train::Layers::all)) {
+        dense += static_cast<std::size_t>(layer->weight.outputs() * layer->weight.inputs()) * sizeof(double);
+    }
+    std::size_t others = 0;
+    setup.model.for_each_parameter([&](auto& parameter) {
+        if constexpr (requires { parameter.values; }) {
+            others += parameter.values.bytes();
+        } else if (!parameter.is_low_rank()) {
+            others += parameter.bytes();
+        }
+    });
+    std::size_t factored = 0;  // P (O, r3) and U_3 (I, r3)
+    for (const auto* layer : train::selected_layers(setup.model, train::Layers::all)) {
+        factored += static_cast<std::size_t>((layer->weight.outputs() + layer->weight.inputs()) * 8) * sizeof(double);
+    }
+    CHECK(setup.memory.of(Use::gradient).current == others + factored);
+    (void)collect.finish(0.1);
+    CHECK(setup.memory.of(Use::gradient).current == 0);
+}
+
+TEST_CASE("the global norm is that of all gradients, and clipping scales all of them alike")
+{
+    Setup setup(Method::vanilla);
+    RecordingSink<double> recording;
+    (void)loss_and_gradients<double>(setup.model, setup.data, recording);
+    double squares = 0.0;
+    setup.model.for_each_parameter([&](auto& parameter) {
+        for (const double g : recording.at(parameter.name()).dense) {
+            squares += g * g;
+        }
+    });
+    const double norm = std::sqrt(squares);
+    const auto start = snapshot(setup.model);
+    optim::SgdOptions plain{};
+    optim::Sgd<double, EigenStorage> sgd(plain, setup.memory);
+    optim::CollectSink<double, EigenStorage> collect(setup.parameters(), sgd, setup.memory, 0.25 * norm, false);
+    (void)loss_and_gradients<double>(setup.model, setup.data, collect);
+    CHECK(collect.finish(0.5) == doctest::Approx(norm).epsilon(1e-13));
+    // torch: coefficient = max_norm / (norm + 1e-6), at most 1.
+    const double factor = 0.25 * norm / (norm + 1e-6);
+    for (const auto& [name, values] : snapshot(setup.model)) {
+        CAPTURE(name);
+        CHECK(relative_distance(values, sum(start.at(name), -0.5 * factor, recording.at(name).dense)) <= 1e-13);
+    }
+}
+
+TEST_CASE("the clip factor is torch's")
+{
+    CHECK(optim::clip_factor(2.0, 0.0) == 1.0);
+    CHECK(optim::clip_factor(2.0, 4.0) == 1.0);
+    CHECK(optim::clip_factor(2.0, 1.0) == 1.0 / (2.0 + 1e-6));
+    CHECK(optim::clip_factor(0.0, 1.0) == 1.0);
+}
+
+TEST_CASE("streamed clipping is by parameter: each step has at most the norm asked for")
+{
+    Setup setup(Method::vanilla);
+    optim::Sgd<double, EigenStorage> sgd({}, setup.memory);
+    optim::StreamSink<double, EigenStorage> stream(setup.parameters(), sgd, setup.memory, 0.01);
+    stream.set_rate(1.0);
+    const auto start = snapshot(setup.model);
+    (void)loss_and_gradients<double>(setup.model, setup.data, stream);
+    int at_limit = 0;
+    for (const auto& [name, values] : snapshot(setup.model)) {
+        CAPTURE(name);
+        const double moved = relative_distance(values, start.at(name)) *
+                             std::sqrt(std::inner_product(start.at(name).begin(), start.at(name).end(), start.at(name).begin(), 0.0));
+        CHECK(moved <= 0.01 * (1.0 + 1e-12));
+        at_limit += moved > 0.0099 ? 1 : 0;
+    }
+    CHECK(at_limit > 5);
+}
+
+TEST_CASE("micro-batches add up to the whole batch where inputs are exact")
+{
+    for (const Method method : {Method::vanilla, Method::wsi}) {
+        CAPTURE(train::to_string(method));
+        std::vector<std::map<std::string, std::vector<double>>> results;
+        for (const Index pieces : {1, 2, 4}) {  // 4 pieces of 6 images: 1, 2, 1, 2
+            Setup setup(method);
+            train::TrainOptions options;
+            options.epochs = 2;
+            options.batch_size = 6;
+            options.rate = 0.1;
+            options.micro_batches = pieces;
+            options.clip_norm = 1.0;
+            (void)train_losses<double>(setup.model, setup.data, setup.sgd, options);
+            results.push_back(snapshot(setup.model));
+        }
+        CHECK(distance(results[1], results[0]) <= 1e-11);
+        CHECK(distance(results[2], results[0]) <= 1e-11);
+    }
+}
+
+TEST_CASE("accumulating factored gradients of low-rank weights keeps the sizes of the factors")
+{
+    Setup setup(Method::wasi);
+    optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 0.0, true);
+    std::vector<std::size_t> held;
+    for (int piece = 0; piece < 4; ++piece) {
+        (void)loss_and_gradients<double>(setup.model, setup.data, collect);
+        held.push_back(setup.memory.of(Use::gradient).current);
+    }
+    CHECK(held[3] == held[0]);
+    (void)collect.finish(0.01);
+}
+
+TEST_CASE("a gradient norm that is not finite changes no parameter")
+{
+    Setup setup(Method::vanilla);
+    optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
+    const auto start = snapshot(setup.model);
+    const std::vector<double> bad(static_cast<std::size_t>(config.classes), std::numeric_limits<double>::infinity());
+    collect.take(setup.model.head->bias, Dense{wasi::ConstMatrixView<double>::row_major(bad.data(), 1, config.classes)});
+    CHECK_THROWS_AS((void)collect.finish(0.1), wasi::argument_error);
+    CHECK(snapshot(setup.model) == start);
+}
+
+}  // namespace

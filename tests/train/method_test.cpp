@@ -1,0 +1,152 @@
+// What each method does to a model before training.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <support/central_differences.hpp>
+#include <support/models.hpp>
+#include <support/recording_sink.hpp>
+#include <wasi/optim/optimizer.hpp>
+
+namespace {
+
+using namespace wasi_tests;
+using wasi::Use;
+namespace train = wasi::train;
+namespace linalg = wasi::linalg;
+using train::Layers;
+using train::Method;
+
+struct Setup {
+    wasi::Ledger memory;
+    Model<double> model{tiny_config, memory, wasi::RandomKey(1)};
+    Dataset<double> data = random_images<double>(tiny_config, 4, 5);
+    Setup() { wasi_tests::randomize(model, 3); }
+};
+
+TEST_CASE("methods are two switches; head freezes everything else")
+{
+    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+        for (const Layers layers : {Layers::mlp, Layers::all}) {
+            CAPTURE(train::to_string(method));
+            CAPTURE(layers == Layers::all);
+            Setup setup;
+            apply(setup.model, {.method = method, .layers = layers, .weight_rank = linalg::FixedRank{4}});
+            for (const auto& block : setup.model.blocks) {
+                for (auto* layer : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
+                    const bool chosen = layers == Layers::all || layer == &block->fc1 || layer == &block->fc2;
+                    CHECK(layer->weight.is_low_rank() == (chosen && (method == Method::wsi || method == Method::wasi)));
+                    CHECK((layer->compressor() != nullptr) == (chosen && (method == Method::asi || method == Method::wasi)));
+                }
+            }
+            CHECK_FALSE(setup.model.head->weight.is_low_rank());
+            CHECK_FALSE(setup.model.patch_projection.weight.is_low_rank());
+            CHECK(setup.model.patch_projection.compressor() == nullptr);
+            int trainable = 0;
+            setup.model.for_each_parameter([&](auto& parameter) { trainable += parameter.trainable() ? 1 : 0; });
+            CHECK(trainable == (method == Method::head ? 2 : 32));
+            CHECK(train::selected_layers(setup.model, layers).size() == (layers == Layers::all ? 8U : 4U));
+        }
+    }
+}
+
+TEST_CASE("head: only the head gets gradients, and no input of a block is saved")
+{
+    Setup setup;
+    apply(setup.model, {.method = Method::head});
+    setup.memory.reset_peaks();
+    RecordingSink<double> sink;
+    (void)loss_and_gradients<double>(setup.model, setup.data, sink);
+    CHECK(sink.size() == 2);
+    CHECK(sink.has("heads.head.weight"));
+    CHECK(setup.memory.of(Use::saved_input).peak == 4 * 32 * sizeof(double));  // the head's own input
+}
+
+TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients", T, float, double)
+{
+    wasi::Ledger memory;
+    const auto data = random_images<T>(tiny_config, 4, 5);
+    const double rounding = std::is_same_v<T, float> ? 2e-5 : 1e-12;
+    Model<T> dense(tiny_config, memory, wasi::RandomKey(1));
+    wasi_tests::randomize(dense, 3);
+    RecordingSink<T> wanted;
+    const double loss = loss_and_gradients<T>(dense, data, wanted);
+    for (const Method method : {Method::wsi, Method::asi, Method::wasi}) {
+        CAPTURE(train::to_string(method));
+        Model<T> model(tiny_config, memory, wasi::RandomKey(1));
+        wasi_tests::randomize(model, 3);
+        apply(model, {.method = method,
+                      .weight_rank = linalg::FixedRank{1000},
+                      .activation = {.ranks = {1000, 1000, 1000}},
+                      .keep_dense_above_break_even = false});
+        RecordingSink<T> sink;
+        CHECK(loss_and_gradients<T>(model, data, sink) == doctest::Approx(loss).epsilon(rounding));
+        model.for_each_parameter([&](auto& parameter) {
+            CAPTURE(parameter.name());
+            const auto& entry = sink.at(parameter.name());
+            if (entry.form != RecordingSink<T>::Form::factor_gradients) {
+                CHECK(relative_distance(entry.dense, wanted.at(parameter.name()).dense) <= rounding);
+            }
+        });
+    }
+}
+
+TEST_CASE("a rank that does not pay stays dense, unless that is asked for")
+{
+    for (const bool keep : {true, false}) {
+        Setup setup;
+        apply(setup.model, {.method = Method::wasi, .weight_rank = linalg::Energy{1.0}, .keep_dense_above_break_even = keep});
+        for (const auto* layer : train::selected_layers(setup.model, Layers::all)) {
+            CHECK(layer->weight.is_low_rank() == !keep);
+            CHECK(layer->compressor() != nullptr);
+        }
+    }
+}
+
+TEST_CASE("weights that are low rank already are kept as they are")
+{
+    Setup setup;
+    auto& fc1 = setup.model.blocks[0]->fc1.weight;
+    REQUIRE(fc1.factorize(linalg::FixedRank{3}, false));
+    apply(setup.model, {.method = Method::wsi, .weight_rank = linalg::FixedRank{7}});
+    CHECK(fc1.rank() == 3);
+    CHECK(setup.model.blocks[1]->fc1.weight.rank() == 7);
+}
+
+TEST_CASE("compression shows in the ledger: saved inputs of the chosen layers, and weights")
+{
+    const auto peak_of = [](Method method, Use use) {
+        Setup setup;
+        apply(setup.model, {.method = method, .weight_rank = linalg::FixedRank{4}, .activation = {.ranks = {2, 3, 4}}});
+        setup.memory.reset_peaks();
+        RecordingSink<double> sink;
+        (void)loss_and_gradients<double>(setup.model, setup.data, sink);
+        std::size_t bytes = 0;
+        for (const auto* layer : train::selected_layers(setup.model, Layers::all)) {
+            bytes += setup.memory.of(wasi::Tag{use, layer->layer()}).peak;
+        }
+        return bytes;
+    };
+    // Two blocks: in_proj, out_proj, fc1 save 32 features, fc2 64, of 4 x 17 tokens.
+    CHECK(peak_of(Method::vanilla, Use::saved_input) == 2 * 4 * 17 * (3 * 32 + 64) * sizeof(double));
+    CHECK(peak_of(Method::wasi, Use::saved_input) == 2 * (4 * (2 * 3 * 4 + 4 * 2 + 17 * 3) + 3 * 32 * 4 + 64 * 4) * sizeof(double));
+    CHECK(peak_of(Method::wsi, Use::weight) == 2 * 4 * ((96 + 32) + (32 + 32) + 2 * (64 + 32)) * sizeof(double));
+}
+
+TEST_CASE("options out of range are refused before anything is changed")
+{
+    CHECK_THROWS_AS((void)(train::MethodOptions{.weight_rank = linalg::Energy{0.0}}), wasi::argument_error);
+    CHECK_THROWS_AS((void)(train::MethodOptions{.weight_rank = linalg::FixedRank{0}}), wasi::argument_error);
+    Setup setup;
+    train::MethodOptions options;
+    options.activation.restart_below = 2.0;
+    CHECK_THROWS_AS(apply(setup.model, options), wasi::argument_error);
+    Setup spoilt;
+    spoilt.model.blocks[0]->fc1.weight.dense().data()[3] = std::nan("");
+    CHECK_THROWS_AS(apply(spoilt.model, {.method = Method::wasi}), wasi::argument_error);
+}
+
+}  // namespace

@@ -158,7 +158,7 @@ TEST_CASE("the seed scales every gradient")
         gradients.push_back(elements(x.gradient()->matrix()));
         gradients.push_back(sink.at("gain0").dense);
     }
-    for (std::size_t which : {0, 1}) {
+    for (const std::size_t which : {std::size_t{0}, std::size_t{1}}) {
         for (double& value : gradients[which]) {
             value *= 0.25;
         }

@@ -39,9 +39,9 @@ TEST_CASE("every error of the library is a wasi::error and a runtime_error")
 TEST_CASE("require throws the named error with the joined message")
 {
     const std::string text = "rank 9 is above 4 for (4, 6)";
-    CHECK_THROWS_WITH_AS(wasi::require<wasi::argument_error>(false, "rank ", 9, " is above ", 4, " for ",
-                                                             wasi::shape_text({4, 6})),
-                         text.c_str(), wasi::argument_error);
+    CHECK_THROWS_WITH_AS(
+        wasi::require<wasi::argument_error>(false, "rank ", 9, " is above ", 4, " for ", wasi::shape_text({4, 6})),
+        text.c_str(), wasi::argument_error);
     CHECK_THROWS_AS(wasi::require<wasi::budget_error>(false), wasi::budget_error);
 }
 

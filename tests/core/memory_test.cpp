@@ -24,7 +24,10 @@ void check_entry(Ledger::Entry entry, std::size_t current, std::size_t peak)
     CHECK(entry.peak == peak);
 }
 
-bool is_aligned(const void* block) { return reinterpret_cast<std::uintptr_t>(block) % Memory::alignment == 0; }
+bool is_aligned(const void* block)
+{
+    return reinterpret_cast<std::uintptr_t>(block) % Memory::alignment == 0;
+}
 
 TEST_CASE("a new ledger is empty")
 {

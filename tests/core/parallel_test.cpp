@@ -92,9 +92,8 @@ TEST_CASE("a nested parallel_for runs every piece")
 {
     const ThreadCount restore(3);
     std::vector<std::atomic<int>> calls(12 * 7);
-    wasi::parallel_for(12, [&](Index i) {
-        wasi::parallel_for(7, [&](Index j) { ++calls[static_cast<std::size_t>(i * 7 + j)]; });
-    });
+    wasi::parallel_for(
+        12, [&](Index i) { wasi::parallel_for(7, [&](Index j) { ++calls[static_cast<std::size_t>(i * 7 + j)]; }); });
     int wrong = 0;
     for (const auto& call : calls) {
         wrong += call == 1 ? 0 : 1;
@@ -115,7 +114,8 @@ TEST_CASE("an exception in a body reaches the caller, and the next loop works")
                                                 }),
                              "piece 11", wasi::shape_error);
         // All of them fail: one is reported.
-        CHECK_THROWS_AS(wasi::parallel_for(20, [](Index) { throw std::out_of_range("every piece"); }), std::out_of_range);
+        CHECK_THROWS_AS(wasi::parallel_for(20, [](Index) { throw std::out_of_range("every piece"); }),
+                        std::out_of_range);
         CHECK(wasi::thread_count() == before);
         std::atomic<int> calls = 0;
         wasi::parallel_for(20, [&](Index) { ++calls; });

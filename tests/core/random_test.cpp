@@ -18,16 +18,22 @@ using wasi::RandomKey;
 using Words = std::array<std::uint32_t, 4>;
 
 /// A mean of n numbers with this standard deviation is further than this from its expectation once in 10^6 seeds.
-double five_sigma(double deviation, int n) { return 5.0 * deviation / std::sqrt(static_cast<double>(n)); }
+double five_sigma(double deviation, int n)
+{
+    return 5.0 * deviation / std::sqrt(static_cast<double>(n));
+}
 
 TEST_CASE("Philox-4x32-10 gives the published answer and those of an independent implementation")
 {
-    // The first is Random123's; the others come from a program of our own that also gives Random123's three known answers.
+    // The first is Random123's; the others come from a program of our own that also gives Random123's three known
+    // answers.
     CHECK(RandomKey(0).words(0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
     CHECK(RandomKey(0).words(1) == Words{0xf8e4cca4, 0x5cb200db, 0xb1a574eb, 0x097eff67});
     CHECK(RandomKey(1).words(0) == Words{0xe3e80670, 0xe50a0ebc, 0x95f222c0, 0xb615aa27});
-    CHECK(RandomKey(0xffffffffffffffff).words(0xffffffffffffffff) == Words{0x4d18d7d2, 0x430ac65a, 0xbd2fa22a, 0x0afae10d});
-    CHECK(RandomKey(0x299f31d0a4093822).words(0x85a308d3243f6a88) == Words{0xe69c9c31, 0xb5a3d762, 0xe733bfc1, 0x341a787c});
+    CHECK(RandomKey(0xffffffffffffffff).words(0xffffffffffffffff) ==
+          Words{0x4d18d7d2, 0x430ac65a, 0xbd2fa22a, 0x0afae10d});
+    CHECK(RandomKey(0x299f31d0a4093822).words(0x85a308d3243f6a88) ==
+          Words{0xe69c9c31, 0xb5a3d762, 0xe733bfc1, 0x341a787c});
     static_assert(RandomKey(0).words(0)[0] == 0x6627e8d5);
 }
 
@@ -127,8 +133,8 @@ TEST_CASE("streams of derived keys are not correlated")
 {
     constexpr int n = 20'000;
     const RandomKey key(42);
-    for (const auto& [first, second] :
-         {std::pair{key.derive(0), key.derive(1)}, std::pair{key, key.derive(0)}, std::pair{key.derive(1, 2), key.derive(2, 1)}}) {
+    for (const auto& [first, second] : {std::pair{key.derive(0), key.derive(1)}, std::pair{key, key.derive(0)},
+                                        std::pair{key.derive(1, 2), key.derive(2, 1)}}) {
         double product = 0.0;
         int equal = 0;
         for (int i = 0; i < n; ++i) {

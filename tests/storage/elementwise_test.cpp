@@ -23,18 +23,21 @@ using wasi_tests::random_matrix;
 using wasi_tests::same_bits;
 
 /// Extents of 0 and 1, odd ones, and two that are cut into several pieces, tall and wide.
-constexpr std::array<std::array<Index, 2>, 9> shapes{{{0, 0}, {0, 5}, {5, 0}, {1, 1}, {1, 9}, {9, 1}, {7, 5}, {517, 131}, {3, 40001}}};
+constexpr std::array<std::array<Index, 2>, 9> shapes{
+    {{0, 0}, {0, 5}, {5, 0}, {1, 1}, {1, 9}, {9, 1}, {7, 5}, {517, 131}, {3, 40001}}};
 
 TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, double)
 {
-    for (const auto& [rows, cols] : shapes) {
+    for (const auto& shape : shapes) {
+        const Index rows = shape[0];
+        const Index cols = shape[1];
         CAPTURE(rows);
         CAPTURE(cols);
         const auto original = random_matrix<T>(rows, cols, 4);
         for (const Layout from_layout : layouts) {
             const auto from = original.in(from_layout);
-            for (const Layout to_layout : rows * cols > 1000 ? std::vector<Layout>{layouts[2], layouts[7]}
-                                                             : std::vector<Layout>(layouts.begin(), layouts.end())) {
+            for (const Layout to_layout : rows* cols > 1000 ? std::vector<Layout>{layouts[2], layouts[7]}
+                                                            : std::vector<Layout>(layouts.begin(), layouts.end())) {
                 Matrix<T> to(rows, cols, to_layout);
                 EigenStorage::copy(to.view(), from.view());
                 CHECK(same_bits(to.view(), original.view()));
@@ -52,7 +55,9 @@ TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, doub
 
 TEST_CASE_TEMPLATE("add_scaled: every layout and beta", T, float, double)
 {
-    for (const auto& [rows, cols] : shapes) {
+    for (const auto& shape : shapes) {
+        const Index rows = shape[0];
+        const Index cols = shape[1];
         const auto values = random_matrix<T>(rows, cols, 5);
         const auto before = random_matrix<T>(rows, cols, 6);
         for (const T beta : {T(0), T(1), T(0.5)}) {
@@ -94,7 +99,9 @@ TEST_CASE_TEMPLATE("add_scaled: in place, and with the transpose of another matr
 
 TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", T, float, double)
 {
-    for (const auto& [rows, cols] : shapes) {
+    for (const auto& shape : shapes) {
+        const Index rows = shape[0];
+        const Index cols = shape[1];
         const auto left = random_matrix<T>(rows, cols, 8);
         const auto right = random_matrix<T>(rows, cols, 9);
         const double exact = NaiveStorage::dot(left.view(), right.view());
@@ -104,7 +111,8 @@ TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", T, float, dou
             const double scale = std::sqrt(static_cast<double>(rows * cols));
             INFO(rows, " x ", cols, ", ", layouts[i].text());
             // Double's rounding also for float: that is the promise.
-            CHECK(std::abs(EigenStorage::dot(a.view(), b.view()) - exact) <= wasi_tests::tolerance<double>(rows * cols, scale));
+            CHECK(std::abs(EigenStorage::dot(a.view(), b.view()) - exact) <=
+                  wasi_tests::tolerance<double>(rows * cols, scale));
         }
     }
     Matrix<float> large(1, 1);
@@ -150,7 +158,9 @@ TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at not
 TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout", T, float, double)
 {
     const wasi::RandomKey key(12);
-    for (const auto& [rows, cols] : shapes) {
+    for (const auto& shape : shapes) {
+        const Index rows = shape[0];
+        const Index cols = shape[1];
         Matrix<T> expected(rows, cols);
         NaiveStorage::fill_normal(expected.view(), key);
         for (const Layout layout : layouts) {

@@ -20,7 +20,10 @@ using wasi_tests::NaiveDouble;
 using wasi_tests::random_matrix;
 
 /// The elements of a contiguous matrix.
-[[nodiscard]] std::span<double> values(Matrix<double>& a) { return {a.view().data, static_cast<std::size_t>(a.view().size())}; }
+[[nodiscard]] std::span<double> values(Matrix<double>& a)
+{
+    return {a.view().data, static_cast<std::size_t>(a.view().size())};
+}
 
 /// The derivative of `f`, which reads x, by x, against a gradient. The differences are good to h⁴ = 1e-12 times a fifth
 /// derivative and to epsilon / h = 2e-13 times the function, each of which may be some hundred here.
@@ -28,8 +31,8 @@ void check_derivative(Matrix<double>& gradient, Matrix<double>& x, const std::fu
 {
     const auto differences = wasi_tests::central_differences(values(x), f);
     const double scale = std::max(1.0, wasi_tests::max_abs(wasi::as_row(std::span<const double>(differences))));
-    CHECK(wasi_tests::max_difference(wasi::as_row(values(gradient)), wasi::as_row(std::span<const double>(differences))) <=
-          1e-9 * scale);
+    CHECK(wasi_tests::max_difference(wasi::as_row(values(gradient)),
+                                     wasi::as_row(std::span<const double>(differences))) <= 1e-9 * scale);
     CHECK(wasi_tests::max_abs(gradient.view()) > 0.01);
 }
 
@@ -48,9 +51,9 @@ TEST_CASE_TEMPLATE("gelu_backward is the derivative of gelu", E, EigenDouble, Na
     Matrix<double> dx(5, 9);
     S::gelu_backward(dx.view(), dy.view(), x.view());
     check_derivative(dx, x, [&] {
-                    S::gelu(y.view(), x.view());
-                    return weighted_sum(dy, y);
-                });
+        S::gelu(y.view(), x.view());
+        return weighted_sum(dy, y);
+    });
 }
 
 TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, EigenDouble, NaiveDouble)
@@ -62,9 +65,9 @@ TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, EigenDouble, Na
     Matrix<double> dx(5, 9);
     S::relu_backward(dx.view(), dy.view(), x.view());
     check_derivative(dx, x, [&] {
-                    S::relu(y.view(), x.view());
-                    return weighted_sum(dy, y);
-                });
+        S::relu(y.view(), x.view());
+        return weighted_sum(dy, y);
+    });
 }
 
 TEST_CASE_TEMPLATE("softmax_backward is the derivative of softmax", E, EigenDouble, NaiveDouble)
@@ -78,14 +81,15 @@ TEST_CASE_TEMPLATE("softmax_backward is the derivative of softmax", E, EigenDoub
         auto dx = dy;
         S::softmax_backward(dx.view(), p.view(), scale);
         check_derivative(dx, x, [&] {
-                        auto y = x;
-                        S::softmax(y.view(), scale);
-                        return weighted_sum(dy, y);
-                    });
+            auto y = x;
+            S::softmax(y.view(), scale);
+            return weighted_sum(dy, y);
+        });
     }
 }
 
-TEST_CASE_TEMPLATE("layer_norm_backward is the derivative of layer_norm by input, gain and bias", E, EigenDouble, NaiveDouble)
+TEST_CASE_TEMPLATE("layer_norm_backward is the derivative of layer_norm by input, gain and bias", E, EigenDouble,
+                   NaiveDouble)
 {
     using S = typename E::Storage;
     auto x = random_matrix<double>(6, 11, 7);

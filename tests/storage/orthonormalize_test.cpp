@@ -67,7 +67,8 @@ void check_laws(const std::string& what, const Matrix<typename E::Scalar>& a, In
     }
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, EigenFloat, EigenDouble, NaiveFloat,
+                   NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {
@@ -81,7 +82,8 @@ TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, Eige
     check_laws<E>("large", random_matrix<T>(211, 97, 6), 97);
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or equal", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or equal", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {
@@ -123,7 +125,8 @@ TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or eq
     }
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, EigenFloat, EigenDouble, NaiveFloat,
+                   NaiveDouble)
 {
     using T = typename E::Scalar;
     // Squares of these vanish or overflow in float (1e25, 1e-25) and in double (1e200, 1e-200).
@@ -141,7 +144,8 @@ TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, 
     check_laws<E>("one denormal element", a, 1);
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: columns of very different size are all kept", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: columns of very different size are all kept", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     auto a = random_matrix<T>(40, 5, 6);
@@ -157,7 +161,8 @@ TEST_CASE_TEMPLATE("orthonormalize: columns of very different size are all kept"
     static_cast<void>(E::Storage::orthonormalize(q.view(), wasi::plain_memory()));
     for (Index j = 0; j < 5; ++j) {
         const auto column = a.view().col_block(j, 1);
-        CHECK(wasi_tests::distance_from_span(q.view(), column) <= wasi_tests::tolerance<T>(40, wasi_tests::frobenius_norm(column)));
+        CHECK(wasi_tests::distance_from_span(q.view(), column) <=
+              wasi_tests::tolerance<T>(40, wasi_tests::frobenius_norm(column)));
     }
 }
 

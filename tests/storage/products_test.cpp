@@ -35,10 +35,11 @@ void compare(Sizes size, Layout c_layout, Layout a_layout, Layout b_layout, doub
     auto slow = fast.in(wasi_tests::row_major);
     wasi::Ledger ledger;
     EigenStorage::multiply(fast.view(), static_cast<T>(alpha), a.view(), b.view(), static_cast<T>(beta), ledger);
-    NaiveStorage::multiply(slow.view(), static_cast<T>(alpha), a.view(), b.view(), static_cast<T>(beta), wasi::plain_memory());
+    NaiveStorage::multiply(slow.view(), static_cast<T>(alpha), a.view(), b.view(), static_cast<T>(beta),
+                           wasi::plain_memory());
     const double scale = std::abs(alpha) * std::sqrt(static_cast<double>(size.k)) + 4.0;
-    INFO("(m, n, k) = ", wasi::shape_text({size.m, size.n, size.k}), ", alpha ", alpha, ", beta ", beta, ", C ", c_layout.text(),
-         ", A ", a_layout.text(), ", B ", b_layout.text());
+    INFO("(m, n, k) = ", wasi::shape_text({size.m, size.n, size.k}), ", alpha ", alpha, ", beta ", beta, ", C ",
+         c_layout.text(), ", A ", a_layout.text(), ", B ", b_layout.text());
     CHECK(wasi_tests::max_difference(fast.view(), slow.view()) <= wasi_tests::tolerance<T>(size.k, scale));
     CHECK(fast.guard_intact());
     CHECK(ledger.total().current == 0);
@@ -116,7 +117,8 @@ TEST_CASE_TEMPLATE("multiply: works on blocks and leaves the rest of C alone", T
     EigenStorage::multiply(c.view().block(10, 20, 5, 4), T(1), left, right, T(0), wasi::plain_memory());
     Matrix<T> expected(5, 4);
     NaiveStorage::multiply(expected.view(), T(1), left, right, T(0), wasi::plain_memory());
-    CHECK(wasi_tests::max_difference(c.view().block(10, 20, 5, 4), expected.view()) <= wasi_tests::tolerance<T>(6, 6.0));
+    CHECK(wasi_tests::max_difference(c.view().block(10, 20, 5, 4), expected.view()) <=
+          wasi_tests::tolerance<T>(6, 6.0));
     for (Index i = 0; i < 20; ++i) {
         for (Index j = 0; j < 30; ++j) {
             if (i < 10 || i >= 15 || j < 20 || j >= 24) {
@@ -132,11 +134,13 @@ TEST_CASE_TEMPLATE("multiply: the naive storage finds an input that overlaps the
     const auto b = random_matrix<T>(6, 6, 2);
     for (const double beta : betas) {
         auto square = a;
-        NaiveStorage::multiply(square.view(), T(1), square.view(), b.view(), static_cast<T>(beta), wasi::plain_memory());
+        NaiveStorage::multiply(square.view(), T(1), square.view(), b.view(), static_cast<T>(beta),
+                               wasi::plain_memory());
         CHECK_FALSE(NaiveStorage::all_finite(square.view()));
     }
     Matrix<T> narrow(6, 5);
-    CHECK_THROWS_AS(NaiveStorage::multiply(narrow.view(), T(1), a.view(), b.view(), T(0), wasi::plain_memory()), std::logic_error);
+    CHECK_THROWS_AS(NaiveStorage::multiply(narrow.view(), T(1), a.view(), b.view(), T(0), wasi::plain_memory()),
+                    std::logic_error);
 }
 
 TEST_CASE("multiply: a result of exact numbers is exact")

@@ -33,7 +33,8 @@ struct Factors {
 };
 
 template <class E>
-[[nodiscard]] Factors<typename E::Scalar> decompose(const Matrix<typename E::Scalar>& a, Layout u_layout, Layout v_layout)
+[[nodiscard]] Factors<typename E::Scalar> decompose(const Matrix<typename E::Scalar>& a, Layout u_layout,
+                                                    Layout v_layout)
 {
     using T = typename E::Scalar;
     const Index k = std::min(a.view().rows, a.view().cols);
@@ -57,9 +58,11 @@ template <class T>
         for (Index j = 0; j < a.cols; ++j) {
             long double sum = static_cast<long double>(a(i, j));
             for (Index p = 0; p < f.s.view().rows; ++p) {
-                sum -= static_cast<long double>(f.u(i, p)) * static_cast<long double>(f.s(p, 0)) * static_cast<long double>(f.v(j, p));
+                sum -= static_cast<long double>(f.u(i, p)) * static_cast<long double>(f.s(p, 0)) *
+                       static_cast<long double>(f.v(j, p));
             }
-            largest = std::isnan(sum) ? std::numeric_limits<double>::infinity() : std::max(largest, static_cast<double>(std::abs(sum)));
+            largest = std::isnan(sum) ? std::numeric_limits<double>::infinity()
+                                      : std::max(largest, static_cast<double>(std::abs(sum)));
         }
     }
     return largest;
@@ -67,8 +70,8 @@ template <class T>
 
 /// The laws of a thin SVD; `spectrum` is what the values must be, to rounding (empty: not known).
 template <class E>
-void check_laws(const std::string& what, const Matrix<typename E::Scalar>& a, const std::vector<double>& spectrum, Layout u_layout = {},
-                Layout v_layout = {})
+void check_laws(const std::string& what, const Matrix<typename E::Scalar>& a, const std::vector<double>& spectrum,
+                Layout u_layout = {}, Layout v_layout = {})
 {
     using T = typename E::Scalar;
     INFO(what, ", U ", u_layout.text(), ", V ", v_layout.text());
@@ -103,7 +106,8 @@ std::vector<double> geometric(Index count, double ratio)
     return values;
 }
 
-TEST_CASE_TEMPLATE("svd: laws for tall, wide and square matrices in every layout", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("svd: laws for tall, wide and square matrices in every layout", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const auto spectrum = geometric(9, 0.7);
@@ -129,7 +133,8 @@ TEST_CASE_TEMPLATE("svd: laws for extents of 0 and 1", E, EigenFloat, EigenDoubl
     check_laws<E>("nothing", random_matrix<T>(0, 0, 9), {});
 }
 
-TEST_CASE_TEMPLATE("svd: laws for deficient, zero, repeated and steep spectra", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("svd: laws for deficient, zero, repeated and steep spectra", E, EigenFloat, EigenDouble, NaiveFloat,
+                   NaiveDouble)
 {
     using T = typename E::Scalar;
     check_laws<E>("rank 3 of 12", matrix_with_spectrum<T>(30, 12, {5.0, 2.0, 1.0}, 10), {5.0, 2.0, 1.0});

@@ -48,7 +48,8 @@ std::vector<double> linear(Index count, double first, double last)
 {
     std::vector<double> values;
     for (Index i = 0; i < count; ++i) {
-        values.push_back(count == 1 ? first : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1));
+        values.push_back(count == 1 ? first
+                                    : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1));
     }
     return values;
 }
@@ -76,7 +77,8 @@ void check_eigh(const std::string& what, std::vector<double> expected, Layout la
         if (j > 0) {
             CHECK(w(j, 0) <= w(j - 1, 0));
         }
-        CHECK(std::abs(static_cast<double>(w(j, 0)) - expected[static_cast<std::size_t>(j)]) <= wasi_tests::tolerance<T>(n, largest));
+        CHECK(std::abs(static_cast<double>(w(j, 0)) - expected[static_cast<std::size_t>(j)]) <=
+              wasi_tests::tolerance<T>(n, largest));
         for (Index i = 0; i < n; ++i) {
             long double sum = -static_cast<long double>(v(i, j)) * static_cast<long double>(w(j, 0));
             for (Index p = 0; p < n; ++p) {
@@ -129,7 +131,9 @@ TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, EigenFloat, EigenDou
     struct Case {
         Index n, cols;
     };
-    for (const auto& [n, cols] : {Case{9, 4}, Case{1, 1}, Case{1, 5}, Case{9, 1}, Case{9, 0}, Case{0, 3}, Case{45, 50}}) {
+    for (const Case size : {Case{9, 4}, Case{1, 1}, Case{1, 5}, Case{9, 1}, Case{9, 0}, Case{0, 3}, Case{45, 50}}) {
+        const Index n = size.n;
+        const Index cols = size.cols;
         for (std::size_t i = 0; i < layouts.size(); ++i) {
             INFO(n, " x ", cols, ", ", layouts[i].text());
             const auto a = symmetric_matrix<T>(linear(n, 1.0, 20.0), 3, layouts[i]);
@@ -150,12 +154,13 @@ TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, EigenFloat, EigenDou
     }
 }
 
-TEST_CASE_TEMPLATE("solve_spd: says no to a matrix that is not positive definite", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("solve_spd: says no to a matrix that is not positive definite", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {
-        for (const auto& values : {std::vector<double>{3.0, 2.0, -1.0}, std::vector<double>{-1.0}, std::vector<double>(4, 0.0),
-                                   linear(40, -1.0, 5.0)}) {
+        for (const auto& values : {std::vector<double>{3.0, 2.0, -1.0}, std::vector<double>{-1.0},
+                                   std::vector<double>(4, 0.0), linear(40, -1.0, 5.0)}) {
             auto a = symmetric_matrix<T>(values, 5, layout);
             auto b = random_matrix<T>(static_cast<Index>(values.size()), 2, 6);
             CHECK_FALSE(E::Storage::solve_spd(a.view(), b.view(), wasi::plain_memory()));

@@ -64,17 +64,21 @@ TEST_CASE_TEMPLATE("threads: multiply on every path", T, float, double)
         Index m, n, k;
     };
     // Eigen, left to itself, would cut the depth of the second one by the number of threads it finds.
-    for (const auto& [m, n, k] : {Sizes{64, 64, 64}, Sizes{8, 16, 2000}, Sizes{401, 133, 130}, Sizes{129, 500, 97}, Sizes{20, 31, 2051},
-                                  Sizes{128, 128, 2100}, Sizes{300, 300, 300}}) {
+    for (const Sizes size : {Sizes{64, 64, 64}, Sizes{8, 16, 2000}, Sizes{401, 133, 130}, Sizes{129, 500, 97},
+                             Sizes{20, 31, 2051}, Sizes{128, 128, 2100}, Sizes{300, 300, 300}}) {
+        const Index m = size.m;
+        const Index n = size.n;
+        const Index k = size.k;
         INFO(wasi::shape_text({m, n, k}));
         const auto a = normal<T>(m, k, 1);
         const auto b = normal<T>(k, n, 2);
         const auto bt = normal<T>(n, k, 3);
-        check_same_bits<T>([&, m = m, n = n] {
+        check_same_bits<T>([&] {
             auto c = normal<T>(m, n, 4);
             EigenStorage::multiply(c.matrix(), T(0.5), a.matrix(), b.matrix(), T(0.25), wasi::plain_memory());
             auto d = normal<T>(n, m, 5);
-            EigenStorage::multiply(d.matrix().transposed(), T(1), a.matrix(), bt.matrix().transposed(), T(0), wasi::plain_memory());
+            EigenStorage::multiply(d.matrix().transposed(), T(1), a.matrix(), bt.matrix().transposed(), T(0),
+                                   wasi::plain_memory());
             return list<T>(std::move(c), std::move(d));
         });
     }
@@ -171,13 +175,29 @@ TEST_CASE_TEMPLATE("threads: row kernels", T, float, double)
         auto y = empty();
         auto mean = normal<T>(1, rows, 0);
         auto inverse = normal<T>(1, rows, 0);
-        EigenStorage::layer_norm(y.matrix(), mean.span(), inverse.span(), x.matrix(), gain.span(), bias.span(), T(1e-6));
+        EigenStorage::layer_norm(y.matrix(), mean.span(), inverse.span(), x.matrix(), gain.span(), bias.span(),
+                                 T(1e-6));
         auto dx = empty();
         auto dgain = normal<T>(1, cols, 0);
         auto dbias = normal<T>(1, cols, 0);
-        EigenStorage::layer_norm_backward(dx.matrix(), dgain.span(), dbias.span(), dy.matrix(), x.matrix(), mean.span(), inverse.span(),
-                                          gain.span(), wasi::plain_memory());
-        return list<T>(std::move(y), std::move(mean), std::move(inverse), std::move(dx), std::move(dgain), std::move(dbias));
+        EigenStorage::layer_norm_backward(dx.matrix(), dgain.span(), dbias.span(), dy.matrix(), x.matrix(), mean.span(),
+                                          inverse.span(), gain.span(), wasi::plain_memory());
+        return list<T>(std::move(y), std::move(mean), std::move(inverse), std::move(dx), std::move(dgain),
+                       std::move(dbias));
+    });
+}
+
+TEST_CASE_TEMPLATE("threads: a step of AdamW", T, float, double)
+{
+    const auto gradient = normal<T>(1001, 203, 15);
+    check_same_bits<T>([&] {
+        auto w = normal<T>(1001, 203, 16);
+        auto m = normal<T>(1001, 203, 17);
+        auto v = normal<T>(1001, 203, 18);
+        EigenStorage::multiply_elements(v.matrix(), v.matrix());
+        EigenStorage::adamw_step(w.matrix(), m.matrix(), v.matrix(), gradient.matrix(),
+                                 wasi::AdamWStep<T>{T(0.9), T(0.999), T(1e-8), T(1e-4), T(1e-2), T(3), T(0.7)});
+        return list<T>(std::move(w), std::move(m), std::move(v));
     });
 }
 

@@ -221,7 +221,9 @@ TEST_CASE_TEMPLATE("the first warm step after the SVD keeps the error within 1 %
                 const double norm = frobenius_norm(target.matrix());
                 return std::pair(distance(approximation.matrix(), target.matrix()) / norm, distance(best(target, 16).matrix(), target.matrix()) / norm);
             };
-            const auto [error, optimal] = whole(dense(subspace));
+            const std::pair<double, double> errors = whole(dense(subspace));
+            const double error = errors.first;
+            const double optimal = errors.second;
             CHECK(error <= 1.01 * optimal);
             CHECK(optimal > 0.4);
         }

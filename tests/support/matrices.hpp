@@ -22,8 +22,8 @@ using wasi::ConstMatrixView;
 using wasi::Index;
 using wasi::MatrixView;
 
-/// How a test matrix lies in memory: by rows or by columns, rows (columns) further apart than they are long, and beginning
-/// `offset` elements into its buffer, which no vector register likes.
+/// How a test matrix lies in memory: by rows or by columns, rows (columns) further apart than they are long, and
+/// beginning `offset` elements into its buffer, which no vector register likes.
 struct Layout {
     bool column_major = false;
     Index padding = 0;
@@ -31,8 +31,8 @@ struct Layout {
 
     [[nodiscard]] std::string text() const
     {
-        return std::string(column_major ? "column-major" : "row-major") + ", padding " + std::to_string(padding) + ", offset " +
-               std::to_string(offset);
+        return std::string(column_major ? "column-major" : "row-major") + ", padding " + std::to_string(padding) +
+               ", offset " + std::to_string(offset);
     }
 };
 
@@ -49,8 +49,8 @@ inline constexpr std::array<Layout, 8> layouts{{{false, 0, 0},
                                                 {false, 3, 5},
                                                 {true, 3, 5}}};
 
-/// A matrix in a buffer of its own, its elements NaN at first and NaN all around it: code that reads outside the matrix gets
-/// NaN, and code that writes there is found by `guard_intact`.
+/// A matrix in a buffer of its own, its elements NaN at first and NaN all around it: code that reads outside the matrix
+/// gets NaN, and code that writes there is found by `guard_intact`.
 template <class T>
 class Matrix {
 public:
@@ -58,8 +58,10 @@ public:
     {
         const Index stride = (layout.column_major ? rows : cols) + layout.padding;
         const Index lines = layout.column_major ? cols : rows;
-        buffer_.assign(static_cast<std::size_t>(layout.offset + stride * lines + 8), std::numeric_limits<T>::quiet_NaN());
-        view_ = {buffer_.data() + layout.offset, rows, cols, layout.column_major ? 1 : stride, layout.column_major ? stride : 1};
+        buffer_.assign(static_cast<std::size_t>(layout.offset + stride * lines + 8),
+                       std::numeric_limits<T>::quiet_NaN());
+        view_ = {buffer_.data() + layout.offset, rows, cols, layout.column_major ? 1 : stride,
+                 layout.column_major ? stride : 1};
     }
     Matrix(const Matrix& other) : Matrix(other.view_.rows, other.view_.cols, other.layout_)
     {
@@ -123,6 +125,14 @@ template <class T>
     return result;
 }
 
+/// Independent standard normal numbers.
+template <class T>
+[[nodiscard]] std::vector<T> random_vector(Index count, std::uint64_t seed)
+{
+    const Matrix<T> row = random_matrix<T>(1, count, seed);
+    return {row.view().data, row.view().data + count};
+}
+
 /// A random matrix with orthonormal columns, made in double.
 [[nodiscard]] inline Matrix<double> random_orthonormal(Index rows, Index cols, std::uint64_t seed)
 {
@@ -133,8 +143,8 @@ template <class T>
 
 /// U diag(spectrum) Vᵀ with random orthonormal U (rows, k) and V (cols, k).
 template <class T>
-[[nodiscard]] Matrix<T> matrix_with_spectrum(Index rows, Index cols, const std::vector<double>& spectrum, std::uint64_t seed,
-                                             Layout layout = {})
+[[nodiscard]] Matrix<T> matrix_with_spectrum(Index rows, Index cols, const std::vector<double>& spectrum,
+                                             std::uint64_t seed, Layout layout = {})
 {
     const auto k = static_cast<Index>(spectrum.size());
     naive::expect(k <= std::min(rows, cols), "matrix_with_spectrum: too many singular values");
@@ -178,10 +188,10 @@ template <class A, class B>
     return largest;
 }
 
-template <class A, class B>
-[[nodiscard]] double max_difference(std::span<A> a, std::span<B> b)
+template <class T>
+[[nodiscard]] double max_difference(const std::vector<T>& a, const std::vector<T>& b)
 {
-    return max_difference(wasi::as_row(a), wasi::as_row(b));
+    return max_difference(wasi::as_row(std::span<const T>(a)), wasi::as_row(std::span<const T>(b)));
 }
 
 /// max |a_ij|; infinity where an element is not a number.

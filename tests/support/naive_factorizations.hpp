@@ -9,7 +9,8 @@
 
 #include "support/naive_columns.hpp"
 
-/// Textbook factorizations in plain loops: slow, short, in wider arithmetic than their result. The reference for the fast ones.
+/// Textbook factorizations in plain loops: slow, short, in wider arithmetic than their result. The reference for the
+/// fast ones.
 namespace wasi_tests::naive {
 
 /// Modified Gram-Schmidt, twice, with random completion where nothing is left of a column.
@@ -145,7 +146,8 @@ template <Scalar T>
         return svd<T>(a.transposed(), v, s, u);
     }
     const Index n = a.cols;
-    expect(u.rows == a.rows && u.cols == n && static_cast<Index>(s.size()) == n && v.rows == n && v.cols == n, "svd: shapes");
+    expect(u.rows == a.rows && u.cols == n && static_cast<Index>(s.size()) == n && v.rows == n && v.cols == n,
+           "svd: shapes");
     Columns<W> work(a);
     const W factor = normalise_scale(work, n);
     Columns<W> right = identity<W>(n);

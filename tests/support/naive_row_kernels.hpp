@@ -5,63 +5,12 @@
 #include <limits>
 #include <numbers>
 #include <span>
-#include <type_traits>
 #include <vector>
 
-#include "support/naive_columns.hpp"
+#include "support/naive_elements.hpp"
 #include "wasi/core/memory.hpp"
 
 namespace wasi_tests {
-
-/// What both halves of the naive storage share: names of argument types, and loops over elements.
-struct NaiveElements {
-    template <class T>
-    using In = std::type_identity_t<wasi::ConstMatrixView<T>>;
-    template <class T>
-    using InRow = std::type_identity_t<std::span<const T>>;
-    template <class T>
-    using Out = std::type_identity_t<wasi::MatrixView<T>>;
-    template <class T>
-    using OutRow = std::type_identity_t<std::span<T>>;
-    template <class T>
-    using Value = std::type_identity_t<T>;
-    using Index = wasi::Index;
-    template <class T>
-    using View = wasi::MatrixView<T>;
-    template <class T>
-    using Wide = naive::Wide<T>;
-
-protected:
-    template <class T, class F>
-    static void for_each(View<T> a, F&& f)
-    {
-        for (Index i = 0; i < a.rows; ++i) {
-            for (Index j = 0; j < a.cols; ++j) {
-                f(i, j);
-            }
-        }
-    }
-
-    template <class T>
-    [[nodiscard]] static T& at(std::span<T> values, Index i)
-    {
-        return values[static_cast<std::size_t>(i)];
-    }
-
-    /// y_ij = f(x_ij...). Old contents of y become NaN first, unless they are one of the inputs.
-    template <class T, class F, class... Views>
-    static void overwrite(View<T> y, F&& f, Views... x)
-    {
-        naive::expect(((y.shape() == x.shape()) && ...), "elementwise: shapes");
-        const auto is_output = [&](const auto& input) {
-            return input.data == y.data && input.row_stride == y.row_stride && input.col_stride == y.col_stride;
-        };
-        if (!(is_output(x) || ...)) {
-            naive::poison(y);
-        }
-        for_each(y, [&](Index i, Index j) { y(i, j) = static_cast<T>(f(static_cast<Wide<T>>(x(i, j))...)); });
-    }
-};
 
 /// The row kernels of the naive storage.
 struct NaiveRowKernels : NaiveElements {
@@ -96,7 +45,8 @@ struct NaiveRowKernels : NaiveElements {
     static void gelu(View<T> y, In<T> x)
     {
         expect_plain(y, x);
-        overwrite(y, [](Wide<T> value) { return value * normal_distribution(value); }, x);
+        overwrite(
+            y, [](Wide<T> value) { return value * normal_distribution(value); }, x);
     }
     template <wasi::Scalar T>
     static void gelu_backward(View<T> dx, In<T> dy, In<T> x)
@@ -108,14 +58,16 @@ struct NaiveRowKernels : NaiveElements {
         const auto slope = [height](W value) {
             return normal_distribution(value) + value * height * std::exp(-value * value / W(2));
         };
-        overwrite(dx, [&](W upstream, W value) { return upstream * slope(value); }, dy, x);
+        overwrite(
+            dx, [&](W upstream, W value) { return upstream * slope(value); }, dy, x);
     }
     template <wasi::Scalar T>
     static void relu(View<T> y, In<T> x)
     {
         using W = Wide<T>;
         expect_plain(y, x);
-        overwrite(y, [](W value) { return value > W(0) ? value : W(0); }, x);
+        overwrite(
+            y, [](W value) { return value > W(0) ? value : W(0); }, x);
     }
     template <wasi::Scalar T>
     static void relu_backward(View<T> dx, In<T> dy, In<T> x)
@@ -123,7 +75,8 @@ struct NaiveRowKernels : NaiveElements {
         using W = Wide<T>;
         expect_plain(dx, dy);
         expect_plain(dx, x);
-        overwrite(dx, [](W upstream, W value) { return value > W(0) ? upstream : W(0); }, dy, x);
+        overwrite(
+            dx, [](W upstream, W value) { return value > W(0) ? upstream : W(0); }, dy, x);
     }
     template <wasi::Scalar T>
     static void softmax(View<T> y, Value<T> scale)
@@ -152,8 +105,8 @@ struct NaiveRowKernels : NaiveElements {
         }
     }
     template <wasi::Scalar T>
-    static void layer_norm(View<T> y, OutRow<T> mean, OutRow<T> inverse_deviation, In<T> x, InRow<T> gain, InRow<T> bias,
-                           Value<T> small)
+    static void layer_norm(View<T> y, OutRow<T> mean, OutRow<T> inverse_deviation, In<T> x, InRow<T> gain,
+                           InRow<T> bias, Value<T> small)
     {
         using W = Wide<T>;
         expect_plain(y, x);
@@ -193,7 +146,9 @@ struct NaiveRowKernels : NaiveElements {
         std::vector<W> gain_sum(gain.size());
         std::vector<W> bias_sum(gain.size());
         for (Index i = 0; i < x.rows; ++i) {
-            const auto normalised = [&](Index j) { return (W(x(i, j)) - W(at(mean, i))) * W(at(inverse_deviation, i)); };
+            const auto normalised = [&](Index j) {
+                return (W(x(i, j)) - W(at(mean, i))) * W(at(inverse_deviation, i));
+            };
             std::vector<W> out(gain.size());
             W mean_out = 0;
             W mean_product = 0;
@@ -205,7 +160,8 @@ struct NaiveRowKernels : NaiveElements {
             }
             for (Index j = 0; j < x.cols; ++j) {
                 out[static_cast<std::size_t>(j)] =
-                    W(at(inverse_deviation, i)) * (W(dy(i, j)) * W(at(gain, j)) - mean_out - normalised(j) * mean_product);
+                    W(at(inverse_deviation, i)) *
+                    (W(dy(i, j)) * W(at(gain, j)) - mean_out - normalised(j) * mean_product);
             }
             for (Index j = 0; j < x.cols; ++j) {
                 dx(i, j) = static_cast<T>(out[static_cast<std::size_t>(j)]);
@@ -243,7 +199,7 @@ struct NaiveRowKernels : NaiveElements {
         return static_cast<double>(loss / static_cast<W>(x.rows));
     }
 
-private:
+protected:
     /// Row kernels take contiguous row-major matrices.
     template <class T>
     static void expect_plain(View<T> y)
@@ -260,8 +216,11 @@ private:
     template <class T>
     static void expect_rows_and_cols(In<T> x, InRow<T> row1, InRow<T> row2, InRow<T> col1, InRow<T> col2)
     {
-        const auto is = [](std::span<const T> values, Index count) { return static_cast<Index>(values.size()) == count; };
-        naive::expect(is(row1, x.rows) && is(row2, x.rows) && is(col1, x.cols) && is(col2, x.cols), "layer_norm: shapes");
+        const auto is = [](std::span<const T> values, Index count) {
+            return static_cast<Index>(values.size()) == count;
+        };
+        naive::expect(is(row1, x.rows) && is(row2, x.rows) && is(col1, x.cols) && is(col2, x.cols),
+                      "layer_norm: shapes");
     }
 
     /// Phi(x), from the tail that does not cancel.

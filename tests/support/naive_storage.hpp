@@ -13,10 +13,11 @@
 
 namespace wasi_tests {
 
-/// The specification of the storage primitives as a program: plain loops, sums in wider arithmetic. It is strict where a fast
-/// storage cannot afford to be. A result that is to be overwritten is filled with NaN first, so an algorithm that relies on old
-/// contents fails; shapes and layouts that the concept demands are checked (std::logic_error). Elementwise primitives may work
-/// in place (an input that is exactly the output); any other overlap of input and output yields NaN.
+/// The specification of the storage primitives as a program: plain loops, sums in wider arithmetic. It is strict where
+/// a fast storage cannot afford to be. A result that is to be overwritten is filled with NaN first, so an algorithm
+/// that relies on old contents fails; shapes and layouts that the concept demands are checked (std::logic_error).
+/// Elementwise primitives may work in place (an input that is exactly the output); any other overlap of input and
+/// output yields NaN.
 struct NaiveStorage : NaiveRowKernels {
     template <wasi::Scalar T>
     static void multiply(View<T> c, Value<T> alpha, In<T> a, In<T> b, Value<T> beta, wasi::Memory& memory)
@@ -77,14 +78,16 @@ struct NaiveStorage : NaiveRowKernels {
     template <wasi::Scalar T>
     static void copy(View<T> to, In<T> from)
     {
-        overwrite(to, [](Wide<T> x) { return x; }, from);
+        overwrite(
+            to, [](Wide<T> x) { return x; }, from);
     }
     template <wasi::Scalar T>
     static void add_scaled(View<T> y, Value<T> beta, Value<T> alpha, In<T> x)
     {
         using W = Wide<T>;
         if (beta == T(0)) {
-            overwrite(y, [alpha](W value) { return W(alpha) * value; }, x);
+            overwrite(
+                y, [alpha](W value) { return W(alpha) * value; }, x);
             return;
         }
         naive::expect(y.shape() == x.shape(), "add_scaled: shapes");
@@ -95,7 +98,8 @@ struct NaiveStorage : NaiveRowKernels {
     {
         naive::expect(a.shape() == b.shape(), "dot: shapes");
         long double sum = 0;
-        for_each(a, [&](Index i, Index j) { sum += static_cast<long double>(a(i, j)) * static_cast<long double>(b(i, j)); });
+        for_each(
+            a, [&](Index i, Index j) { sum += static_cast<long double>(a(i, j)) * static_cast<long double>(b(i, j)); });
         return static_cast<double>(sum);
     }
     template <class T>
@@ -108,10 +112,29 @@ struct NaiveStorage : NaiveRowKernels {
     template <wasi::Scalar T>
     static void fill_normal(View<T> a, wasi::RandomKey key)
     {
-        for_each(a, [&](Index i, Index j) { a(i, j) = static_cast<T>(key.normal(static_cast<std::uint64_t>(i * a.cols + j))); });
+        for_each(a, [&](Index i, Index j) {
+            a(i, j) = static_cast<T>(key.normal(static_cast<std::uint64_t>(i * a.cols + j)));
+        });
+    }
+    template <wasi::Scalar T>
+    static void adamw_step(View<T> w, Out<T> m, Out<T> v, In<T> g, const wasi::AdamWStep<T>& step)
+    {
+        using W = Wide<T>;
+        expect_plain(w, m);
+        expect_plain(w, v);
+        expect_plain(w, g);
+        for_each(w, [&](Index i, Index j) {
+            const W gradient = W(step.scale) * W(g(i, j));
+            const W mean = W(step.beta1) * W(m(i, j)) + (W(1) - W(step.beta1)) * gradient;
+            const W square = W(step.beta2) * W(v(i, j)) + (W(1) - W(step.beta2)) * gradient * gradient;
+            const W length = std::sqrt(square) * W(step.second_correction) + W(step.epsilon);
+            m(i, j) = static_cast<T>(mean);
+            v(i, j) = static_cast<T>(square);
+            w(i, j) = static_cast<T>((W(1) - W(step.shrink)) * W(w(i, j)) - W(step.corrected_rate) * mean / length);
+        });
     }
 };
 
-static_assert(wasi::NeuralStorageFor<NaiveStorage, float> && wasi::NeuralStorageFor<NaiveStorage, double>);
+static_assert(wasi::OptimizerStorageFor<NaiveStorage, float> && wasi::OptimizerStorageFor<NaiveStorage, double>);
 
 }  // namespace wasi_tests

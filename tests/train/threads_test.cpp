@@ -79,9 +79,9 @@ void check_same(const Options& options)
         const Outcome several = run(options, threads);
         CHECK(same_bytes(one.losses, several.losses));
         REQUIRE(one.weights.size() == several.weights.size());
-        for (const auto& [name, values] : one.weights) {
-            CAPTURE(name);
-            CHECK(same_bytes(values, several.weights.at(name)));
+        for (const auto& parameter : one.weights) {
+            CAPTURE(parameter.first);
+            CHECK(same_bytes(parameter.second, several.weights.at(parameter.first)));
         }
     }
     wasi::set_thread_count(before);

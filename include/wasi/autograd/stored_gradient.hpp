@@ -14,7 +14,8 @@ template <Scalar T, class S>
     requires StorageFor<S, T>
 class StoredGradient {
 public:
-    explicit StoredGradient(Memory& memory) : memory_(&memory) {}
+    /// `layer`: under which the ledger books the copies.
+    explicit StoredGradient(Memory& memory, std::uint16_t layer = 0) : memory_(&memory), tag_{Use::gradient, layer} {}
 
     [[nodiscard]] bool empty() const { return first_.empty(); }
     void clear()
@@ -42,11 +43,10 @@ public:
 
 private:
     enum class Form { dense, factored, factor_gradients };
-    static constexpr Tag tag{Use::gradient, 0};
 
     [[nodiscard]] Tensor<T> scaled_copy(ConstMatrixView<T> m, T weight) const
     {
-        Tensor<T> copy(*memory_, tag, Shape{m.rows, m.cols});
+        Tensor<T> copy(*memory_, tag_, Shape{m.rows, m.cols});
         S::add_scaled(copy.matrix(), T(0), weight, m);
         return copy;
     }
@@ -110,17 +110,17 @@ private:
         form_ = Form::factored;
         if (joined >= std::min(g.rows(), g.cols())) {  // no longer small: the dense sum is
             form_ = Form::dense;
-            first_ = Tensor<T>(*memory_, tag, Shape{g.rows(), g.cols()});
+            first_ = Tensor<T>(*memory_, tag_, Shape{g.rows(), g.cols()});
             second_.reset();
             S::multiply(first_.matrix(), T(1), std::as_const(p).matrix(), std::as_const(q).matrix().transposed(), T(0), *memory_);
             return;
         }
-        second_ = Tensor<T>(*memory_, tag, Shape{g.cols(), joined});
+        second_ = Tensor<T>(*memory_, tag_, Shape{g.cols(), joined});
         S::copy(second_.matrix(), std::as_const(q).matrix());
         (void)S::orthonormalize(second_.matrix(), *memory_);
         Tensor<T> mixing = workspace<T>(*memory_, joined, joined);  // QᵀQ_new
         S::multiply(mixing.matrix(), T(1), std::as_const(q).matrix().transposed(), std::as_const(second_).matrix(), T(0), *memory_);
-        first_ = Tensor<T>(*memory_, tag, Shape{g.rows(), joined});
+        first_ = Tensor<T>(*memory_, tag_, Shape{g.rows(), joined});
         S::multiply(first_.matrix(), T(1), std::as_const(p).matrix(), std::as_const(mixing).matrix(), T(0), *memory_);
     }
 
@@ -130,7 +130,7 @@ private:
             return;
         }
         require<argument_error>(form_ == Form::factored, "StoredGradient: a dense gradient cannot be added to partial gradients of factors");
-        Tensor<T> dense(*memory_, tag, Shape{first_.shape()[0], second_.shape()[0]});
+        Tensor<T> dense(*memory_, tag_, Shape{first_.shape()[0], second_.shape()[0]});
         S::multiply(dense.matrix(), T(1), std::as_const(first_).matrix(), std::as_const(second_).matrix().transposed(), T(0), *memory_);
         first_ = std::move(dense);
         second_.reset();
@@ -138,6 +138,7 @@ private:
     }
 
     Memory* memory_;
+    Tag tag_;
     Form form_ = Form::dense;
     Tensor<T> first_;
     Tensor<T> second_;

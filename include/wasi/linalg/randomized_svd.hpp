@@ -62,7 +62,7 @@ inline constexpr double dense_share = 0.45;
 
 /// Truncated SVD A ~ U diag(s) Vᵀ, U (m,k), V (n,k), by a randomized range finder with power iterations (Halko, Martinsson,
 /// Tropp 2011, algorithms 4.4 and 5.1). For rules other than a fixed rank the sketch grows by blocks that double, each made
-/// orthogonal to what is there, until the rule is met. Where the sketch would be nearly as wide as A, the dense SVD is taken.
+/// orthogonal to what is there, until the rule is met. Where the sketch would be wider than 0.45 of the smaller side, the dense SVD is cheaper and is taken.
 ///
 /// Error for a fixed rank k, oversampling p >= 2, q power iterations and l the smaller side of A:
 /// E ||A - U diag(s) Vᵀ||_2 <= (1 + (1 + sqrt(k / (p - 1)) + e sqrt(k + p) sqrt(l - k) / p)^(1 / (2q + 1))) sigma_{k+1}, where the

@@ -69,7 +69,7 @@ public:
         }
         return context.tape->record(std::move(y), std::move(parameters),
                                     [this, saved = save(x), slot = x.slot(), shape = x.shape()](autograd::SharedTensor<T> dy, auto& pass) {
-                                        backward(*dy, saved, slot, shape, pass);
+                                        this->backward(*dy, saved, slot, shape, pass);
                                     });
     }
 

@@ -18,8 +18,10 @@ public:
     using Dense = Tensor<T>;
     using LowRank = subspace::WeightSubspace<T, S>;
 
+    /// Holds nothing yet; the dense block is made, values not set, when dense() is first asked for. So it is never made for
+    /// factors from a file.
     LinearWeight(std::string name, Memory& memory, Shape shape, std::uint16_t layer)
-        : Parameter(std::move(name)), shape_(shape), tag_{Use::weight, layer}, held_(Dense(memory, tag_, shape))
+        : Parameter(std::move(name)), memory_(&memory), shape_(shape), tag_{Use::weight, layer}
     {}
 
     [[nodiscard]] Index outputs() const { return shape_[0]; }
@@ -33,14 +35,25 @@ public:
     [[nodiscard]] std::size_t bytes() const { return is_low_rank() ? low_rank().bytes() : dense().bytes(); }
 
     /// The held alternative; throws std::bad_variant_access when it is the other one.
-    [[nodiscard]] Dense& dense() { return std::get<Dense>(held_); }
+    [[nodiscard]] Dense& dense()
+    {
+        Dense& values = std::get<Dense>(held_);
+        if (values.empty()) {
+            values = Dense(*memory_, tag_, shape_);
+        }
+        return values;
+    }
     [[nodiscard]] const Dense& dense() const { return std::get<Dense>(held_); }
     [[nodiscard]] LowRank& low_rank() { return std::get<LowRank>(held_); }
     [[nodiscard]] const LowRank& low_rank() const { return std::get<LowRank>(held_); }
 
     /// The dense values as (O,I).
     [[nodiscard]] MatrixView<T> matrix() { return MatrixView<T>::row_major(dense().data(), outputs(), inputs()); }
-    [[nodiscard]] ConstMatrixView<T> matrix() const { return ConstMatrixView<T>::row_major(dense().data(), outputs(), inputs()); }
+    [[nodiscard]] ConstMatrixView<T> matrix() const
+    {
+        require<argument_error>(!dense().empty(), "LinearWeight: ", name(), " holds no values yet");
+        return ConstMatrixView<T>::row_major(dense().data(), outputs(), inputs());
+    }
 
     /// K (O + I) < O I: the rank below which factors are smaller and faster than the dense weight.
     [[nodiscard]] bool pays(Index rank) const { return rank * (outputs() + inputs()) < outputs() * inputs(); }
@@ -51,7 +64,7 @@ public:
     bool factorize(const linalg::RankRule& rule, bool keep_dense_above_break_even)
     {
         require<argument_error>(!is_low_rank(), "LinearWeight::factorize: ", name(), " is low rank already");
-        LowRank factors = LowRank::start(std::as_const(*this).matrix(), rule, dense().memory(), tag_);
+        LowRank factors = LowRank::start(std::as_const(*this).matrix(), rule, *memory_, tag_);
         if (keep_dense_above_break_even && !pays(factors.rank())) {
             return false;
         }
@@ -68,6 +81,7 @@ public:
     }
 
 private:
+    Memory* memory_;
     Shape shape_;
     Tag tag_;
     std::variant<Dense, LowRank> held_;

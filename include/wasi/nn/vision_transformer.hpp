@@ -82,7 +82,7 @@ public:
         initialize(key);
     }
 
-    /// Dense, with values not set: for whoever fills them next, e.g. from a file.
+    /// With values not set and linear weights holding nothing, for whoever fills them next.
     VisionTransformer(const VisionTransformerConfig& config, Memory& memory)
         : config_(checked(config)),
           memory_(&memory),

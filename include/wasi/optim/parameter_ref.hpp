@@ -94,4 +94,22 @@ template <Scalar T, class S>
         gradient);
 }
 
+/// Whether every number of a gradient, in its form, is finite.
+template <Scalar T, class S>
+[[nodiscard]] bool all_finite(const autograd::Gradient<T>& gradient)
+{
+    return std::visit(
+        [](const auto& form) {
+            using Form = std::remove_cvref_t<decltype(form)>;
+            if constexpr (std::same_as<Form, autograd::Dense<T>>) {
+                return S::all_finite(form.values);
+            } else if constexpr (std::same_as<Form, linalg::Factored<T>>) {
+                return S::all_finite(form.p) && S::all_finite(form.q);
+            } else {
+                return S::all_finite(form.d_left) && S::all_finite(form.d_right);
+            }
+        },
+        gradient);
+}
+
 }  // namespace wasi::optim

@@ -29,9 +29,11 @@ public:
 
     void set_rate(double rate) { rate_ = rate; }
 
+    /// Throws argument_error, and leaves the parameter alone, when its gradient is not finite.
     void take(autograd::Parameter& parameter, const autograd::Gradient<T>& gradient) override
     {
         const auto& held = parameters_.at(&parameter);
+        require<argument_error>(all_finite<T, S>(gradient), "StreamSink: the gradient of ", parameter.name(), " holds NaN or infinity");
         double factor = 1.0;
         if (clip_norm_ > 0.0) {
             factor = clip_factor(std::sqrt(squared_norm<T, S>(held, gradient, *memory_)), clip_norm_);
@@ -58,7 +60,7 @@ public:
     {
         for (auto& parameter : parameters) {
             index_.emplace(&parameter.identity(), entries_.size());
-            entries_.push_back({parameter, autograd::StoredGradient<T, S>(memory)});
+            entries_.push_back({parameter, autograd::StoredGradient<T, S>(memory, parameter.state_tag().layer)});
         }
     }
 

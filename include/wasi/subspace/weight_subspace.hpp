@@ -76,7 +76,7 @@ public:
     ///     L+ = orth(Y),   R+ = L+ᵀ W+ = alpha (L+ᵀL) R - eta (L+ᵀP) Qᵀ
     ///
     /// Equal to the truncated SVD of W+ up to O(eta³), and to a Riemannian gradient step up to O(eta²). Q need not be
-    /// orthonormal. Cost 6 (O+I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is (O,r), Q (I,r).
+    /// orthonormal. Cost (8 O + 4 I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is (O,r), Q (I,r).
     void update(T step, T shrink, const linalg::Factored<T>& gradient)
     {
         require<shape_error>(gradient.p.rows == outputs() && gradient.q.rows == inputs() && gradient.p.cols == gradient.q.cols,
@@ -116,7 +116,8 @@ public:
     ///     D  = (1 - L Lᵀ) dL (R Rᵀ)⁻¹,   L+ = polar(L - eta D),   R+ = L+ᵀ (alpha L R - eta (L dR + D R))
     ///
     /// equal to `update` up to O(eta²). Directions in which R is zero get no step in L (R Rᵀ is damped by
-    /// epsilon tr(R Rᵀ)). Cost 6 O K² + 4 I K² + 3 K³ flops. Throws shape_error.
+    /// epsilon tr(R Rᵀ)). Cost 10 O K² + 6 I K² flops and 4 O K² more for each of the two or three
+    /// iterations of the polar factor. Throws shape_error.
     void update(T step, T shrink, const FactorGradients<T>& gradient)
     {
         require<shape_error>(gradient.d_left.shape() == left().shape() && gradient.d_right.shape() == right().shape(),

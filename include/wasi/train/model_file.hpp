@@ -125,7 +125,6 @@ template <Scalar T, class S>
             const Index rank = detail::extent(file, path, left, 2, 1);
             require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(), ": tensor ", left, " has rank ", rank,
                               ", the weight is (", parameter.outputs(), ", ", parameter.inputs(), ")");
-            parameter.dense().reset();
             Tensor<T> l(memory, parameter.tag(), Shape{parameter.outputs(), rank});
             Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
             read(left, l);

@@ -12,18 +12,18 @@
 #   PORTABLE   x86-64: any processor with AVX2 and FMA (x86-64-v3). Elsewhere: the compiler's own baseline.
 #
 # Why more than -march=native (float, 1600 x 768 x 3072, one thread of an AMD EPYC with AVX-512, Eigen 3.4, GFLOP/s,
-# medians of five products in three runs):
+# the range of the medians of five products over three runs, two in the row marked *):
 #
 #   g++ 12    -march=native                       71 - 79   tuned for Zen it spills registers in Eigen's kernel
 #   g++ 12    -march=native -mtune=generic        91 - 97
 #   g++ 12    -march=x86-64-v3                    79 - 95
 #   clang 14  -march=native                       94 - 96
-#   clang 14  -march=x86-64-v3                    51 - 55   generic tuning breaks up unaligned loads
-#   clang 14  -march=x86-64-v3 -mtune=skylake     98 - 104
+#   clang 14  -march=x86-64-v3                    51 - 55
+#   clang 14  -march=x86-64-v3 -mtune=skylake     98 - 104  *
 #   g++ 12    (no flags)                          32 - 37
 #
-# -mprefer-vector-width=256 and =512 made no difference outside the noise and are left out, as are -fno-math-errno and
-# -fno-trapping-math. -ffast-math is never used: the library looks for NaN.
+# -mprefer-vector-width=256 and =512 made no difference outside the noise and are left out; so are -fno-math-errno and
+# -fno-trapping-math, which were no faster. -ffast-math is never used: the library looks for NaN.
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)
 

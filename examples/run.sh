@@ -39,7 +39,7 @@ build_program() {
 
 # demo PROGRAM SHORT: pretrains on the digits 0-4, fine-tunes that checkpoint on all ten with each method from the same seed.
 demo() {
-    local program=$1 short=$2 out=out/demo epochs=16 pretrain_epochs=20 method
+    local program=$1 short=$2 out=out/demo epochs=20 pretrain_epochs=20 method
     if [ "$short" = yes ]; then
         out=out/short epochs=2 pretrain_epochs=3
         printf 'The short form: it shows that everything runs; its accuracies mean nothing.\n'

@@ -70,18 +70,20 @@ Index orthonormalize(MatrixView<T> a, Memory& memory)
 /// SVD of a square double matrix whose values stem from float: eigenvectors V of TᵀT in double, then T V = U diag(s) by a QR
 /// that keeps U orthonormal. Squaring costs half of double's digits, which float does not have anyway: the residual stays
 /// below float's rounding. It compiles several times faster than Eigen's BDCSVD and is as fast.
-inline bool svd_by_gram(const ColMajor<double>& triangle, ColMajor<double>& u, Eigen::VectorXd& s, ColMajor<double>& v)
+/// A template although Wide is always double: only what calls it compiles it.
+template <class Wide>
+bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::VectorX<Wide>& s, ColMajor<Wide>& v)
 {
-    const Eigen::SelfAdjointEigenSolver<ColMajor<double>> solver(triangle.transpose() * triangle);
+    const Eigen::SelfAdjointEigenSolver<ColMajor<Wide>> solver(triangle.transpose() * triangle);
     if (solver.info() != Eigen::Success) {
         return false;
     }
     v = solver.eigenvectors().rowwise().reverse();
-    const Eigen::HouseholderQR<ColMajor<double>> qr(triangle * v);
+    const Eigen::HouseholderQR<ColMajor<Wide>> qr(triangle * v);
     u = qr.householderQ();
     s = qr.matrixQR().diagonal();
     for (Index j = 0; j < s.size(); ++j) {
-        if (s(j) < 0.0) {
+        if (s(j) < Wide(0)) {
             s(j) = -s(j);
             u.col(j) = -u.col(j);
         }
@@ -121,7 +123,7 @@ bool svd(ConstMatrixView<T> a, MatrixView<T> u, std::span<T> s, MatrixView<T> v,
         ColMajor<double> left_double;
         ColMajor<double> right_double;
         Eigen::VectorXd values_double;
-        converged = svd_by_gram(triangle.template cast<double>(), left_double, values_double, right_double);
+        converged = svd_by_gram<double>(triangle.template cast<double>(), left_double, values_double, right_double);
         if (!converged) {
             return false;
         }

@@ -141,7 +141,7 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
         {finetune("--lr nan", folder / "run"), "nan"},
         {finetune("--lr -1", folder / "run"), "-1"},
         {finetune("--weight-decay -1 --method vanilla", folder / "run"), "weight_decay is -1"},
-        {finetune("--epochs 0", folder / "run"), "--epochs: must be at least 1, got 0"},
+        {"finetune " + small + "--data digits --epochs 0 --out '" + (folder / "run").string() + "'", "--epochs: must be at least 1, got 0"},
         {finetune("--batch-size 0", folder / "run"), "--batch-size"},
         {finetune("--accumulate 99", folder / "run"), "--accumulate"},
         {finetune("--threads -1", folder / "run"), "--threads"},

@@ -67,11 +67,13 @@ Index orthonormalize(MatrixView<T> a, Memory& memory)
     return rank;
 }
 
-/// SVD of a square double matrix whose values stem from float: eigenvectors V of TᵀT in double, then T V = U diag(s) by a QR
-/// that keeps U orthonormal. Squaring costs half of double's digits, which float does not have anyway: the residual stays
-/// below float's rounding. It compiles several times faster than Eigen's BDCSVD and is as fast.
-/// A template although Wide is always double: only what calls it compiles it.
-template <class Wide>
+/// SVD of a square matrix T in double: eigenvectors V of TᵀT make the columns of T V nearly orthogonal, and T V = U R leaves a
+/// nearly diagonal R. For values that stem from float that is the SVD already: squaring costs half of double's digits, which
+/// float does not have. For full double accuracy (`polish`) a few sweeps of Jacobi rotations diagonalise R
+/// (the preconditioning idea of Drmač and Veselić 2008, with another preconditioner).
+/// Why not Eigen's BDCSVD: in 3.4 it returns wrong singular values for clustered spectra (tests/storage/svd_test.cpp), and it
+/// takes several times longer to compile. A template although Wide is always double: only what calls it compiles it.
+template <bool polish, class Wide>
 bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::VectorX<Wide>& s, ColMajor<Wide>& v)
 {
     const Eigen::SelfAdjointEigenSolver<ColMajor<Wide>> solver(triangle.transpose() * triangle);
@@ -81,16 +83,25 @@ bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::Vecto
     v = solver.eigenvectors().rowwise().reverse();
     const Eigen::HouseholderQR<ColMajor<Wide>> qr(triangle * v);
     u = qr.householderQ();
-    s = qr.matrixQR().diagonal();
-    for (Index j = 0; j < s.size(); ++j) {
-        if (s(j) < Wide(0)) {
-            s(j) = -s(j);
-            u.col(j) = -u.col(j);
+    if constexpr (polish) {
+        const ColMajor<Wide> nearly_diagonal = qr.matrixQR().template triangularView<Eigen::Upper>();
+        const Eigen::JacobiSVD<ColMajor<Wide>, Eigen::NoQRPreconditioner> rotations(nearly_diagonal, Eigen::ComputeFullU | Eigen::ComputeFullV);
+        u *= rotations.matrixU();
+        v *= rotations.matrixV();
+        s = rotations.singularValues();
+        return rotations.info() == Eigen::Success;
+    } else {
+        s = qr.matrixQR().diagonal();
+        for (Index j = 0; j < s.size(); ++j) {
+            if (s(j) < Wide(0)) {
+                s(j) = -s(j);
+                u.col(j) = -u.col(j);
+            }
         }
+        // Equal values can come out of the QR in an order that differs in the last digit.
+        std::sort(s.data(), s.data() + s.size(), std::greater<>());
+        return true;
     }
-    // Equal values can come out of the QR in an order that differs in the last digit.
-    std::sort(s.data(), s.data() + s.size(), std::greater<>());
-    return true;
 }
 
 /// Thin SVD. Tall matrices go through a QR first, wide ones through the transpose.
@@ -115,32 +126,18 @@ bool svd(ConstMatrixView<T> a, MatrixView<T> u, std::span<T> s, MatrixView<T> v,
     }
     const Eigen::HouseholderQR<Eigen::Ref<ColMajor<T>>> qr(work);
     const ColMajor<T> triangle = qr.matrixQR().topRows(a.cols).template triangularView<Eigen::Upper>();
-    ColMajor<T> left;
-    ColMajor<T> right;
-    Eigen::Matrix<T, Eigen::Dynamic, 1> values;
-    bool converged = true;
-    if constexpr (std::same_as<T, float>) {
-        ColMajor<double> left_double;
-        ColMajor<double> right_double;
-        Eigen::VectorXd values_double;
-        converged = svd_by_gram<double>(triangle.template cast<double>(), left_double, values_double, right_double);
-        if (!converged) {
-            return false;
-        }
-        left = left_double.cast<float>();
-        right = right_double.cast<float>();
-        values = values_double.cast<float>();
-    } else {
-        const Eigen::BDCSVD<ColMajor<T>> decomposition(triangle, Eigen::ComputeThinU | Eigen::ComputeThinV);
-        left = decomposition.matrixU();
-        right = decomposition.matrixV();
-        values = decomposition.singularValues();
-        converged = decomposition.info() == Eigen::Success;
+    ColMajor<double> left;
+    ColMajor<double> right;
+    Eigen::VectorXd values;
+    if (!svd_by_gram<std::same_as<T, double>, double>(triangle.template cast<double>(), left, values, right)) {
+        return false;
     }
-    copy<T>(v, ConstMatrixView<T>::col_major(right.data(), a.cols, a.cols));
-    apply_reflections<T>(qr, u, ConstMatrixView<T>::col_major(left.data(), a.cols, a.cols), memory);
-    std::transform(values.data(), values.data() + a.cols, s.data(), [scale](T value) { return value * scale; });
-    return converged;
+    const ColMajor<T> small_left = left.template cast<T>();
+    const ColMajor<T> small_right = right.template cast<T>();
+    copy<T>(v, ConstMatrixView<T>::col_major(small_right.data(), a.cols, a.cols));
+    apply_reflections<T>(qr, u, ConstMatrixView<T>::col_major(small_left.data(), a.cols, a.cols), memory);
+    std::transform(values.data(), values.data() + a.cols, s.data(), [scale](double value) { return static_cast<T>(value) * scale; });
+    return true;
 }
 
 /// Eigenvectors of a symmetric matrix in place (columns), eigenvalues descending. About 9 n³ flops.

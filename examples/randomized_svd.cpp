@@ -1,4 +1,5 @@
-// A few singular triplets of a large matrix, without a full decomposition: by rank, and by the share of the energy they hold.
+// A few singular triplets of a large matrix, without a full decomposition: by rank, and by the share of the energy they
+// hold.
 #include <Eigen/Core>
 #include <cstdio>
 #include <cstdlib>

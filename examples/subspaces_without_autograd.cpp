@@ -28,7 +28,8 @@ constexpr Index outputs = 48;
 }
 
 /// C = A B as a new tensor of the given shape.
-[[nodiscard]] Tensor<float> product(wasi::Memory& memory, wasi::Shape shape, wasi::ConstMatrixView<float> a, wasi::ConstMatrixView<float> b)
+[[nodiscard]] Tensor<float> product(wasi::Memory& memory, wasi::Shape shape, wasi::ConstMatrixView<float> a,
+                                    wasi::ConstMatrixView<float> b)
 {
     Tensor<float> c(memory, {}, shape);
     S::multiply(c.matrix(), 1.0F, a, b, 0.0F, memory);
@@ -46,9 +47,11 @@ int main()
                                 normal(memory, {4, inputs}, key.derive(2)).matrix());
     const auto feature_space = normal(memory, {6, inputs}, key.derive(3));
 
-    auto weight = wasi::subspace::WeightSubspace<float, S>::start(normal(memory, {outputs, inputs}, key.derive(4)).matrix(),
-                                                                  wasi::linalg::FixedRank{8}, memory, {wasi::Use::weight, 1});
-    wasi::subspace::ActivationSubspace<float, S> saved_input({.ranks = {batch, tokens, 6}}, key.derive(5), memory, {wasi::Use::weight, 1});
+    auto weight =
+        wasi::subspace::WeightSubspace<float, S>::start(normal(memory, {outputs, inputs}, key.derive(4)).matrix(),
+                                                        wasi::linalg::FixedRank{8}, memory, {wasi::Use::weight, 1});
+    wasi::subspace::ActivationSubspace<float, S> saved_input({.ranks = {batch, tokens, 6}}, key.derive(5), memory,
+                                                             {wasi::Use::weight, 1});
 
     double first = 0.0;
     double loss = 0.0;

@@ -1,4 +1,5 @@
-// A model of one's own on autograd: two layers, the first one low rank, trained with SGD that updates as gradients arrive.
+// A model of one's own on autograd: two layers, the first one low rank, trained with SGD that updates as gradients
+// arrive.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -19,7 +20,8 @@ namespace {
 
 struct Perceptron {
     Perceptron(wasi::Memory& memory, Index inputs, Index hidden, Index classes, wasi::RandomKey key)
-        : first("first.weight", "first.bias", memory, {hidden, inputs}, 1), second("second.weight", "second.bias", memory, {classes, hidden}, 2)
+        : first("first.weight", "first.bias", memory, {hidden, inputs}, 1),
+          second("second.weight", "second.bias", memory, {classes, hidden}, 2)
     {
         for (auto* layer : {&first, &second}) {
             const double bound = wasi::nn::xavier_bound(layer->weight.inputs(), layer->weight.outputs());
@@ -29,7 +31,8 @@ struct Perceptron {
         first.weight.factorize(wasi::linalg::FixedRank{8}, true);  // from here on W = L R, rank 8
     }
 
-    [[nodiscard]] autograd::Variable<float> forward(const autograd::Context<float, Storage>& context, const autograd::Variable<float>& x)
+    [[nodiscard]] autograd::Variable<float> forward(const autograd::Context<float, Storage>& context,
+                                                    const autograd::Variable<float>& x)
     {
         return second.forward(context, autograd::gelu(context, first.forward(context, x)));
     }

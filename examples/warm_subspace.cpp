@@ -23,7 +23,8 @@ int main()
         wasi::linalg::subspace_step(a, basis);  // V <- orth(Aᵀ A V)
         const auto captured = [&a](const Eigen::MatrixXd& v) { return (a * v).squaredNorm() / a.squaredNorm(); };
         const double exact = wasi::linalg::truncated_svd(a, {.rank = rank}).info.captured_energy;
-        std::printf("%6d %17.2f%% %17.2f%% %17.2f%%\n", step, 100.0 * captured(first), 100.0 * captured(basis), 100.0 * exact);
+        std::printf("%6d %17.2f%% %17.2f%% %17.2f%%\n", step, 100.0 * captured(first), 100.0 * captured(basis),
+                    100.0 * exact);
         good = good && captured(basis) > 0.99 * exact && captured(basis) >= captured(first);
     }
     return good ? 0 : 1;

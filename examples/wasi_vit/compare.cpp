@@ -36,23 +36,31 @@ void print_table(const std::vector<CompareRow>& rows)
     const auto against = [&](double RunReport::*figure, const RunReport& run) {
         return vanilla == nullptr || vanilla == &run ? std::string() : times_less(vanilla->*figure, run.*figure);
     };
-    std::printf("\n%-8s | %-27s | %8s | %9s | %17s | %17s | %17s | %10s\n", "method", "test accuracy (95 %)", "a step", "GFLOP", "saved inputs",
-                "ledger peak", "process peak", "model");
-    std::printf("---------+-----------------------------+----------+-----------+-------------------+-------------------+-------------------+-----------\n");
+    std::printf("\n%-8s | %-27s | %8s | %9s | %17s | %17s | %17s | %10s\n", "method", "test accuracy (95 %)", "a step",
+                "GFLOP", "saved inputs", "ledger peak", "process peak", "model");
+    std::printf(
+        "---------+-----------------------------+----------+-----------+-------------------+-------------------+-------"
+        "------------+-----------\n");
     for (const CompareRow& row : rows) {
         const RunReport& run = row.run;
         char accuracy[64];
-        std::snprintf(accuracy, sizeof accuracy, "%5.1f %%  (%.1f to %.1f)", 100.0 * run.test_accuracy, 100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high);
+        std::snprintf(accuracy, sizeof accuracy, "%5.1f %%  (%.1f to %.1f)", 100.0 * run.test_accuracy,
+                      100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high);
         const double saved = saved_input_total(run);
-        const std::string saved_ratio = vanilla == nullptr || vanilla == &run ? "" : times_less(saved_input_total(*vanilla), saved);
-        std::printf("%-8s | %-27s | %8s | %9.2f | %10s %6s | %10s %6s | %10s %6s | %10s\n", run.method.c_str(), accuracy,
-                    seconds_text(run.seconds_per_step_median).c_str(), run.flops_per_step / 1e9, bytes_text(saved).c_str(), saved_ratio.c_str(),
-                    bytes_text(run.ledger_peak_total).c_str(), against(&RunReport::ledger_peak_total, run).c_str(), bytes_text(run.peak_rss_bytes).c_str(),
+        const std::string saved_ratio =
+            vanilla == nullptr || vanilla == &run ? "" : times_less(saved_input_total(*vanilla), saved);
+        std::printf("%-8s | %-27s | %8s | %9.2f | %10s %6s | %10s %6s | %10s %6s | %10s\n", run.method.c_str(),
+                    accuracy, seconds_text(run.seconds_per_step_median).c_str(), run.flops_per_step / 1e9,
+                    bytes_text(saved).c_str(), saved_ratio.c_str(), bytes_text(run.ledger_peak_total).c_str(),
+                    against(&RunReport::ledger_peak_total, run).c_str(), bytes_text(run.peak_rss_bytes).c_str(),
                     against(&RunReport::peak_rss_bytes, run).c_str(), bytes_text(run.model_bytes).c_str());
     }
     if (vanilla != nullptr) {
-        std::printf("\n\"12x\" means twelve times less than vanilla. Saved inputs: peak bytes kept for the weight gradients of the chosen layers.\n"
-                    "Ledger: everything the engine allocated in training. Process: peak resident memory, program and data included.\n");
+        std::printf(
+            "\n\"12x\" means twelve times less than vanilla. Saved inputs: peak bytes kept for the weight gradients of "
+            "the chosen layers.\n"
+            "Ledger: everything the engine allocated in training. Process: peak resident memory, program and data "
+            "included.\n");
     }
 }
 

@@ -17,7 +17,8 @@ using Dataset = wasi::train::Dataset<float>;
 
 [[nodiscard]] Dataset as_dataset(Images images)
 {
-    return {images.count, images.channels, images.height, images.width, std::move(images.pixels), std::move(images.labels)};
+    return {images.count, images.channels,          images.height,
+            images.width, std::move(images.pixels), std::move(images.labels)};
 }
 
 /// "0-4" as a pair of classes.
@@ -29,7 +30,8 @@ using Dataset = wasi::train::Dataset<float>;
     const auto head = std::from_chars(text.data(), end, first);
     const bool dash = head.ec == std::errc() && head.ptr != end && *head.ptr == '-';
     const auto tail = std::from_chars(dash ? head.ptr + 1 : end, end, last);
-    require<wasi::argument_error>(dash && tail.ec == std::errc() && tail.ptr == end, "--data: '", text, "' is not a range of digits like 0-4");
+    require<wasi::argument_error>(dash && tail.ec == std::errc() && tail.ptr == end, "--data: '", text,
+                                  "' is not a range of digits like 0-4");
     return {first, last};
 }
 
@@ -40,8 +42,9 @@ Dataset load_images(const std::filesystem::path& path)
     const wasi::io::SafetensorsFile file(path);
     require<wasi::io_error>(file.contains("images"), path.string(), ": there is no tensor images");
     const auto& shape = file.info("images").shape;
-    require<wasi::shape_error>(shape.size() == 4 && shape[0] >= 1 && shape[1] == 3 && shape[2] >= 1 && shape[3] >= 1, path.string(),
-                               ": images have shape ", wasi::shape_text(shape), ", (n, 3, H, W) is expected");
+    require<wasi::shape_error>(shape.size() == 4 && shape[0] >= 1 && shape[1] == 3 && shape[2] >= 1 && shape[3] >= 1,
+                               path.string(), ": images have shape ", wasi::shape_text(shape),
+                               ", (n, 3, H, W) is expected");
     Dataset data{shape[0], shape[1], shape[2], shape[3], {}, {}};
     data.images.resize(static_cast<std::size_t>(data.count * data.image_size()));
     file.read("images", std::span<float>(data.images));
@@ -64,8 +67,8 @@ TrainAndTest load_data(const std::string& name, Index image)
     const wasi::io::SafetensorsFile file(path);
     require<wasi::io_error>(file.contains("labels"), path.string(), ": there is no tensor labels");
     const auto& shape = file.info("labels").shape;
-    require<wasi::shape_error>(shape.size() == 1 && shape[0] == data.count, path.string(), ": labels have shape ", wasi::shape_text(shape),
-                               " for ", data.count, " images");
+    require<wasi::shape_error>(shape.size() == 1 && shape[0] == data.count, path.string(), ": labels have shape ",
+                               wasi::shape_text(shape), " for ", data.count, " images");
     data.labels.resize(static_cast<std::size_t>(data.count));
     file.read("labels", std::span<std::int64_t>(data.labels));
     return {data, data};

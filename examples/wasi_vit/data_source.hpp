@@ -11,8 +11,8 @@ struct TrainAndTest {
     wasi::train::Dataset<float> test;
 };
 
-/// What --data names: "digits", "digits:A-B" (classes A to B), "tensors:FILE.safetensors" (images and labels, which then are
-/// the test set too). `image` is the model's image size, which digits are resized to. Throws wasi::error.
+/// What --data names: "digits", "digits:A-B" (classes A to B), "tensors:FILE.safetensors" (images and labels, which
+/// then are the test set too). `image` is the model's image size, which digits are resized to. Throws wasi::error.
 [[nodiscard]] TrainAndTest load_data(const std::string& name, wasi::Index image);
 
 /// The images (n,3,H,W) of a safetensors file; no labels. Throws wasi::error.

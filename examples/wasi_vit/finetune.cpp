@@ -36,8 +36,8 @@ public:
     {
         std::error_code failure;
         made_ = std::filesystem::create_directories(path_, failure);
-        wasi::require<wasi::io_error>(!failure && std::filesystem::is_directory(path_), path.string(), ": cannot be made a folder",
-                                      failure ? ": " + failure.message() : std::string());
+        wasi::require<wasi::io_error>(!failure && std::filesystem::is_directory(path_), path.string(),
+                                      ": cannot be made a folder", failure ? ": " + failure.message() : std::string());
         // Found out now, not after an hour of training.
         wasi::io::write_file_atomically(path_ / ".wasi_vit", "");
         std::filesystem::remove(path_ / ".wasi_vit", failure);
@@ -82,7 +82,8 @@ private:
 [[nodiscard]] std::string short_name(const Layer& layer)
 {
     std::string name = layer.weight.name();
-    for (const std::string_view cut : {std::string_view("encoder.layers."), std::string_view(".weight"), std::string_view("_weight")}) {
+    for (const std::string_view cut :
+         {std::string_view("encoder.layers."), std::string_view(".weight"), std::string_view("_weight")}) {
         if (const auto at = name.find(cut); at != std::string::npos) {
             name.erase(at, cut.size());
         }
@@ -117,7 +118,8 @@ private:
     return rows;
 }
 
-[[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options, wasi::Ledger& ledger, TrainAndTest& data)
+[[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options, wasi::Ledger& ledger,
+                                                TrainAndTest& data)
 {
     const wasi::RandomKey key(options.seed);
     if (options.weights.empty()) {
@@ -139,9 +141,12 @@ private:
 
 void print_summary(const RunReport& run)
 {
-    std::printf("%-8s test accuracy %.1f %% (95 %%: %.1f to %.1f), %s a step, saved inputs %s, ledger peak %s, process peak %s\n", run.method.c_str(),
-                100.0 * run.test_accuracy, 100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high, seconds_text(run.seconds_per_step_median).c_str(),
-                bytes_text(saved_input_total(run)).c_str(), bytes_text(run.ledger_peak_total).c_str(), bytes_text(run.peak_rss_bytes).c_str());
+    std::printf(
+        "%-8s test accuracy %.1f %% (95 %%: %.1f to %.1f), %s a step, saved inputs %s, ledger peak %s, process peak "
+        "%s\n",
+        run.method.c_str(), 100.0 * run.test_accuracy, 100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high,
+        seconds_text(run.seconds_per_step_median).c_str(), bytes_text(saved_input_total(run)).c_str(),
+        bytes_text(run.ledger_peak_total).c_str(), bytes_text(run.peak_rss_bytes).c_str());
 }
 
 }  // namespace
@@ -164,7 +169,8 @@ int finetune(const FinetuneOptions& options)
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
     if (options.optimizer == "adamw") {
         wasi::require<wasi::argument_error>(options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
-        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{.weight_decay = options.weight_decay}, ledger);
+        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(
+            wasi::optim::AdamWOptions{.weight_decay = options.weight_decay}, ledger);
     } else {
         optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
             wasi::optim::SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay}, ledger);
@@ -172,7 +178,8 @@ int finetune(const FinetuneOptions& options)
 
     RunReport run;
     run.method = options.method;
-    run.title = options.method + (options.layers == "mlp" ? ", MLP layers" : "") + ", seed " + std::to_string(options.seed);
+    run.title =
+        options.method + (options.layers == "mlp" ? ", MLP layers" : "") + ", seed " + std::to_string(options.seed);
     run.options = option_table(options);
     std::vector<std::vector<double>> energies;
     std::vector<double> seconds;
@@ -196,7 +203,8 @@ int finetune(const FinetuneOptions& options)
     run.flops_per_step = median(flops);
     run.model_bytes = static_cast<double>(model->parameter_bytes());
     for (std::size_t use = 0; use < wasi::use_count; ++use) {
-        run.ledger_peaks.emplace_back(to_string(static_cast<wasi::Use>(use)), static_cast<double>(ledger.of(static_cast<wasi::Use>(use)).peak));
+        run.ledger_peaks.emplace_back(to_string(static_cast<wasi::Use>(use)),
+                                      static_cast<double>(ledger.of(static_cast<wasi::Use>(use)).peak));
     }
     run.ledger_peak_total = static_cast<double>(ledger.total().peak);
     run.layers = layer_rows(*model, options, ledger, energies);
@@ -212,7 +220,8 @@ int finetune(const FinetuneOptions& options)
     wasi::io::write_file_atomically(out / "report.html", report_page(run));
     print_summary(run);
     if (interrupted.load()) {
-        std::printf("Interrupted after step %zu; what was done so far is saved in %s.\n", run.steps.size(), options.out.c_str());
+        std::printf("Interrupted after step %zu; what was done so far is saved in %s.\n", run.steps.size(),
+                    options.out.c_str());
         return 130;
     }
     return 0;

@@ -30,8 +30,9 @@ int fail(std::string text)
     return usage_status;
 }
 
-/// OpenMP threads that wait for work spin unless told otherwise before the program starts, which slows a run many times over as
-/// soon as another program wants the processor. So: tell them, and start again. Without /proc things stay as they are.
+/// OpenMP threads that wait for work spin unless told otherwise before the program starts, which slows a run many times
+/// over as soon as another program wants the processor. So: tell them, and start again. Without /proc things stay as
+/// they are.
 void start_again_with_passive_threads(char** arguments)
 {
     if (std::getenv("OMP_WAIT_POLICY") == nullptr && setenv("OMP_WAIT_POLICY", "passive", 1) == 0) {
@@ -51,7 +52,8 @@ int main(int argument_count, char** arguments)
 {
     start_again_with_passive_threads(arguments);
     CLI::App app{"Fine-tune a Vision Transformer in weight and activation subspaces.", "wasi_vit"};
-    app.set_version_flag("--version", std::to_string(WASI_VERSION_MAJOR) + "." + std::to_string(WASI_VERSION_MINOR) + "." + std::to_string(WASI_VERSION_PATCH));
+    app.set_version_flag("--version", std::to_string(WASI_VERSION_MAJOR) + "." + std::to_string(WASI_VERSION_MINOR) +
+                                          "." + std::to_string(WASI_VERSION_PATCH));
     app.require_subcommand(1);
     wasi_examples::FinetuneOptions finetune_options;
     wasi_examples::PredictOptions predict_options;

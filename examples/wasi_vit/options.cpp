@@ -33,13 +33,15 @@ using wasi::require;
 {
     Index value = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    require<argument_error>(failure == std::errc() && end == text.data() + text.size(), option, ": '", text, "' is not a whole number");
+    require<argument_error>(failure == std::errc() && end == text.data() + text.size(), option, ": '", text,
+                            "' is not a whole number");
     return value;
 }
 
 /// The value that belongs to a word, or an error that lists the words.
 template <class Value>
-[[nodiscard]] Value one_of(const std::string& word, std::string_view option, const std::vector<std::pair<std::string_view, Value>>& choices)
+[[nodiscard]] Value one_of(const std::string& word, std::string_view option,
+                           const std::vector<std::pair<std::string_view, Value>>& choices)
 {
     std::string known;
     for (const auto& [name, value] : choices) {
@@ -69,25 +71,48 @@ void add_options(CLI::App& command, FinetuneOptions& options)
 {
     command.option_defaults()->always_capture_default();
     auto* model = command.add_option_group("Model");
-    model->add_option("--weights", options.weights, "start from this safetensors file (torchvision names)")->type_name("FILE")->capture_default_str();
-    model->add_option("--config", options.config, "start from scratch: image=32,patch=4,dim=192,depth=6,heads=3,mlp=768")->type_name("LIST");
+    model->add_option("--weights", options.weights, "start from this safetensors file (torchvision names)")
+        ->type_name("FILE")
+        ->capture_default_str();
+    model
+        ->add_option("--config", options.config, "start from scratch: image=32,patch=4,dim=192,depth=6,heads=3,mlp=768")
+        ->type_name("LIST");
     model->require_option(1);
-    command.add_option("--classes", options.classes, "number of classes; another head than the file's is made when it differs")->type_name("C");
-    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")->type_name("H");
-    command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")->type_name("DATA")->required();
+    command
+        .add_option("--classes", options.classes,
+                    "number of classes; another head than the file's is made when it differs")
+        ->type_name("C");
+    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")
+        ->type_name("H");
+    command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
+        ->type_name("DATA")
+        ->required();
     command.add_option("--method", options.method, "vanilla, head, wsi, asi or wasi")->type_name("METHOD");
     command.add_option("--layers", options.layers, "linear layers it applies to: mlp or all")->type_name("WHICH");
     command.add_option("--energy", options.energy, "share of a weight's spectral energy to keep")->type_name("E");
-    command.add_option("--activation-energy", options.activation_energy, "share to keep in each mode of a saved input (default: as --energy)")->type_name("E");
-    command.add_option("--activation-ranks", options.activation_ranks, "fixed ranks instead, over batch,token,feature: 8,4,8")->type_name("B,N,I");
-    command.add_option("--above-break-even", options.above_break_even, "a weight whose factors would not be smaller: dense or low-rank")->type_name("HOW");
-    command.add_option("--restart-below", options.restart_below, "fresh basis when captured energy falls below this share of its start")->type_name("SHARE");
+    command
+        .add_option("--activation-energy", options.activation_energy,
+                    "share to keep in each mode of a saved input (default: as --energy)")
+        ->type_name("E");
+    command
+        .add_option("--activation-ranks", options.activation_ranks,
+                    "fixed ranks instead, over batch,token,feature: 8,4,8")
+        ->type_name("B,N,I");
+    command
+        .add_option("--above-break-even", options.above_break_even,
+                    "a weight whose factors would not be smaller: dense or low-rank")
+        ->type_name("HOW");
+    command
+        .add_option("--restart-below", options.restart_below,
+                    "fresh basis when captured energy falls below this share of its start")
+        ->type_name("SHARE");
     command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
     command.add_option("--lr", options.learning_rate, "learning rate")->type_name("RATE");
     command.add_option("--momentum", options.momentum, "of SGD, for dense weights")->type_name("MU");
     command.add_option("--weight-decay", options.weight_decay, "on every parameter")->type_name("LAMBDA");
     command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
-    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")->type_name("SCOPE");
+    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
+        ->type_name("SCOPE");
     command.add_option("--schedule", options.schedule, "constant or cosine")->type_name("NAME");
     command.add_option("--warmup", options.warmup, "steps of linear warm-up")->type_name("STEPS");
     command.add_option("--epochs", options.epochs, "passes over the training images")->type_name("N");
@@ -95,19 +120,29 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--accumulate", options.accumulate, "micro-batches that a batch is cut into")->type_name("N");
     command.add_option("--shuffle", options.shuffle, "on or off")->type_name("ON");
     command.add_option("--seed", options.seed, "of everything random")->type_name("N");
-    command.add_option("--threads", options.threads, "0 = one for each processor; results do not depend on it")->type_name("N");
-    command.add_option("--out", options.out, "folder for metrics.csv, model.safetensors, report.json, report.html")->type_name("DIR")->required();
+    command.add_option("--threads", options.threads, "0 = one for each processor; results do not depend on it")
+        ->type_name("N");
+    command.add_option("--out", options.out, "folder for metrics.csv, model.safetensors, report.json, report.html")
+        ->type_name("DIR")
+        ->required();
 }
 
 void add_options(CLI::App& command, PredictOptions& options)
 {
     command.option_defaults()->always_capture_default();
-    command.add_option("--weights", options.weights, "model.safetensors of a run, or any file with torchvision names")->type_name("FILE")->required();
-    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")->type_name("H");
-    command.add_option("--images", options.images, "safetensors file with images (n,3,H,W), already normalised")->type_name("FILE")->required();
+    command.add_option("--weights", options.weights, "model.safetensors of a run, or any file with torchvision names")
+        ->type_name("FILE")
+        ->required();
+    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")
+        ->type_name("H");
+    command.add_option("--images", options.images, "safetensors file with images (n,3,H,W), already normalised")
+        ->type_name("FILE")
+        ->required();
     command.add_option("--batch-size", options.batch_size, "images at a time")->type_name("N");
     command.add_option("--threads", options.threads, "0 = one for each processor")->type_name("N");
-    command.add_option("--out", options.out, "safetensors file to write: logits (n,classes)")->type_name("FILE")->required();
+    command.add_option("--out", options.out, "safetensors file to write: logits (n,classes)")
+        ->type_name("FILE")
+        ->required();
 }
 
 void add_options(CLI::App& command, CompareOptions& options)
@@ -121,8 +156,9 @@ void add_options(CLI::App& command, CompareOptions& options)
 wasi::nn::VisionTransformerConfig parse_config(const std::string& text)
 {
     wasi::nn::VisionTransformerConfig config;
-    const std::map<std::string, Index*> fields{{"image", &config.image}, {"patch", &config.patch}, {"dim", &config.dim},
-                                               {"depth", &config.depth}, {"heads", &config.heads}, {"mlp", &config.mlp}};
+    const std::map<std::string, Index*> fields{{"image", &config.image}, {"patch", &config.patch},
+                                               {"dim", &config.dim},     {"depth", &config.depth},
+                                               {"heads", &config.heads}, {"mlp", &config.mlp}};
     std::vector<std::string> seen;
     for (const std::string& part : split(text, ',')) {
         const auto equals = part.find('=');
@@ -130,7 +166,8 @@ wasi::nn::VisionTransformerConfig parse_config(const std::string& text)
         const auto field = fields.find(name);
         require<argument_error>(equals != std::string::npos && field != fields.end(), "--config: '", part,
                                 "' is not NAME=NUMBER with a name out of image, patch, dim, depth, heads, mlp");
-        require<argument_error>(std::find(seen.begin(), seen.end(), name) == seen.end(), "--config: ", name, " is given twice");
+        require<argument_error>(std::find(seen.begin(), seen.end(), name) == seen.end(), "--config: ", name,
+                                " is given twice");
         seen.push_back(name);
         *field->second = parse_index(std::string_view(part).substr(equals + 1), "--config " + name);
     }
@@ -145,17 +182,24 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     require_energy(options.energy, "--energy");
     wasi::train::MethodOptions result;
     result.method = one_of<Method>(options.method, "--method",
-                                   {{"vanilla", Method::vanilla}, {"head", Method::head}, {"wsi", Method::wsi}, {"asi", Method::asi}, {"wasi", Method::wasi}});
+                                   {{"vanilla", Method::vanilla},
+                                    {"head", Method::head},
+                                    {"wsi", Method::wsi},
+                                    {"asi", Method::asi},
+                                    {"wasi", Method::wasi}});
     result.layers = one_of<Layers>(options.layers, "--layers", {{"mlp", Layers::mlp}, {"all", Layers::all}});
     result.weight_rank = wasi::linalg::Energy{options.energy};
     result.keep_dense_above_break_even =
         one_of<bool>(options.above_break_even, "--above-break-even", {{"dense", true}, {"low-rank", false}});
-    require<argument_error>(options.restart_below >= 0.0 && options.restart_below <= 1.0, "--restart-below: must be in [0, 1], got ", options.restart_below);
+    require<argument_error>(options.restart_below >= 0.0 && options.restart_below <= 1.0,
+                            "--restart-below: must be in [0, 1], got ", options.restart_below);
     result.activation.restart_below = options.restart_below;
     if (!options.activation_ranks.empty()) {
-        require<argument_error>(!options.activation_energy, "--activation-ranks and --activation-energy exclude each other");
+        require<argument_error>(!options.activation_energy,
+                                "--activation-ranks and --activation-energy exclude each other");
         const auto parts = split(options.activation_ranks, ',');
-        require<argument_error>(parts.size() == 3, "--activation-ranks: '", options.activation_ranks, "' is not three numbers, over batch, token and feature");
+        require<argument_error>(parts.size() == 3, "--activation-ranks: '", options.activation_ranks,
+                                "' is not three numbers, over batch, token and feature");
         for (std::size_t mode = 0; mode < 3; ++mode) {
             const Index rank = parse_index(parts[mode], "--activation-ranks");
             require<argument_error>(rank >= 1, "--activation-ranks: a rank must be at least 1, got ", rank);
@@ -167,9 +211,11 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
         result.activation.ranks.fill(wasi::linalg::Energy{energy});
     }
     const bool low_rank = wasi::train::has_low_rank_weights(result.method);
-    require<argument_error>(!low_rank || options.optimizer != "adamw", "--optimizer adamw does not go with --method ", options.method,
-                            ": elementwise moments of a low-rank weight would be as large as the dense weight; use sgd");
-    require<argument_error>(!low_rank || options.momentum == 0.0, "--momentum ", options.momentum, " does not go with --method ", options.method,
+    require<argument_error>(
+        !low_rank || options.optimizer != "adamw", "--optimizer adamw does not go with --method ", options.method,
+        ": elementwise moments of a low-rank weight would be as large as the dense weight; use sgd");
+    require<argument_error>(!low_rank || options.momentum == 0.0, "--momentum ", options.momentum,
+                            " does not go with --method ", options.method,
                             ": low-rank weights are trained without momentum; use 0");
     return result;
 }
@@ -180,18 +226,21 @@ wasi::train::TrainOptions train_options(const FinetuneOptions& options)
     using wasi::train::ClipScope;
     require<argument_error>(options.epochs >= 1, "--epochs: must be at least 1, got ", options.epochs);
     require<argument_error>(options.batch_size >= 1, "--batch-size: must be at least 1, got ", options.batch_size);
-    require<argument_error>(options.accumulate >= 1 && options.accumulate <= options.batch_size, "--accumulate: must be between 1 and --batch-size ",
-                            options.batch_size, ", got ", options.accumulate);
+    require<argument_error>(options.accumulate >= 1 && options.accumulate <= options.batch_size,
+                            "--accumulate: must be between 1 and --batch-size ", options.batch_size, ", got ",
+                            options.accumulate);
     wasi::train::TrainOptions result;
     result.epochs = options.epochs;
     result.batch_size = options.batch_size;
     result.micro_batches = options.accumulate;
     result.shuffle = one_of<bool>(options.shuffle, "--shuffle", {{"on", true}, {"off", false}});
-    result.schedule = one_of<Kind>(options.schedule, "--schedule", {{"constant", Kind::constant}, {"cosine", Kind::cosine}});
+    result.schedule =
+        one_of<Kind>(options.schedule, "--schedule", {{"constant", Kind::constant}, {"cosine", Kind::cosine}});
     result.rate = options.learning_rate;
     result.warmup_steps = options.warmup;
     result.clip_norm = options.clip_norm;
-    result.clip_scope = one_of<ClipScope>(options.clip_scope, "--clip-scope", {{"global", ClipScope::global}, {"parameter", ClipScope::parameter}});
+    result.clip_scope = one_of<ClipScope>(options.clip_scope, "--clip-scope",
+                                          {{"global", ClipScope::global}, {"parameter", ClipScope::parameter}});
     (void)one_of<int>(options.optimizer, "--optimizer", {{"sgd", 0}, {"adamw", 1}});
     result.check();
     return result;
@@ -200,7 +249,9 @@ wasi::train::TrainOptions train_options(const FinetuneOptions& options)
 std::vector<std::pair<std::string, std::string>> option_table(const FinetuneOptions& options)
 {
     std::vector<std::pair<std::string, std::string>> table;
-    const auto add = [&](std::string name, std::string value) { table.emplace_back(std::move(name), std::move(value)); };
+    const auto add = [&](std::string name, std::string value) {
+        table.emplace_back(std::move(name), std::move(value));
+    };
     if (options.weights.empty()) {
         add("config", options.config);
     } else {

@@ -16,8 +16,14 @@ namespace {
 using nlohmann::ordered_json;
 
 /// JSON has no NaN; null says that nobody knows.
-[[nodiscard]] ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
-[[nodiscard]] double number(const ordered_json& value) { return value.is_null() ? not_known : value.get<double>(); }
+[[nodiscard]] ordered_json number(double value)
+{
+    return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
+}
+[[nodiscard]] double number(const ordered_json& value)
+{
+    return value.is_null() ? not_known : value.get<double>();
+}
 
 constexpr std::string_view energy_prefix = "captured_energy:";
 
@@ -92,7 +98,8 @@ RunReport read_run(const std::filesystem::path& folder)
 {
     const auto json_path = folder / "report.json";
     std::ifstream json_file(json_path);
-    wasi::require<wasi::io_error>(json_file.good(), json_path.string(), ": cannot be read; is this the output folder of a finished run?");
+    wasi::require<wasi::io_error>(json_file.good(), json_path.string(),
+                                  ": cannot be read; is this the output folder of a finished run?");
     RunReport run;
     try {
         const auto json = ordered_json::parse(json_file);
@@ -140,7 +147,8 @@ RunReport read_run(const std::filesystem::path& folder)
         std::istringstream cells(line);
         StepRow step;
         char comma = ',';
-        cells >> step.step >> comma >> step.epoch >> comma >> step.loss >> comma >> step.learning_rate >> comma >> step.seconds;
+        cells >> step.step >> comma >> step.epoch >> comma >> step.loss >> comma >> step.learning_rate >> comma >>
+            step.seconds;
         wasi::require<wasi::io_error>(!cells.fail(), csv_path.string(), ": the line '", line, "' is not a step");
         run.steps.push_back(step);
     }

@@ -33,7 +33,8 @@ void check_function(const Graph::Forward& forward, std::initializer_list<Shape> 
 TEST_CASE("add and multiply")
 {
     check_function([](const Context& c, const auto& x) { return autograd::add(c, x[0], x[1]); }, {{2, 3}, {2, 3}});
-    check_function([](const Context& c, const auto& x) { return autograd::multiply(c, x[0], x[1]); }, {{2, 3, 2}, {2, 3, 2}});
+    check_function([](const Context& c, const auto& x) { return autograd::multiply(c, x[0], x[1]); },
+                   {{2, 3, 2}, {2, 3, 2}});
 }
 
 TEST_CASE("gelu and relu")
@@ -89,9 +90,14 @@ TEST_CASE("layer norm: input, gain and bias")
     DenseParameter bias("bias", memory, {6});
     wasi_tests::randomize(gain, 3);
     wasi_tests::randomize(bias, 4);
-    Graph graph{memory, {}, {&gain, &bias}, [&](const Context& c, const auto& x) { return autograd::layer_norm(c, x[0], gain, bias, 1e-6); }};
+    Graph graph{memory, {}, {&gain, &bias}, [&](const Context& c, const auto& x) {
+                    return autograd::layer_norm(c, x[0], gain, bias, 1e-6);
+                }};
     graph.inputs.push_back(random_tensor(memory, {2, 3, 6}, 1));
-    SUBCASE("all") { graph.check(); }
+    SUBCASE("all")
+    {
+        graph.check();
+    }
     SUBCASE("frozen gain")
     {
         gain.set_trainable(false);
@@ -106,7 +112,8 @@ TEST_CASE("layer norm: input, gain and bias")
     SUBCASE("both parameters used twice")
     {
         graph.forward = [&](const Context& c, const auto& x) {
-            return autograd::layer_norm(c, autograd::gelu(c, autograd::layer_norm(c, x[0], gain, bias, 1e-6)), gain, bias, 1e-6);
+            return autograd::layer_norm(c, autograd::gelu(c, autograd::layer_norm(c, x[0], gain, bias, 1e-6)), gain,
+                                        bias, 1e-6);
         };
         graph.check();
     }
@@ -121,7 +128,8 @@ TEST_CASE("attention")
 {
     for (const Index heads : {1, 2, 3}) {
         CAPTURE(heads);
-        check_function([heads](const Context& c, const auto& x) { return autograd::attention(c, x[0], heads); }, {{2, 5, 18}});
+        check_function([heads](const Context& c, const auto& x) { return autograd::attention(c, x[0], heads); },
+                       {{2, 5, 18}});
     }
 }
 
@@ -145,9 +153,14 @@ TEST_CASE("prepend a token with positions, select a token")
     DenseParameter positions("positions", memory, {1, 5, 3});
     wasi_tests::randomize(token, 3);
     wasi_tests::randomize(positions, 4);
-    Graph graph{memory, {}, {&token, &positions}, [&](const Context& c, const auto& x) { return autograd::prepend_token(c, x[0], token, positions); }};
+    Graph graph{memory, {}, {&token, &positions}, [&](const Context& c, const auto& x) {
+                    return autograd::prepend_token(c, x[0], token, positions);
+                }};
     graph.inputs.push_back(random_tensor(memory, {2, 4, 3}, 1));
-    SUBCASE("prepend") { graph.check(); }
+    SUBCASE("prepend")
+    {
+        graph.check();
+    }
     SUBCASE("frozen token")
     {
         token.set_trainable(false);
@@ -168,7 +181,9 @@ TEST_CASE("cross entropy")
 {
     static constexpr std::array<std::int64_t, 3> labels{2, 0, 3};
     check_function([](const Context& c, const auto& x) { return autograd::cross_entropy(c, x[0], labels); }, {{3, 4}});
-    check_function([](const Context& c, const auto& x) { return autograd::cross_entropy(c, autograd::gelu(c, x[0]), labels); }, {{3, 4}});
+    check_function(
+        [](const Context& c, const auto& x) { return autograd::cross_entropy(c, autograd::gelu(c, x[0]), labels); },
+        {{3, 4}});
 }
 
 TEST_CASE("nothing is recorded where nothing is wanted")
@@ -197,7 +212,8 @@ TEST_CASE("operations refuse shapes and labels that do not fit, and say which")
     const auto make = [&](Shape shape) { return Variable(random_tensor(memory, shape, 1)); };
     DenseParameter five("five", memory, {5});
     DenseParameter six("six", memory, {6});
-    CHECK_THROWS_WITH_AS((void)autograd::add(context, make({2, 3}), make({3, 2})), "add: shapes (2, 3) and (3, 2) differ", wasi::shape_error);
+    CHECK_THROWS_WITH_AS((void)autograd::add(context, make({2, 3}), make({3, 2})),
+                         "add: shapes (2, 3) and (3, 2) differ", wasi::shape_error);
     CHECK_THROWS_AS((void)autograd::multiply(context, make({2, 3}), make({2, 4})), wasi::shape_error);
     CHECK_THROWS_AS((void)autograd::layer_norm(context, make({2, 6}), six, five, 1e-6), wasi::shape_error);
     CHECK_THROWS_AS((void)autograd::layer_norm(context, make({2, 6}), five, six, 1e-6), wasi::shape_error);
@@ -210,8 +226,8 @@ TEST_CASE("operations refuse shapes and labels that do not fit, and say which")
     constexpr std::array<std::int64_t, 2> low{0, -1};
     constexpr std::array<std::int64_t, 2> high{4, 0};
     constexpr std::array<std::int64_t, 1> one{0};
-    CHECK_THROWS_WITH_AS((void)autograd::cross_entropy(context, make({2, 4}), low), "cross_entropy: label -1 is outside the 4 classes",
-                         wasi::argument_error);
+    CHECK_THROWS_WITH_AS((void)autograd::cross_entropy(context, make({2, 4}), low),
+                         "cross_entropy: label -1 is outside the 4 classes", wasi::argument_error);
     CHECK_THROWS_AS((void)autograd::cross_entropy(context, make({2, 4}), high), wasi::argument_error);
     CHECK_THROWS_AS((void)autograd::cross_entropy(context, make({2, 4}), one), wasi::shape_error);
 }

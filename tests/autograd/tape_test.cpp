@@ -21,7 +21,10 @@ namespace autograd = wasi::autograd;
 /// Gain and bias pairs for a chain of layer norms.
 struct Norms {
     explicit Norms(wasi::Memory& memory)
-        : gain0("gain0", memory, {4}), bias0("bias0", memory, {4}), gain1("gain1", memory, {4}), bias1("bias1", memory, {4})
+        : gain0("gain0", memory, {4}),
+          bias0("bias0", memory, {4}),
+          gain1("gain1", memory, {4}),
+          bias1("bias1", memory, {4})
     {
         std::uint64_t seed = 10;
         for (DenseParameter* parameter : {&gain0, &bias0, &gain1, &bias1}) {
@@ -63,7 +66,9 @@ TEST_CASE("a parameter may be changed the moment its gradient is handed over")
     auto& memory = wasi::plain_memory();
     Norms norms(memory);
     const auto forward = [&](const Context& c, const std::vector<Variable>& x) { return norms.forward(c, x[0]); };
-    const auto twice = [&](const Context& c, const std::vector<Variable>& x) { return norms.forward(c, norms.forward(c, x[0])); };
+    const auto twice = [&](const Context& c, const std::vector<Variable>& x) {
+        return norms.forward(c, norms.forward(c, x[0]));
+    };
     for (const Graph::Forward& function : {Graph::Forward(forward), Graph::Forward(twice)}) {
         Graph graph{memory, {}, {}, function};
         graph.inputs.push_back(random_tensor(memory, {3, 4}, 1));
@@ -183,7 +188,8 @@ TEST_CASE("a sink that throws leaves an empty tape that can be used again")
     Tape tape(memory);
     const Context context{memory, &tape};
     CallingSink broken([](const autograd::Parameter&) { throw std::runtime_error("full"); });
-    CHECK_THROWS_AS(tape.backward(norms.forward(context, Variable(random_tensor(memory, {3, 4}, 1))), broken), std::runtime_error);
+    CHECK_THROWS_AS(tape.backward(norms.forward(context, Variable(random_tensor(memory, {3, 4}, 1))), broken),
+                    std::runtime_error);
     CHECK(tape.size() == 0);
     CHECK(memory.of(Use::saved_activation).current == 0);
     RecordingSink<Real> sink;

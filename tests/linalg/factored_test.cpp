@@ -54,8 +54,8 @@ TEST_CASE_TEMPLATE("factored: the norm is that of the product", E, EigenFloat, E
     }
 }
 
-TEST_CASE_TEMPLATE("factored: with orthonormal Q it is the norm of P, without workspace", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("factored: with orthonormal Q it is the norm of P, without workspace", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;

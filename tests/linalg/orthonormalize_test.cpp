@@ -113,8 +113,8 @@ TEST_CASE_TEMPLATE("orthonormalize: every kind of matrix gives what a plain copy
     compare(whole.topRows(12).transpose());
     compare(Eigen::Ref<const ColMajor<T>>(whole.middleCols(1, 4)));
     compare(Eigen::Map<const RowMajor<T>>(whole.data(), 40, 12));
-    compare(Eigen::Map<const ColMajor<T>, 0, Eigen::Stride<Eigen::Dynamic, 2>>(whole.data(), 20, 6,
-                                                                                Eigen::Stride<Eigen::Dynamic, 2>(40, 2)));
+    compare(Eigen::Map<const ColMajor<T>, 0, Eigen::Stride<Eigen::Dynamic, 2>>(
+        whole.data(), 20, 6, Eigen::Stride<Eigen::Dynamic, 2>(40, 2)));
     compare(whole.leftCols(3) + T(2) * whole.rightCols(3));
     compare(whole.col(5));
     static_assert(std::is_same_v<decltype(orthonormalize(RowMajor<T>()).q), RowMajor<T>>);
@@ -142,7 +142,8 @@ TEST_CASE_TEMPLATE("orthonormalize: what cannot be throws and names shape or arg
     } catch (const wasi::shape_error& error) {
         CHECK(std::string(error.what()).find("(3, 5)") != std::string::npos);
     }
-    for (const T bad : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(), -std::numeric_limits<T>::infinity()}) {
+    for (const T bad : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(),
+                        -std::numeric_limits<T>::infinity()}) {
         ColMajor<T> a = random_eigen<T>(8, 3, 7);
         a(7, 2) = bad;
         CHECK_THROWS_AS(static_cast<void>(orthonormalize(a)), wasi::argument_error);

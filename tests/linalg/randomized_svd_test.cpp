@@ -38,13 +38,15 @@ struct Extents {
 };
 
 template <class E>
-SvdFactors<typename E::Scalar> decompose(const Matrix<typename E::Scalar>& a, const RandomizedSvdOptions& options, std::uint64_t seed = 1)
+SvdFactors<typename E::Scalar> decompose(const Matrix<typename E::Scalar>& a, const RandomizedSvdOptions& options,
+                                         std::uint64_t seed = 1)
 {
-    return randomized_svd<typename E::Storage, typename E::Scalar>(a.view(), options, RandomKey(seed), wasi::plain_memory());
+    return randomized_svd<typename E::Storage, typename E::Scalar>(a.view(), options, RandomKey(seed),
+                                                                   wasi::plain_memory());
 }
 
-/// The squared Frobenius error. Checked on the way: orthonormal factors, descending values that do not exceed the true ones, and
-/// a captured energy that is the truth.
+/// The squared Frobenius error. Checked on the way: orthonormal factors, descending values that do not exceed the true
+/// ones, and a captured energy that is the truth.
 template <class T>
 double checked_error(const Matrix<T>& a, const SvdFactors<T>& f, const Values& values)
 {
@@ -66,7 +68,8 @@ double checked_error(const Matrix<T>& a, const SvdFactors<T>& f, const Values& v
     return lost * lost;
 }
 
-/// Theorem 10.8 of Halko, Martinsson, Tropp for B = (A Aᵀ)^q A with t = e and u = sqrt(2 p), carried to A by their theorem 9.2:
+/// Theorem 10.8 of Halko, Martinsson, Tropp for B = (A Aᵀ)^q A with t = e and u = sqrt(2 p), carried to A by their
+/// theorem 9.2:
 /// ||(1 - Q Qᵀ) A||_2 is at most this with probability 1 - 7 exp(-p), for p = 10 all but 0.0003.
 double spectral_bound(const Values& values, Index rank, Index extra, Index iterations)
 {
@@ -79,13 +82,13 @@ double spectral_bound(const Values& values, Index rank, Index extra, Index itera
     }
     const double first = std::pow(wasi_tests::value_at(values, rank), power);
     const double spread = std::numbers::e * std::numbers::e * std::sqrt(k + p) / (p + 1.0);
-    const double bound =
-        (1.0 + std::numbers::e * std::sqrt(12.0 * k / p)) * first + spread * std::sqrt(tail) + std::sqrt(2.0 * p) * spread * first;
+    const double bound = (1.0 + std::numbers::e * std::sqrt(12.0 * k / p)) * first + spread * std::sqrt(tail) +
+                         std::sqrt(2.0 * p) * spread * first;
     return std::pow(bound, 1.0 / power);
 }
 
-TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape and number of power iterations", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape and number of power iterations", E,
+                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 8;
@@ -99,7 +102,8 @@ TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape a
             const double rounding = tolerance<T>(std::max(rows, cols), wasi_tests::value_at(values, 0));
             for (const Index iterations : {0, 1, 2}) {
                 INFO(spectrum.name, ", (", rows, ", ", cols, "), power iterations ", iterations);
-                const auto f = decompose<E>(a, {.rank = rank, .oversampling = extra, .power_iterations = iterations}, seed);
+                const auto f =
+                    decompose<E>(a, {.rank = rank, .oversampling = extra, .power_iterations = iterations}, seed);
                 CHECK(f.info.rank == rank);
                 CHECK(f.info.status == Status::ok);
                 CHECK(f.info.route == (values.empty() ? Route::dense : Route::randomized));
@@ -113,13 +117,15 @@ TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape a
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: on average without power iterations at most (1 + k / (p - 1)) times the best squared error", E,
-                   EigenFloat, EigenDouble)
+TEST_CASE_TEMPLATE(
+    "randomized svd: on average without power iterations at most (1 + k / (p - 1)) times the best squared error", E,
+    EigenFloat, EigenDouble)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 6;
     for (const Index extra : {Index{2}, Index{5}, Index{12}}) {
-        for (const Values& values : {wasi_tests::polynomial(50, 0.5), wasi_tests::exponential(50, 0.9), wasi_tests::step(50, 6, 0.1)}) {
+        for (const Values& values :
+             {wasi_tests::polynomial(50, 0.5), wasi_tests::exponential(50, 0.9), wasi_tests::step(50, 6, 0.1)}) {
             const auto a = matrix_with_spectrum<T>(80, 50, values, 3);
             const double best = wasi_tests::tail_energy(values, rank);
             double sum = 0.0;
@@ -140,25 +146,28 @@ TEST_CASE_TEMPLATE("randomized svd: on average without power iterations at most 
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the spectrum has a gap", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the spectrum has a gap", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const Values values{9.0, 8.0, 7.0, 6.0, 1e-3, 1e-3, 1e-3};
     for (const auto [rows, cols] : {Extents{90, 60}, Extents{60, 90}}) {
         const auto a = matrix_with_spectrum<T>(rows, cols, values, 4);
         const auto f = decompose<E>(a, {.rank = 4});
-        const auto exact = wasi::linalg::truncated_svd<wasi_tests::NaiveStorage, T>(a.view(), {.rank = 4}, wasi::plain_memory());
+        const auto exact =
+            wasi::linalg::truncated_svd<wasi_tests::NaiveStorage, T>(a.view(), {.rank = 4}, wasi::plain_memory());
         for (Index j = 0; j < 4; ++j) {
-            CHECK(std::abs(static_cast<double>(f.s.data()[j]) - values[static_cast<std::size_t>(j)]) <= tolerance<T>(90, 9.0));
+            CHECK(std::abs(static_cast<double>(f.s.data()[j]) - values[static_cast<std::size_t>(j)]) <=
+                  tolerance<T>(90, 9.0));
         }
         CHECK(wasi_tests::projector_distance(f.u.matrix(), exact.u.matrix()) <= tolerance<T>(90, 2.0));
         CHECK(wasi_tests::projector_distance(f.v.matrix(), exact.v.matrix()) <= tolerance<T>(90, 2.0));
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: energy and tolerance give the right rank, at most one above, the sketch growing as it must", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE(
+    "randomized svd: energy and tolerance give the right rank, at most one above, the sketch growing as it must", E,
+    EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     struct Case {
@@ -192,8 +201,8 @@ TEST_CASE_TEMPLATE("randomized svd: energy and tolerance give the right rank, at
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: energy 1 of a matrix of low rank keeps its rank, by a sketch", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: energy 1 of a matrix of low rank keeps its rank, by a sketch", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const Index rank : {Index{1}, Index{15}, Index{35}}) {
@@ -210,8 +219,8 @@ TEST_CASE_TEMPLATE("randomized svd: energy 1 of a matrix of low rank keeps its r
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonormal when the sketch grows", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonormal when the sketch grows", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     // All but the first rows are zero: the arbitrary directions that fill up a basis are the same ones again and again.
@@ -235,15 +244,16 @@ TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonorma
         }
     }
     const Values values = wasi_tests::singular_values(exact.view());
-    const RankRule everything([](const wasi::linalg::Spectrum& spectrum) { return static_cast<Index>(spectrum.values.size()); });
+    const RankRule everything(
+        [](const wasi::linalg::Spectrum& spectrum) { return static_cast<Index>(spectrum.values.size()); });
     for (std::uint64_t seed = 0; seed < 4; ++seed) {
         const auto f = decompose<E>(a, {.rank = everything, .max_rank = 40, .oversampling = 4}, seed);
         CHECK(checked_error(a, f, values) <= std::pow(tolerance<T>(120, values[0]), 2.0));
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path and with any oversampling", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path and with any oversampling", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const Values values = wasi_tests::polynomial(120, 0.5);
@@ -274,8 +284,8 @@ TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path an
     CHECK(dense.info.passes > 1);
 }
 
-TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense route and are exact", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense route and are exact", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const auto [rows, cols] : {Extents{1, 1}, Extents{1, 40}, Extents{40, 1}, Extents{20, 30}, Extents{100, 3}}) {
@@ -285,7 +295,8 @@ TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense
         const auto f = decompose<E>(a, {.rank = 2});
         CHECK(f.info.route == Route::dense);
         CHECK(f.info.rank == std::min<Index>(2, values.size() == 1 ? 1 : 2));
-        CHECK(std::abs(checked_error(a, f, values) - wasi_tests::tail_energy(values, f.info.rank)) <= tolerance<T>(100, values[0]));
+        CHECK(std::abs(checked_error(a, f, values) - wasi_tests::tail_energy(values, f.info.rank)) <=
+              tolerance<T>(100, values[0]));
     }
     const auto zero = matrix_with_spectrum<T>(100, 80, {}, 31);
     const auto f = decompose<E>(zero, {});
@@ -294,7 +305,8 @@ TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense
     CHECK(f.s.data()[0] == T(0));
 }
 
-TEST_CASE_TEMPLATE("randomized svd: same seed, same bits, for one and two threads; another seed, another sketch", T, float, double)
+TEST_CASE_TEMPLATE("randomized svd: same seed, same bits, for one and two threads; another seed, another sketch", T,
+                   float, double)
 {
     const int before = wasi::thread_count();
     const auto a = matrix_with_spectrum<T>(260, 220, wasi_tests::polynomial(60, 0.5), 40);
@@ -335,8 +347,10 @@ TEST_CASE_TEMPLATE("randomized svd: every kind of matrix gives what a plain copy
         for (Index j = 0; j < 3; ++j) {
             CHECK(std::abs(static_cast<double>(f.s(j) - expected.s(j))) <= rounding);
         }
-        CHECK(wasi_tests::projector_distance(wasi::Family<Result>::view(f.u), wasi::Family<ColMajor<T>>::view(expected.u)) <= rounding);
-        CHECK(wasi_tests::projector_distance(wasi::Family<Result>::view(f.v), wasi::Family<ColMajor<T>>::view(expected.v)) <= rounding);
+        CHECK(wasi_tests::projector_distance(wasi::Family<Result>::view(f.u),
+                                             wasi::Family<ColMajor<T>>::view(expected.u)) <= rounding);
+        CHECK(wasi_tests::projector_distance(wasi::Family<Result>::view(f.v),
+                                             wasi::Family<ColMajor<T>>::view(expected.v)) <= rounding);
     };
     compare(whole);
     compare(RowMajor<T>(whole));
@@ -358,8 +372,10 @@ TEST_CASE_TEMPLATE("randomized svd: what cannot be throws and names the argument
     ColMajor<T> a = ColMajor<T>::Ones(70, 60);
     CHECK_THROWS_WITH_AS(attempt(a, {.max_rank = 0}), "randomized_svd: max_rank is 0", wasi::argument_error);
     CHECK_THROWS_WITH_AS(attempt(a, {.oversampling = -1}), "randomized_svd: oversampling is -1", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(attempt(a, {.power_iterations = -4}), "randomized_svd: power_iterations is -4", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(attempt(a, {.rank = Energy{1.25}}), "energy must be in (0, 1], got 1.25", wasi::argument_error);
+    CHECK_THROWS_WITH_AS(attempt(a, {.power_iterations = -4}), "randomized_svd: power_iterations is -4",
+                         wasi::argument_error);
+    CHECK_THROWS_WITH_AS(attempt(a, {.rank = Energy{1.25}}), "energy must be in (0, 1], got 1.25",
+                         wasi::argument_error);
     CHECK_NOTHROW(attempt(a, {.rank = 3, .oversampling = std::numeric_limits<Index>::max()}));
     CHECK_NOTHROW(attempt(a, {.rank = std::numeric_limits<Index>::max()}));
     for (const T bad : {std::numeric_limits<T>::quiet_NaN(), -std::numeric_limits<T>::infinity()}) {

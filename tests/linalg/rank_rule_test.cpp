@@ -67,7 +67,10 @@ std::string complaint(F&& f)
     return "";
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part)
+{
+    return text.find(part) != std::string::npos;
+}
 
 TEST_CASE("rank rule: energy and tolerance keep the fewest values that do, as trial of every rank finds")
 {
@@ -149,7 +152,8 @@ TEST_CASE("rank rule: a callable sees the whole spectrum")
 {
     const std::vector<double> values{8.0, 4.0, 2.0, 1.0};
     const RankRule above_two([](const Spectrum& spectrum) {
-        return static_cast<Index>(std::count_if(spectrum.values.begin(), spectrum.values.end(), [](double value) { return value > 2.0; }));
+        return static_cast<Index>(
+            std::count_if(spectrum.values.begin(), spectrum.values.end(), [](double value) { return value > 2.0; }));
     });
     CHECK(above_two.choose({values, 85.0, 85.0}) == 2);
     const RankRule numbers([](const Spectrum& spectrum) {

@@ -93,12 +93,13 @@ Matrix<double> leading_vectors(const Matrix<T>& a, Index count)
     return result;
 }
 
-TEST_CASE_TEMPLATE("normal product: is Aᵀ (A V) for row counts around every block boundary", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("normal product: is Aᵀ (A V) for row counts around every block boundary", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const Index rows : {1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 500, 513, 1100}) {
-        for (const auto& layout : {wasi_tests::row_major, wasi_tests::Layout{.column_major = true, .padding = 3, .offset = 1}}) {
+        for (const auto& layout :
+             {wasi_tests::row_major, wasi_tests::Layout{.column_major = true, .padding = 3, .offset = 1}}) {
             INFO("rows ", rows, ", A ", layout.text());
             const auto a = random_matrix<T>(rows, 13, 1, layout);
             const auto v = random_matrix<T>(13, 4, 2, layout);
@@ -123,19 +124,21 @@ TEST_CASE("normal product: shapes that do not fit throw and are named")
         normal_product<wasi::EigenStorage, double>(g.view(), a.view(), v.view(), wasi::plain_memory());
     };
     CHECK_NOTHROW(attempt(7, 5, 5, 2));
-    CHECK_THROWS_WITH_AS(attempt(7, 6, 5, 2), "normal_product: A (7, 5), V (6, 2) and G (5, 2) do not fit", wasi::shape_error);
+    CHECK_THROWS_WITH_AS(attempt(7, 6, 5, 2), "normal_product: A (7, 5), V (6, 2) and G (5, 2) do not fit",
+                         wasi::shape_error);
     CHECK_THROWS_AS(attempt(7, 5, 4, 2), wasi::shape_error);
     CHECK_THROWS_AS(attempt(7, 5, 5, 3), wasi::shape_error);
     CHECK_THROWS_WITH_AS(attempt(0, 5, 5, 2), "normal_product: empty matrix (0, 5)", wasi::shape_error);
 }
 
-TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squared gap in every step", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squared gap in every step", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 3;
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
-        for (const Values& values : {wasi_tests::exponential(12, 0.6), wasi_tests::polynomial(12, 1.0), Values{1.0, 1.0, 1.0, 0.5, 0.5}}) {
+        for (const Values& values :
+             {wasi_tests::exponential(12, 0.6), wasi_tests::polynomial(12, 1.0), Values{1.0, 1.0, 1.0, 0.5, 0.5}}) {
             for (const auto& layout : {wasi_tests::row_major, wasi_tests::col_major}) {
                 const auto a = matrix_with_spectrum<T>(90, 12, values, seed, layout);
                 const auto leading = leading_vectors(a, rank);
@@ -160,7 +163,8 @@ TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squar
     }
 }
 
-TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its columns", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its columns", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const auto a = matrix_with_spectrum<T>(40, 10, {3.0, 2.0, 1.5, 0.2, 0.1}, 5);
@@ -177,8 +181,8 @@ TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its col
     CHECK(wasi_tests::projector_distance(v.view(), mixed.view()) <= tolerance<T>(40, 4.0));
 }
 
-TEST_CASE_TEMPLATE("subspace step: a basis already there stays; zero and deficient matrices leave an orthonormal basis", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("subspace step: a basis already there stays; zero and deficient matrices leave an orthonormal basis",
+                   E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -241,7 +245,8 @@ TEST_CASE_TEMPLATE("subspace step: for Eigen's types as for views", T, float, do
     subspace_step<wasi::EigenStorage, T>(source.view(), expected.view(), wasi::plain_memory());
 
     const auto check = [&](const auto& v) {
-        CHECK(wasi_tests::projector_distance(wasi::Family<std::decay_t<decltype(v)>>::view(v), expected.view()) <= tolerance<T>(30, 2.0));
+        CHECK(wasi_tests::projector_distance(wasi::Family<std::decay_t<decltype(v)>>::view(v), expected.view()) <=
+              tolerance<T>(30, 2.0));
     };
     ColMajor<T> v = start;
     subspace_step(a, v);
@@ -267,7 +272,8 @@ TEST_CASE_TEMPLATE("subspace step: what cannot be throws and leaves the basis al
 {
     ColMajor<T> a = ColMajor<T>::Ones(6, 4);
     ColMajor<T> v = ColMajor<T>::Identity(5, 2);
-    CHECK_THROWS_WITH_AS(subspace_step(a, v), "subspace_step: a basis (5, 2) does not fit a matrix (6, 4)", wasi::shape_error);
+    CHECK_THROWS_WITH_AS(subspace_step(a, v), "subspace_step: a basis (5, 2) does not fit a matrix (6, 4)",
+                         wasi::shape_error);
     v = ColMajor<T>::Identity(4, 5);
     CHECK_THROWS_AS(subspace_step(a, v), wasi::shape_error);
     v = ColMajor<T>::Identity(4, 2);

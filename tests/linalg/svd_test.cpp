@@ -35,7 +35,8 @@ struct Extents {
 constexpr std::array<Extents, 5> shapes{{{40, 16}, {16, 40}, {24, 24}, {1, 30}, {30, 1}}};
 
 template <class E>
-SvdFactors<typename E::Scalar> decompose(const wasi_tests::Matrix<typename E::Scalar>& a, const TruncatedSvdOptions& options)
+SvdFactors<typename E::Scalar> decompose(const wasi_tests::Matrix<typename E::Scalar>& a,
+                                         const TruncatedSvdOptions& options)
 {
     return truncated_svd<typename E::Storage, typename E::Scalar>(a.view(), options, wasi::plain_memory());
 }
@@ -69,8 +70,8 @@ void check_best_approximation(const wasi_tests::Matrix<T>& a, const SvdFactors<T
     CHECK(f.info.route == wasi::linalg::Route::dense);
 }
 
-TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for every spectrum and shape", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for every spectrum and shape", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     std::uint64_t seed = 0;
@@ -89,12 +90,13 @@ TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for eve
     }
 }
 
-TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the true spectrum asks for", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the true spectrum asks for", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
-        for (const Values& values : {wasi_tests::polynomial(20, 0.5), wasi_tests::exponential(20, 0.8), wasi_tests::polynomial(20, 1.0)}) {
+        for (const Values& values :
+             {wasi_tests::polynomial(20, 0.5), wasi_tests::exponential(20, 0.8), wasi_tests::polynomial(20, 1.0)}) {
             const auto a = matrix_with_spectrum<T>(33, 20, values, seed);
             for (const double fraction : {0.3, 0.6, 0.9, 0.99}) {
                 const auto f = decompose<E>(a, {.rank = Energy{fraction}});
@@ -108,8 +110,8 @@ TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the t
     }
 }
 
-TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the rounding", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the rounding", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     for (const auto [rows, cols] : {Extents{40, 16}, Extents{16, 40}, Extents{64, 64}}) {
@@ -205,7 +207,9 @@ TEST_CASE_TEMPLATE("truncated svd: every kind of matrix gives what a plain copy 
 
 TEST_CASE_TEMPLATE("truncated svd: what cannot be throws and names the argument", T, float, double)
 {
-    const auto attempt = [](const ColMajor<T>& a, const TruncatedSvdOptions& options) { static_cast<void>(truncated_svd(a, options)); };
+    const auto attempt = [](const ColMajor<T>& a, const TruncatedSvdOptions& options) {
+        static_cast<void>(truncated_svd(a, options));
+    };
     CHECK_THROWS_WITH_AS(attempt(ColMajor<T>(0, 0), {}), "truncated_svd: empty matrix (0, 0)", wasi::shape_error);
     CHECK_THROWS_WITH_AS(attempt(ColMajor<T>(4, 0), {}), "truncated_svd: empty matrix (4, 0)", wasi::shape_error);
     ColMajor<T> a = ColMajor<T>::Ones(4, 3);

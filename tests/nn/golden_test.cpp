@@ -38,7 +38,8 @@ struct Golden {
     }
 
     /// Relative distance of ten losses to those stored under `name`.
-    [[nodiscard]] double series(const std::string& name, optim::Optimizer<T, EigenStorage>& optimizer, double rate, double clip_norm = 0.0)
+    [[nodiscard]] double series(const std::string& name, optim::Optimizer<T, EigenStorage>& optimizer, double rate,
+                                double clip_norm = 0.0)
     {
         train::TrainOptions options;
         options.epochs = 10;
@@ -57,7 +58,8 @@ struct Golden {
     }
 };
 
-/// What the reference allows by type. In float both sides round; in double only ours, but the series are stored in float.
+/// What the reference allows by type. In float both sides round; in double only ours, but the series are stored in
+/// float.
 template <class T>
 constexpr double forward_tolerance = std::is_same_v<T, float> ? 1e-5 : 1e-11;
 constexpr double series_tolerance = 2e-5;
@@ -87,7 +89,8 @@ TEST_CASE_TEMPLATE("golden: loss and the gradient of every parameter are PyTorch
         CAPTURE(parameter);
         REQUIRE(sink.has(parameter));
         CHECK(sink.at(parameter).count == 1);
-        CHECK(relative_distance(sink.at(parameter).dense, read_values<double>(golden.file, name)) <= forward_tolerance<T>);
+        CHECK(relative_distance(sink.at(parameter).dense, read_values<double>(golden.file, name)) <=
+              forward_tolerance<T>);
         ++count;
     }
     CHECK(count == static_cast<Index>(sink.size()));
@@ -101,7 +104,8 @@ TEST_CASE_TEMPLATE("golden: ten steps of SGD with momentum and decay, and the we
     CHECK(golden.series("sgd_losses", sgd, 0.05) <= series_tolerance);
     golden.model.for_each_parameter([&](auto& parameter) {
         CAPTURE(parameter.name());
-        CHECK(relative_distance(dense_span(parameter), read_values<double>(golden.file, "sgd_final." + parameter.name())) <= series_tolerance);
+        CHECK(relative_distance(dense_span(parameter),
+                                read_values<double>(golden.file, "sgd_final." + parameter.name())) <= series_tolerance);
     });
 }
 

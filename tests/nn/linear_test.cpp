@@ -94,7 +94,9 @@ TEST_CASE("dense weight, exact input: everything against central differences")
         linear = make_layer<Real>(memory, 5, 5);
         graph.parameters = {&linear->bias};
         graph.inputs.push_back(random_tensor(memory, {2, 3, 5}, 1));
-        graph.forward = [&](const Context& c, const auto& x) { return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0]))); };
+        graph.forward = [&](const Context& c, const auto& x) {
+            return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0])));
+        };
         check();
     }
     SUBCASE("frozen bias")
@@ -129,7 +131,9 @@ TEST_CASE("low-rank weight, exact input: factor gradients against central differ
         linear = make_layer<Real>(memory, 5, 5);
         REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false));
         graph.parameters = {&linear->bias};
-        graph.forward = [&](const Context& c, const auto& x) { return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0]))); };
+        graph.forward = [&](const Context& c, const auto& x) {
+            return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0])));
+        };
     }
     CAPTURE(twice);
     graph.check();
@@ -294,11 +298,12 @@ TEST_CASE("factorize: rank by rule, break-even, and refusals that name the weigh
     CHECK(linear->weight.rank() == 4);
     CHECK(linear->weight.bytes() == sizeof(Real) * 4 * (12 + 8));
     CHECK(memory.of(Tag{Use::weight, layer}).current == linear->weight.bytes());
-    CHECK_THROWS_WITH_AS(linear->weight.factorize(linalg::FixedRank{4}, true), "LinearWeight::factorize: weight is low rank already",
-                         wasi::argument_error);
+    CHECK_THROWS_WITH_AS(linear->weight.factorize(linalg::FixedRank{4}, true),
+                         "LinearWeight::factorize: weight is low rank already", wasi::argument_error);
     auto other = make_layer<Real>(memory, 8, 12);
     REQUIRE(other->weight.factorize(linalg::FixedRank{2}, false));
-    auto factors = wasi::subspace::WeightSubspace<Real, EigenStorage>::start(random_tensor(memory, {12, 8}, 1).matrix(), linalg::FixedRank{2}, memory, {});
+    auto factors = wasi::subspace::WeightSubspace<Real, EigenStorage>::start(random_tensor(memory, {12, 8}, 1).matrix(),
+                                                                             linalg::FixedRank{2}, memory, {});
     CHECK_THROWS_AS(other->weight.hold(std::move(factors)), wasi::shape_error);
     CHECK_THROWS_WITH_AS((void)linear->forward({memory, nullptr}, Variable(random_tensor(memory, {2, 3, 7}, 1))),
                          "Linear weight: input (2, 3, 7) for a weight (12, 8)", wasi::shape_error);

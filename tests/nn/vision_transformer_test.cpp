@@ -17,7 +17,8 @@ using wasi::Use;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
 
-constexpr wasi::nn::VisionTransformerConfig smallest{.image = 4, .patch = 2, .dim = 6, .depth = 2, .heads = 2, .mlp = 7, .classes = 3};
+constexpr wasi::nn::VisionTransformerConfig smallest{
+    .image = 4, .patch = 2, .dim = 6, .depth = 2, .heads = 2, .mlp = 7, .classes = 3};
 
 struct Tiny {
     wasi::Ledger memory;
@@ -47,10 +48,13 @@ TEST_CASE("the gradient of every parameter against central differences")
 TEST_CASE("low-rank weights: every other gradient is exact, and factor gradients are those of the factors")
 {
     Tiny tiny;
-    apply(tiny.model, {.method = train::Method::wsi, .weight_rank = linalg::FixedRank{3}, .keep_dense_above_break_even = false});
+    apply(tiny.model,
+          {.method = train::Method::wsi, .weight_rank = linalg::FixedRank{3}, .keep_dense_above_break_even = false});
     RecordingSink<double> sink;
     (void)loss_and_gradients<double>(tiny.model, tiny.data, sink);
-    const auto numeric = [&](std::span<double> values) { return central_differences(values, [&] { return loss_of(tiny.model, tiny.data); }); };
+    const auto numeric = [&](std::span<double> values) {
+        return central_differences(values, [&] { return loss_of(tiny.model, tiny.data); });
+    };
     const auto writable = [](wasi::ConstMatrixView<double> view) {
         return std::span<double>(const_cast<double*>(view.data), static_cast<std::size_t>(view.size()));
     };
@@ -155,9 +159,12 @@ TEST_CASE("configs and images that make no sense are refused by name")
         change(config);
         config.check();
     };
-    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.patch = 3; }), "VisionTransformerConfig: image 4 is not a multiple of patch 3", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.heads = 4; }), "VisionTransformerConfig: dim 6 is not a multiple of heads 4", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.depth = 0; }), "VisionTransformerConfig: depth is 0", wasi::argument_error);
+    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.patch = 3; }),
+                         "VisionTransformerConfig: image 4 is not a multiple of patch 3", wasi::argument_error);
+    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.heads = 4; }),
+                         "VisionTransformerConfig: dim 6 is not a multiple of heads 4", wasi::argument_error);
+    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.depth = 0; }), "VisionTransformerConfig: depth is 0",
+                         wasi::argument_error);
     CHECK_THROWS_AS(refused([](auto& c) { c.classes = -1; }), wasi::argument_error);
     CHECK_THROWS_AS(refused([](auto& c) { c.mlp = Index{1} << 40; }), wasi::argument_error);
     auto config = smallest;

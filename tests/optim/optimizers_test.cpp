@@ -77,7 +77,8 @@ TEST_CASE_TEMPLATE("AdamW: as torch.optim.AdamW defines it", T, float, double)
             m[i] = 0.8 * m[i] + 0.2 * g;
             v[i] = 0.95 * v[i] + 0.05 * g * g;
             w[i] -= 0.05 * 0.1 * w[i];
-            w[i] -= 0.05 * (m[i] / (1.0 - std::pow(0.8, step))) / (std::sqrt(v[i] / (1.0 - std::pow(0.95, step))) + 1e-3);
+            w[i] -=
+                0.05 * (m[i] / (1.0 - std::pow(0.8, step))) / (std::sqrt(v[i] / (1.0 - std::pow(0.95, step))) + 1e-3);
         }
     }
     CHECK(relative_distance(weight.dense().span(), w) <= 20.0 * static_cast<double>(wasi::epsilon<T>));
@@ -98,7 +99,9 @@ TEST_CASE("a dense weight takes a factored gradient as its product")
         b.dense() = normal<double>(memory, {6, 5}, 1);
         for (int step = 0; step < 3; ++step) {
             one.apply(Ref<double>(a), factored, 0.1, 0.7);
-            other.apply(Ref<double>(b), autograd::Dense<double>{wasi::ConstMatrixView<double>::row_major(product.data(), 6, 5)}, 0.1, 0.7);
+            other.apply(Ref<double>(b),
+                        autograd::Dense<double>{wasi::ConstMatrixView<double>::row_major(product.data(), 6, 5)}, 0.1,
+                        0.7);
         }
         CHECK(relative_distance(a.dense().span(), b.dense().span()) <= 1e-13);
     };
@@ -121,7 +124,8 @@ TEST_CASE("a low-rank weight is moved by its subspace's own step, decay as shrin
     const auto p = normal<double>(memory, {8, 2}, 3);
     const auto q = normal<double>(memory, {6, 2}, 4);
     const linalg::Factored<double> factored{p.matrix(), q.matrix(), false};
-    auto reference = wasi::subspace::WeightSubspace<double, EigenStorage>::start(normal<double>(memory, {8, 6}, 1).matrix(), linalg::FixedRank{3}, memory, {});
+    auto reference = wasi::subspace::WeightSubspace<double, EigenStorage>::start(
+        normal<double>(memory, {8, 6}, 1).matrix(), linalg::FixedRank{3}, memory, {});
     optim::Sgd<double, EigenStorage> sgd({.weight_decay = 0.1}, memory);
     sgd.apply(Ref<double>(weight), factored, 0.05, 0.5);
     reference.update(0.05 * 0.5, 0.05 * 0.1, factored);
@@ -153,13 +157,17 @@ TEST_CASE("what cannot be is refused, and names the weight")
     optim::AdamW<double, EigenStorage> adamw({}, memory);
     const auto before = elements(low.low_rank().left());
     CHECK_THROWS_WITH_AS(momentum.apply(Ref<double>(low), factors, 0.1, 1.0),
-                         "Sgd: momentum 0.9 on the low-rank weight fc1.weight is not supported; use 0", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(adamw.apply(Ref<double>(low), factors, 0.1, 1.0),
-                         "AdamW: the low-rank weight fc1.weight cannot be trained by AdamW (its moments would be dense); use SGD", wasi::argument_error);
+                         "Sgd: momentum 0.9 on the low-rank weight fc1.weight is not supported; use 0",
+                         wasi::argument_error);
+    CHECK_THROWS_WITH_AS(
+        adamw.apply(Ref<double>(low), factors, 0.1, 1.0),
+        "AdamW: the low-rank weight fc1.weight cannot be trained by AdamW (its moments would be dense); use SGD",
+        wasi::argument_error);
     CHECK_THROWS_AS(plain.apply(Ref<double>(low), autograd::Dense<double>{g.matrix()}, 0.1, 1.0), wasi::argument_error);
     CHECK_THROWS_AS(plain.apply(Ref<double>(dense), factors, 0.1, 1.0), wasi::argument_error);
     CHECK_THROWS_AS(adamw.apply(Ref<double>(dense), factors, 0.1, 1.0), wasi::argument_error);
-    CHECK_THROWS_AS(plain.apply(Ref<double>(dense), autograd::Dense<double>{d_left.matrix()}, 0.1, 1.0), wasi::shape_error);
+    CHECK_THROWS_AS(plain.apply(Ref<double>(dense), autograd::Dense<double>{d_left.matrix()}, 0.1, 1.0),
+                    wasi::shape_error);
     CHECK_THROWS_AS((void)Ref<double>(low).dense(), wasi::argument_error);
     CHECK(elements(low.low_rank().left()) == before);
 

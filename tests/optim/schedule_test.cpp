@@ -24,7 +24,8 @@ TEST_CASE("constant: the rate, after a linear warm-up")
 
 TEST_CASE("cosine: half a cosine from the rate to the final rate")
 {
-    const Schedule schedule{.kind = Schedule::Kind::cosine, .rate = 0.3, .final_rate = 0.1, .warmup_steps = 2, .total_steps = 12};
+    const Schedule schedule{
+        .kind = Schedule::Kind::cosine, .rate = 0.3, .final_rate = 0.1, .warmup_steps = 2, .total_steps = 12};
     schedule.check();
     CHECK(schedule(1) == doctest::Approx(0.3));
     CHECK(schedule(2) == doctest::Approx(0.3));

@@ -108,7 +108,8 @@ TEST_CASE("sums of dense and factored gradients, in any order, are the dense sum
             // The claim that Q is orthonormal is what the norm of a clip rests on.
             CHECK(factored->q_orthonormal);
             CHECK(std::sqrt(linalg::squared_norm<EigenStorage, double>(*factored, memory)) ==
-                  doctest::Approx(std::sqrt(std::inner_product(wanted.begin(), wanted.end(), wanted.begin(), 0.0))).epsilon(1e-13));
+                  doctest::Approx(std::sqrt(std::inner_product(wanted.begin(), wanted.end(), wanted.begin(), 0.0)))
+                      .epsilon(1e-13));
         }
         stored.clear();
         CHECK(stored.empty());
@@ -146,7 +147,8 @@ TEST_CASE("factor gradients add up in place, and mix with nothing else")
     CHECK_THROWS_AS(stored.add(FactorGradients{other.matrix(), r1.matrix()}), wasi::shape_error);
 }
 
-constexpr wasi::nn::VisionTransformerConfig config{.image = 12, .patch = 4, .dim = 16, .depth = 1, .heads = 2, .mlp = 32, .classes = 5};
+constexpr wasi::nn::VisionTransformerConfig config{
+    .image = 12, .patch = 4, .dim = 16, .depth = 1, .heads = 2, .mlp = 32, .classes = 5};
 
 struct Setup {
     wasi::Ledger memory;
@@ -166,7 +168,8 @@ struct Setup {
 };
 
 /// Largest relative distance over the parameters of two snapshots.
-[[nodiscard]] double distance(const std::map<std::string, std::vector<double>>& a, const std::map<std::string, std::vector<double>>& b)
+[[nodiscard]] double distance(const std::map<std::string, std::vector<double>>& a,
+                              const std::map<std::string, std::vector<double>>& b)
 {
     double largest = a.size() == b.size() ? 0.0 : 1.0;
     for (const auto& [name, values] : a) {
@@ -182,7 +185,8 @@ TEST_CASE("without clipping, streaming and collecting end at the same weights")
         Setup streamed(method);
         Setup collected(method);
         optim::StreamSink<double, EigenStorage> stream(streamed.parameters(), streamed.sgd, streamed.memory);
-        optim::CollectSink<double, EigenStorage> collect(collected.parameters(), collected.sgd, collected.memory, 0.0, false);
+        optim::CollectSink<double, EigenStorage> collect(collected.parameters(), collected.sgd, collected.memory, 0.0,
+                                                         false);
         stream.set_rate(0.1);
         const auto start = snapshot(streamed.model);
         for (int step = 0; step < 3; ++step) {
@@ -267,8 +271,9 @@ TEST_CASE("streamed clipping is by parameter: each step has at most the norm ask
         const std::string& name = parameter.first;
         const std::vector<double>& values = parameter.second;
         CAPTURE(name);
-        const double moved = relative_distance(values, start.at(name)) *
-                             std::sqrt(std::inner_product(start.at(name).begin(), start.at(name).end(), start.at(name).begin(), 0.0));
+        const double moved =
+            relative_distance(values, start.at(name)) *
+            std::sqrt(std::inner_product(start.at(name).begin(), start.at(name).end(), start.at(name).begin(), 0.0));
         CHECK(moved <= 0.01 * (1.0 + 1e-12));
         at_limit += moved > 0.0099 ? 1 : 0;
     }
@@ -315,7 +320,8 @@ TEST_CASE("a gradient norm that is not finite changes no parameter")
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
     const auto start = snapshot(setup.model);
     const std::vector<double> bad(static_cast<std::size_t>(config.classes), std::numeric_limits<double>::infinity());
-    collect.take(setup.model.head->bias, Dense{wasi::ConstMatrixView<double>::row_major(bad.data(), 1, config.classes)});
+    collect.take(setup.model.head->bias,
+                 Dense{wasi::ConstMatrixView<double>::row_major(bad.data(), 1, config.classes)});
     CHECK_THROWS_AS((void)collect.finish(0.1), wasi::argument_error);
     CHECK(snapshot(setup.model) == start);
 }

@@ -80,7 +80,8 @@ TEST_CASE("every method leaves its four files, whole and readable")
         CHECK(model.contains(name + ".left") == low_rank);
         CHECK(model.metadata().at("method") == method);
         const auto again = run_program("finetune --weights '" + (folder / "run/model.safetensors").string() +
-                                       "' --data digits --classes 10 --epochs 1 --method " + method + " --out '" + (folder / "more").string() + "'");
+                                       "' --data digits --classes 10 --epochs 1 --method " + method + " --out '" +
+                                       (folder / "more").string() + "'");
         CHECK_MESSAGE(again.status == 0, again.error);
         CHECK(again.out.find("head for 5 classes is replaced by a new one for 10") != std::string::npos);
     }
@@ -93,12 +94,15 @@ TEST_CASE("the same bits from one thread and from two")
         CAPTURE(method);
         const TemporaryFolder folder;
         for (const std::string threads : {"1", "2"}) {
-            const auto run = run_program("finetune --config image=16,patch=4,dim=96,depth=2,heads=3,mlp=192 --data digits:0-4 --epochs 1 --batch-size 48 --method " +
-                                         method + " --threads " + threads + " --out '" + (folder / threads).string() + "'");
+            const auto run = run_program(
+                "finetune --config image=16,patch=4,dim=96,depth=2,heads=3,mlp=192 --data digits:0-4 --epochs 1 "
+                "--batch-size 48 --method " +
+                method + " --threads " + threads + " --out '" + (folder / threads).string() + "'");
             REQUIRE_MESSAGE(run.status == 0, run.error);
         }
         CHECK(contents(folder / "1/model.safetensors") == contents(folder / "2/model.safetensors"));
-        CHECK(without_seconds(contents(folder / "1/metrics.csv")) == without_seconds(contents(folder / "2/metrics.csv")));
+        CHECK(without_seconds(contents(folder / "1/metrics.csv")) ==
+              without_seconds(contents(folder / "2/metrics.csv")));
     }
 }
 
@@ -107,7 +111,8 @@ TEST_CASE("compare prints a table and writes a page")
     const TemporaryFolder folder;
     REQUIRE(run_program(finetune("--method vanilla", folder / "vanilla")).status == 0);
     REQUIRE(run_program(finetune("--method wasi", folder / "wasi")).status == 0);
-    const auto run = run_program("compare '" + (folder / "vanilla").string() + "' '" + (folder / "wasi").string() + "' --out '" + (folder / "index.html").string() + "'");
+    const auto run = run_program("compare '" + (folder / "vanilla").string() + "' '" + (folder / "wasi").string() +
+                                 "' --out '" + (folder / "index.html").string() + "'");
     REQUIRE_MESSAGE(run.status == 0, run.error);
     CHECK(run.out.find("vanilla  |") != std::string::npos);
     CHECK(run.out.find("wasi     |") != std::string::npos);
@@ -141,25 +146,36 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
         {finetune("--lr nan", folder / "run"), "nan"},
         {finetune("--lr -1", folder / "run"), "-1"},
         {finetune("--weight-decay -1 --method vanilla", folder / "run"), "weight_decay is -1"},
-        {"finetune " + small + "--data digits --epochs 0 --out '" + (folder / "run").string() + "'", "--epochs: must be at least 1, got 0"},
+        {"finetune " + small + "--data digits --epochs 0 --out '" + (folder / "run").string() + "'",
+         "--epochs: must be at least 1, got 0"},
         {finetune("--batch-size 0", folder / "run"), "--batch-size"},
         {finetune("--accumulate 99", folder / "run"), "--accumulate"},
         {finetune("--threads -1", folder / "run"), "--threads"},
         {finetune("--classes 3", folder / "run"), "is outside the 3 classes"},
         {finetune("--schedule linear", folder / "run"), "--schedule: 'linear'"},
-        {"finetune --config image=10,patch=4 --data digits --out '" + (folder / "run").string() + "'", "image 10 is not a multiple of patch 4"},
-        {"finetune --config dim=30,heads=4 --data digits --out '" + (folder / "run").string() + "'", "dim 30 is not a multiple of heads 4"},
+        {"finetune --config image=10,patch=4 --data digits --out '" + (folder / "run").string() + "'",
+         "image 10 is not a multiple of patch 4"},
+        {"finetune --config dim=30,heads=4 --data digits --out '" + (folder / "run").string() + "'",
+         "dim 30 is not a multiple of heads 4"},
         {"finetune --config width=3 --data digits --out '" + (folder / "run").string() + "'", "'width=3'"},
         {"finetune " + small + "--data digits:7-3 --out '" + (folder / "run").string() + "'", ""},
         {"finetune " + small + "--data cifar --out '" + (folder / "run").string() + "'", "--data: 'cifar'"},
-        {"finetune " + small + "--data tensors:/nowhere.safetensors --out '" + (folder / "run").string() + "'", "/nowhere.safetensors"},
-        {"finetune --weights /nowhere.safetensors --data digits --out '" + (folder / "run").string() + "'", "/nowhere.safetensors"},
-        {"finetune --weights '" + golden + "vit_cli_data.safetensors' --data digits --out '" + (folder / "run").string() + "'", "class_token"},
+        {"finetune " + small + "--data tensors:/nowhere.safetensors --out '" + (folder / "run").string() + "'",
+         "/nowhere.safetensors"},
+        {"finetune --weights /nowhere.safetensors --data digits --out '" + (folder / "run").string() + "'",
+         "/nowhere.safetensors"},
+        {"finetune --weights '" + golden + "vit_cli_data.safetensors' --data digits --out '" +
+             (folder / "run").string() + "'",
+         "class_token"},
         {"finetune " + small + "--data " + data + " --out '" + (folder / "run").string() + "'", "(24, 3, 16, 16)"},
-        {"finetune " + weights + "--heads 5 --data " + data + " --out '" + (folder / "run").string() + "'", "not a multiple of heads 5"},
+        {"finetune " + weights + "--heads 5 --data " + data + " --out '" + (folder / "run").string() + "'",
+         "not a multiple of heads 5"},
         {"finetune " + weights + "--data " + data + " --out /proc/nowhere", "/proc/nowhere"},
-        {"predict " + weights + "--images '" + golden + "vit_cli_losses.safetensors' --out '" + (folder / "run").string() + "'", "images"},
-        {"predict " + weights + "--images '" + golden + "vit_cli_data.safetensors' --out /proc/nowhere/x", "/proc/nowhere"},
+        {"predict " + weights + "--images '" + golden + "vit_cli_losses.safetensors' --out '" +
+             (folder / "run").string() + "'",
+         "images"},
+        {"predict " + weights + "--images '" + golden + "vit_cli_data.safetensors' --out /proc/nowhere/x",
+         "/proc/nowhere"},
     };
     for (const Case& refused : cases) {
         CAPTURE(refused.arguments);
@@ -180,7 +196,8 @@ TEST_CASE("a spoilt weight file is refused")
     const auto refuse = [&](const std::string& bytes, const std::string& says) {
         const auto path = folder / "bad.safetensors";
         std::ofstream(path, std::ios::binary) << bytes;
-        const auto run = run_program("finetune --weights '" + path.string() + "' --data digits --out '" + (folder / "run").string() + "'");
+        const auto run = run_program("finetune --weights '" + path.string() + "' --data digits --out '" +
+                                     (folder / "run").string() + "'");
         CAPTURE(run.error);
         CHECK(run.status == 2);
         CHECK(run.error.find(says) != std::string::npos);
@@ -190,7 +207,8 @@ TEST_CASE("a spoilt weight file is refused")
     refuse(good.substr(0, 5), "");
     std::string not_finite = good;
     const float infinity = std::numeric_limits<float>::infinity();
-    not_finite.replace(not_finite.size() - sizeof infinity, sizeof infinity, reinterpret_cast<const char*>(&infinity), sizeof infinity);
+    not_finite.replace(not_finite.size() - sizeof infinity, sizeof infinity, reinterpret_cast<const char*>(&infinity),
+                       sizeof infinity);
     refuse(not_finite, "NaN or infinity");
     std::string renamed = good;
     renamed.replace(renamed.find("encoder.ln.bias"), 15, "encoder.ln.bios");
@@ -201,7 +219,9 @@ TEST_CASE("Ctrl-C ends after the step at hand and saves what is done")
 {
     const TemporaryFolder folder;
     const std::string out = (folder / "run").string();
-    const auto run = run_program("finetune " + small + "--data digits --epochs 100000 --method wasi --out '" + out + "'", "timeout --signal=INT 2 ");
+    const auto run =
+        run_program("finetune " + small + "--data digits --epochs 100000 --method wasi --out '" + out + "'",
+                    "timeout --signal=INT 2 ");
     CHECK(run.out.find("Interrupted after step") != std::string::npos);
     const auto report = nlohmann::json::parse(contents(folder / "run/report.json"));
     CHECK(report.at("interrupted") == true);

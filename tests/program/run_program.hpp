@@ -50,9 +50,11 @@ private:
 [[nodiscard]] inline Outcome run_program(const std::string& arguments, const std::string& before = "")
 {
     const TemporaryFolder folder;
-    const std::string command = before + "'" WASI_VIT_PROGRAM "' " + arguments + " >'" + (folder / "out").string() + "' 2>'" + (folder / "error").string() + "'";
+    const std::string command = before + "'" WASI_VIT_PROGRAM "' " + arguments + " >'" + (folder / "out").string() +
+                                "' 2>'" + (folder / "error").string() + "'";
     const int result = std::system(command.c_str());  // NOLINT(cert-env33-c): the command line is what is tested
-    return {WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result), contents(folder / "out"), contents(folder / "error")};
+    return {WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result), contents(folder / "out"),
+            contents(folder / "error")};
 }
 
 }  // namespace wasi_tests

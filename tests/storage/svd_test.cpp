@@ -185,8 +185,8 @@ TEST_CASE_TEMPLATE("svd: leaves its argument alone", T, float, double)
 
 }  // namespace
 
-// Clustered values are where divide and conquer goes wrong: on this family of matrices Eigen 3.4's BDCSVD errs by up to 1 in
-// about one case out of six.
+// Clustered values are where divide and conquer goes wrong: on this family of matrices Eigen 3.4's BDCSVD errs by up to
+// 1 in about one case out of six.
 TEST_CASE_TEMPLATE("svd of two clusters of equal singular values", E, EigenFloat, EigenDouble)
 {
     using T = typename E::Scalar;

@@ -30,8 +30,8 @@ using Subspace = wasi::subspace::ActivationSubspace<T, EigenStorage>;
 
 constexpr Index inputs = 40;
 
-/// Activations (B, 9, 40) around an eight-dimensional feature subspace whose singular values fall off, with noise on top.
-/// `where` turns the subspace: 0 and 1 are orthogonal, values between lie on the way.
+/// Activations (B, 9, 40) around an eight-dimensional feature subspace whose singular values fall off, with noise on
+/// top. `where` turns the subspace: 0 and 1 are orthogonal, values between lie on the way.
 template <class T>
 [[nodiscard]] Tensor<T> activations(Index batch, double where, std::uint64_t seed, double noise = 0.02)
 {
@@ -46,7 +46,8 @@ template <class T>
         for (Index i = 0; i < inputs; ++i) {
             double sum = noise * rest(row, i);
             for (Index k = 0; k < 8; ++k) {
-                sum += sources(row, k) / static_cast<double>(k + 1) * (std::cos(angle) * both(i, k) + std::sin(angle) * both(i, 8 + k));
+                sum += sources(row, k) / static_cast<double>(k + 1) *
+                       (std::cos(angle) * both(i, k) + std::sin(angle) * both(i, 8 + k));
             }
             x.matrix()(row, i) = static_cast<T>(sum);
         }
@@ -76,7 +77,8 @@ template <class T>
     return 1.0 - lost / total;
 }
 
-TEST_CASE_TEMPLATE("fixed ranks: as asked, clipped to what a batch has, smaller last batches included", T, float, double)
+TEST_CASE_TEMPLATE("fixed ranks: as asked, clipped to what a batch has, smaller last batches included", T, float,
+                   double)
 {
     auto subspace = make<T>({.ranks = {6, 4, 5}});
     CHECK(subspace.ranks() == std::array<Index, 3>{0, 0, 0});
@@ -92,13 +94,15 @@ TEST_CASE_TEMPLATE("fixed ranks: as asked, clipped to what a batch has, smaller 
         for (const auto& basis : factors.bases) {
             CHECK(orthonormality_defect(basis.matrix()) <= tolerance<T>(inputs, 1.0));
         }
-        CHECK(factors.captured_energy == doctest::Approx(true_energy(x, factors)).epsilon(200.0 * static_cast<double>(wasi::epsilon<T>)));
+        CHECK(factors.captured_energy ==
+              doctest::Approx(true_energy(x, factors)).epsilon(200.0 * static_cast<double>(wasi::epsilon<T>)));
         CHECK(max_difference(subspace.basis().matrix(), std::as_const(factors.bases[2]).matrix()) == 0.0);
     }
     CHECK(subspace.restarts() == 1);
 }
 
-TEST_CASE_TEMPLATE("energy ranks: each mode loses no more than its share, and the feature rank stands still", T, float, double)
+TEST_CASE_TEMPLATE("energy ranks: each mode loses no more than its share, and the feature rank stands still", T, float,
+                   double)
 {
     const double energy = 0.95;
     auto subspace = make<T>({.ranks = {linalg::Energy{energy}, linalg::Energy{energy}, linalg::Energy{energy}}});
@@ -114,7 +118,8 @@ TEST_CASE_TEMPLATE("energy ranks: each mode loses no more than its share, and th
             CHECK(feature_rank < 8);
         }
         CHECK(factors.ranks()[2] == feature_rank);
-        CHECK(factors.captured_energy == doctest::Approx(true_energy(x, factors)).epsilon(200.0 * static_cast<double>(wasi::epsilon<T>)));
+        CHECK(factors.captured_energy ==
+              doctest::Approx(true_energy(x, factors)).epsilon(200.0 * static_cast<double>(wasi::epsilon<T>)));
     }
     CHECK(subspace.restarts() == 1);
 }
@@ -137,7 +142,8 @@ TEST_CASE("warm steps come close to the best subspace of each batch")
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
         const auto x = activations<double>(8, 0.0, seed);
         const auto factors = subspace.compress(x.view<3>());
-        const auto svd = linalg::truncated_svd<EigenStorage, double>(x.matrix(), {.rank = linalg::FixedRank{5}}, wasi::plain_memory());
+        const auto svd = linalg::truncated_svd<EigenStorage, double>(x.matrix(), {.rank = linalg::FixedRank{5}},
+                                                                     wasi::plain_memory());
         CHECK(factors.captured_energy <= svd.info.captured_energy + 1e-12);
         CHECK(1.0 - factors.captured_energy <= 1.25 * (1.0 - svd.info.captured_energy));
     }
@@ -181,7 +187,8 @@ TEST_CASE("a subspace that jumps causes one restart, and ranks are chosen anew t
 
 TEST_CASE("restart_below 0 never restarts: the energy falls and the feature rank stays")
 {
-    auto subspace = make<double>({.ranks = {linalg::Energy{0.97}, linalg::Energy{0.97}, linalg::Energy{0.97}}, .restart_below = 0.0});
+    auto subspace = make<double>(
+        {.ranks = {linalg::Energy{0.97}, linalg::Energy{0.97}, linalg::Energy{0.97}}, .restart_below = 0.0});
     (void)subspace.compress(activations<double>(8, 0.0, 1).view<3>());
     const Index before = subspace.ranks()[2];
     auto x = activations<double>(8, 0.0, 4);
@@ -194,7 +201,8 @@ TEST_CASE("restart_below 0 never restarts: the energy falls and the feature rank
 
 TEST_CASE("a jump to an orthogonal subspace of the same size is found in one step")
 {
-    // Hardly anything of the new data is seen by the old basis, but one product with X and its transpose turns it there.
+    // Hardly anything of the new data is seen by the old basis, but one product with X and its transpose turns it
+    // there.
     auto subspace = make<double>({.ranks = {8, 9, 8}});
     (void)subspace.compress(activations<double>(8, 0.0, 1).view<3>());
     const auto x = activations<double>(8, 1.0, 2);
@@ -263,7 +271,8 @@ TEST_CASE("zeros, and input that is refused")
     for (const double share : {-0.1, 1.5, std::numeric_limits<double>::quiet_NaN()}) {
         CHECK_THROWS_AS((void)make<double>({.restart_below = share}), wasi::argument_error);
     }
-    CHECK_THROWS_WITH_AS((void)linalg::RankRule(linalg::Energy{1.2}), "energy must be in (0, 1], got 1.2", wasi::argument_error);
+    CHECK_THROWS_WITH_AS((void)linalg::RankRule(linalg::Energy{1.2}), "energy must be in (0, 1], got 1.2",
+                         wasi::argument_error);
 }
 
 }  // namespace

@@ -21,8 +21,9 @@ using wasi::subspace::ContractionOrder;
 using wasi::subspace::GradientExtents;
 using namespace wasi_tests;
 
-constexpr std::array orders{ContractionOrder::feature_first, ContractionOrder::batch_token_core, ContractionOrder::batch_then_core,
-                            ContractionOrder::token_batch_core, ContractionOrder::token_then_core};
+constexpr std::array orders{ContractionOrder::feature_first, ContractionOrder::batch_token_core,
+                            ContractionOrder::batch_then_core, ContractionOrder::token_batch_core,
+                            ContractionOrder::token_then_core};
 
 /// Random Tucker factors of a (B,N,I) tensor and a random dY (B,N,O).
 template <class T>
@@ -72,12 +73,12 @@ struct Problem {
 
 /// Each order is the cheapest for one of these; see the test that says so.
 constexpr std::array<GradientExtents, 7> shapes{{{4, 5, 6, {2, 3, 4}},
-                                                {8, 9, 12, {7, 8, 2}},
-                                                {16, 9, 40, {1, 6, 30}},
-                                                {16, 20, 50, {2, 15, 3}},
-                                                {9, 16, 40, {6, 1, 30}},
-                                                {20, 16, 50, {15, 2, 3}},
-                                                {1, 7, 5, {1, 2, 2}}}};
+                                                 {8, 9, 12, {7, 8, 2}},
+                                                 {16, 9, 40, {1, 6, 30}},
+                                                 {16, 20, 50, {2, 15, 3}},
+                                                 {9, 16, 40, {6, 1, 30}},
+                                                 {20, 16, 50, {15, 2, 3}},
+                                                 {1, 7, 5, {1, 2, 2}}}};
 
 TEST_CASE_TEMPLATE("every order gives the dense gradient of the compressed input", T, float, double)
 {
@@ -99,15 +100,19 @@ TEST_CASE_TEMPLATE("every order gives the dense gradient of the compressed input
                     product(o, i) = sum;
                 }
             }
-            CHECK(max_difference(std::as_const(product).view(), wanted.view()) <= tolerance<T>(e.batch * e.tokens, scale));
+            CHECK(max_difference(std::as_const(product).view(), wanted.view()) <=
+                  tolerance<T>(e.batch * e.tokens, scale));
             // U_3 has orthonormal columns: the norm of P is that of the gradient.
-            CHECK(frobenius_norm(p.matrix()) == doctest::Approx(scale).epsilon(100.0 * static_cast<double>(wasi::epsilon<T>)));
+            CHECK(frobenius_norm(p.matrix()) ==
+                  doctest::Approx(scale).epsilon(100.0 * static_cast<double>(wasi::epsilon<T>)));
         };
         for (const ContractionOrder order : orders) {
             CAPTURE(static_cast<int>(order));
-            check(wasi::subspace::low_rank_gradient<EigenStorage, T>(std::as_const(problem.dy).template view<3>(), problem.x, order, problem.memory));
+            check(wasi::subspace::low_rank_gradient<EigenStorage, T>(std::as_const(problem.dy).template view<3>(),
+                                                                     problem.x, order, problem.memory));
         }
-        check(wasi::subspace::low_rank_gradient<EigenStorage, T>(std::as_const(problem.dy).template view<3>(), problem.x, problem.memory));
+        check(wasi::subspace::low_rank_gradient<EigenStorage, T>(std::as_const(problem.dy).template view<3>(),
+                                                                 problem.x, problem.memory));
     }
 }
 
@@ -126,12 +131,15 @@ TEST_CASE("the cost formula is what the ledger counts, and the cheapest order is
         double least = std::numeric_limits<double>::infinity();
         for (const ContractionOrder order : orders) {
             CAPTURE(static_cast<int>(order));
-            const double flops =
-                counted([&](wasi::Memory& own) { return wasi::subspace::low_rank_gradient<EigenStorage, double>(dy, problem.x, order, own); });
+            const double flops = counted([&](wasi::Memory& own) {
+                return wasi::subspace::low_rank_gradient<EigenStorage, double>(dy, problem.x, order, own);
+            });
             CHECK(flops == wasi::subspace::contraction_flops(order, e));
             least = std::min(least, flops);
         }
-        CHECK(counted([&](wasi::Memory& own) { return wasi::subspace::low_rank_gradient<EigenStorage, double>(dy, problem.x, own); }) == least);
+        CHECK(counted([&](wasi::Memory& own) {
+                  return wasi::subspace::low_rank_gradient<EigenStorage, double>(dy, problem.x, own);
+              }) == least);
         ++chosen[static_cast<std::size_t>(wasi::subspace::cheapest_order(e))];
     }
     // The shapes above cover all five, so each is tested where it matters.
@@ -175,7 +183,8 @@ TEST_CASE("nothing as large as O x I is allocated")
     problem.memory.reset_peaks();
     const auto before = problem.memory.total().current;
     for (const ContractionOrder order : orders) {
-        (void)wasi::subspace::low_rank_gradient<EigenStorage, double>(std::as_const(problem.dy).view<3>(), problem.x, order, problem.memory);
+        (void)wasi::subspace::low_rank_gradient<EigenStorage, double>(std::as_const(problem.dy).view<3>(), problem.x,
+                                                                      order, problem.memory);
     }
     CHECK(problem.memory.total().peak - before < 200 * 300 * sizeof(double) / 4);
 }
@@ -185,7 +194,9 @@ TEST_CASE("a dY of another batch or token count is refused")
     Problem<double> problem({4, 5, 6, {2, 3, 4}}, 7);
     for (const wasi::Shape& shape : {wasi::Shape{3, 5, 6}, wasi::Shape{4, 6, 6}}) {
         const auto dy = problem.random(shape, 3);
-        CHECK_THROWS_AS((void)(wasi::subspace::low_rank_gradient<EigenStorage, double>(dy.view<3>(), problem.x, problem.memory)), wasi::shape_error);
+        CHECK_THROWS_AS(
+            (void)(wasi::subspace::low_rank_gradient<EigenStorage, double>(dy.view<3>(), problem.x, problem.memory)),
+            wasi::shape_error);
     }
 }
 

@@ -29,7 +29,8 @@ struct Problem {
     Index outputs, inputs, gradient_rank;
     Tensor<T> w, p, q;
 
-    Problem(Index o, Index i, Index r, double decay = 0.5, std::uint64_t seed = 1) : outputs(o), inputs(i), gradient_rank(r)
+    Problem(Index o, Index i, Index r, double decay = 0.5, std::uint64_t seed = 1)
+        : outputs(o), inputs(i), gradient_rank(r)
     {
         auto& memory = wasi::plain_memory();
         const Index k = std::min(o, i);
@@ -59,12 +60,16 @@ struct Problem {
         return result;
     }
     [[nodiscard]] linalg::Factored<T> gradient() const { return {p.matrix(), q.matrix(), true}; }
-    [[nodiscard]] Subspace<T> start(Index rank) const { return Subspace<T>::start(w.matrix(), linalg::FixedRank{rank}, wasi::plain_memory(), {}); }
+    [[nodiscard]] Subspace<T> start(Index rank) const
+    {
+        return Subspace<T>::start(w.matrix(), linalg::FixedRank{rank}, wasi::plain_memory(), {});
+    }
 };
 
 /// W+ = alpha L R - eta P Qᵀ, dense, in double.
 template <class T>
-[[nodiscard]] Tensor<double> dense_step(const Subspace<T>& subspace, double eta, double shrink, const linalg::Factored<T>& gradient)
+[[nodiscard]] Tensor<double> dense_step(const Subspace<T>& subspace, double eta, double shrink,
+                                        const linalg::Factored<T>& gradient)
 {
     auto& memory = wasi::plain_memory();
     Tensor<double> result(memory, {}, {subspace.outputs(), subspace.inputs()});
@@ -173,7 +178,14 @@ TEST_CASE_TEMPLATE("update: L orthonormal and R paired with the new L, exactly",
         Index outputs, inputs, rank, gradient_rank;
     };
     // Wide and tall, full rank on either side, gradients of rank 1, above K and above O - K.
-    for (const Case c : {Case{40, 24, 8, 3}, {24, 40, 8, 3}, {20, 12, 12, 3}, {12, 20, 12, 3}, {16, 30, 5, 14}, {16, 30, 5, 30}, {9, 9, 1, 1}, {1, 6, 1, 2}}) {
+    for (const Case c : {Case{40, 24, 8, 3},
+                         {24, 40, 8, 3},
+                         {20, 12, 12, 3},
+                         {12, 20, 12, 3},
+                         {16, 30, 5, 14},
+                         {16, 30, 5, 30},
+                         {9, 9, 1, 1},
+                         {1, 6, 1, 2}}) {
         CAPTURE(wasi::shape_text({c.outputs, c.inputs, c.rank, c.gradient_rank}));
         const Problem<T> problem(c.outputs, c.inputs, std::min(c.gradient_rank, c.inputs));
         auto subspace = problem.start(c.rank);
@@ -186,15 +198,16 @@ TEST_CASE_TEMPLATE("update: L orthonormal and R paired with the new L, exactly",
             CHECK(pairing_error(subspace, w_plus) <= tolerance<T>(c.outputs * c.rank, scale));
             // A projection of W+: at full rank nothing is lost, and never more than three times what the best loses.
             const double lost = distance(dense(subspace).matrix(), w_plus.matrix());
-            CHECK(lost <= 3.0 * distance(best(w_plus, c.rank).matrix(), w_plus.matrix()) + tolerance<T>(c.outputs * c.rank, scale));
+            CHECK(lost <= 3.0 * distance(best(w_plus, c.rank).matrix(), w_plus.matrix()) +
+                              tolerance<T>(c.outputs * c.rank, scale));
         }
     }
 }
 
 TEST_CASE_TEMPLATE("the first warm step after the SVD keeps the error within 1 % of the best", T, float, double)
 {
-    // Unpaired factors show here: an orthonormalisation flips columns, and old coefficients on new columns give an error of
-    // 0.946 where 0.536 is the best.
+    // Unpaired factors show here: an orthonormalisation flips columns, and old coefficients on new columns give an
+    // error of 0.946 where 0.536 is the best.
     const Problem<T> problem(96, 64, 8);
     for (const double eta : {0.0, 1e-4, 1e-2}) {
         for (const bool tangent : {false, true}) {
@@ -207,7 +220,8 @@ TEST_CASE_TEMPLATE("the first warm step after the SVD keeps the error within 1 %
                 Matrix<T> d_left(96, 16);
                 Matrix<T> d_right(16, 64);
                 subspace.partial_gradients(d_left.view(), d_right.view(), problem.gradient());
-                subspace.update(static_cast<T>(eta), static_cast<T>(1e-4 * eta), linalg::FactorGradients<T>{d_left.view(), d_right.view()});
+                subspace.update(static_cast<T>(eta), static_cast<T>(1e-4 * eta),
+                                linalg::FactorGradients<T>{d_left.view(), d_right.view()});
             } else {
                 subspace.update(static_cast<T>(eta), static_cast<T>(1e-4 * eta), problem.gradient());
             }
@@ -219,7 +233,8 @@ TEST_CASE_TEMPLATE("the first warm step after the SVD keeps the error within 1 %
                     target.data()[i] = static_cast<double>(problem.w.data()[i]) + w_plus.data()[i] - moved.data()[i];
                 }
                 const double norm = frobenius_norm(target.matrix());
-                return std::pair(distance(approximation.matrix(), target.matrix()) / norm, distance(best(target, 16).matrix(), target.matrix()) / norm);
+                return std::pair(distance(approximation.matrix(), target.matrix()) / norm,
+                                 distance(best(target, 16).matrix(), target.matrix()) / norm);
             };
             const std::pair<double, double> errors = whole(dense(subspace));
             const double error = errors.first;
@@ -365,7 +380,8 @@ TEST_CASE_TEMPLATE("degenerate steps: zero rows of R, no gradient, a gradient in
         EigenStorage::fill_normal(left.matrix(), wasi::RandomKey(3));
         EigenStorage::copy(left.matrix().col_block(0, 4), held.left());
         (void)EigenStorage::orthonormalize(left.matrix(), memory);
-        EigenStorage::multiply(right.matrix().row_block(0, 4), T(1), left.matrix().col_block(0, 4).transposed(), dense(held).matrix(), T(0), memory);
+        EigenStorage::multiply(right.matrix().row_block(0, 4), T(1), left.matrix().col_block(0, 4).transposed(),
+                               dense(held).matrix(), T(0), memory);
         auto subspace = Subspace<T>::from_factors(std::move(left), std::move(right));
         for (int step = 0; step < 3; ++step) {
             check(subspace, problem.gradient(), 0.1);
@@ -404,10 +420,12 @@ TEST_CASE("a gradient whose Q is not orthonormal is worth its product")
     (void)EigenStorage::orthonormalize(orthonormal.matrix(), wasi::plain_memory());
     Tensor<double> mixing(wasi::plain_memory(), {}, {3, 3});
     Tensor<double> mixed(wasi::plain_memory(), {}, {20, 3});
-    EigenStorage::multiply(mixing.matrix(), 1.0, q.matrix().transposed(), orthonormal.matrix(), 0.0, wasi::plain_memory());
+    EigenStorage::multiply(mixing.matrix(), 1.0, q.matrix().transposed(), orthonormal.matrix(), 0.0,
+                           wasi::plain_memory());
     EigenStorage::multiply(mixed.matrix(), 1.0, p.matrix(), mixing.matrix(), 0.0, wasi::plain_memory());
     one.update(0.01, 0.0, linalg::Factored<double>{p.matrix(), q.matrix(), false});
-    other.update(0.01, 0.0, linalg::Factored<double>{std::as_const(mixed).matrix(), std::as_const(orthonormal).matrix(), true});
+    other.update(0.01, 0.0,
+                 linalg::Factored<double>{std::as_const(mixed).matrix(), std::as_const(orthonormal).matrix(), true});
     CHECK(distance(dense(one).matrix(), dense(other).matrix()) <= 1e-13);
 }
 
@@ -440,17 +458,26 @@ TEST_CASE("bad input is refused, by name and shape")
     auto& memory = wasi::plain_memory();
     const Problem<double> problem(6, 5, 2);
     auto subspace = problem.start(3);
-    const auto matrix = [](Index rows, Index cols) { return Problem<double>::tensor(random_matrix<double>(rows, cols, 3)); };
+    const auto matrix = [](Index rows, Index cols) {
+        return Problem<double>::tensor(random_matrix<double>(rows, cols, 3));
+    };
     const auto p = matrix(6, 2);
     CHECK_THROWS_WITH_AS(subspace.update(0.1, 0.0, Factored{p.matrix(), matrix(4, 2).matrix()}),
-                         "WeightSubspace::update: a gradient P (6, 2) Qᵀ, Q (4, 2) does not fit W (6, 5)", wasi::shape_error);
+                         "WeightSubspace::update: a gradient P (6, 2) Qᵀ, Q (4, 2) does not fit W (6, 5)",
+                         wasi::shape_error);
     CHECK_THROWS_AS(subspace.update(0.1, 0.0, Factored{matrix(5, 2).matrix(), problem.q.matrix()}), wasi::shape_error);
     CHECK_THROWS_AS(subspace.update(0.1, 0.0, Factored{matrix(6, 3).matrix(), problem.q.matrix()}), wasi::shape_error);
-    CHECK_THROWS_AS(subspace.update(0.1, 0.0, linalg::FactorGradients<double>{matrix(6, 2).matrix(), matrix(3, 5).matrix()}), wasi::shape_error);
-    CHECK_THROWS_AS(subspace.update(0.1, 0.0, linalg::FactorGradients<double>{matrix(6, 3).matrix(), matrix(3, 4).matrix()}), wasi::shape_error);
-    const auto from = [&](Tensor<double> left, Tensor<double> right) { (void)Subspace<double>::from_factors(std::move(left), std::move(right)); };
+    CHECK_THROWS_AS(
+        subspace.update(0.1, 0.0, linalg::FactorGradients<double>{matrix(6, 2).matrix(), matrix(3, 5).matrix()}),
+        wasi::shape_error);
+    CHECK_THROWS_AS(
+        subspace.update(0.1, 0.0, linalg::FactorGradients<double>{matrix(6, 3).matrix(), matrix(3, 4).matrix()}),
+        wasi::shape_error);
+    const auto from = [&](Tensor<double> left, Tensor<double> right) {
+        (void)Subspace<double>::from_factors(std::move(left), std::move(right));
+    };
     CHECK_THROWS_AS(from(matrix(6, 3), matrix(2, 5)), wasi::shape_error);
-    CHECK_THROWS_AS(from(matrix(3, 4), matrix(4, 5)), wasi::shape_error);  // K above O
+    CHECK_THROWS_AS(from(matrix(3, 4), matrix(4, 5)), wasi::shape_error);     // K above O
     CHECK_THROWS_AS(from(matrix(6, 3), matrix(3, 5)), wasi::argument_error);  // not orthonormal
     auto spoilt = matrix(3, 5);
     spoilt.data()[7] = std::numeric_limits<double>::infinity();
@@ -459,10 +486,13 @@ TEST_CASE("bad input is refused, by name and shape")
     CHECK_THROWS_AS(from(std::move(left), std::move(spoilt)), wasi::argument_error);
     auto nan = problem.w.clone({});
     nan.data()[3] = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THROWS_AS((void)Subspace<double>::start(std::as_const(nan).matrix(), linalg::FixedRank{2}, memory, {}), wasi::argument_error);
+    CHECK_THROWS_AS((void)Subspace<double>::start(std::as_const(nan).matrix(), linalg::FixedRank{2}, memory, {}),
+                    wasi::argument_error);
     CHECK_THROWS_AS((void)Subspace<double>::start({}, linalg::FixedRank{2}, memory, {}), wasi::shape_error);
-    CHECK_THROWS_AS((void)Subspace<double>::start(problem.w.matrix(), linalg::Energy{1.5}, memory, {}), wasi::argument_error);
-    CHECK_THROWS_AS((void)Subspace<double>::start(problem.w.matrix(), linalg::FixedRank{0}, memory, {}), wasi::argument_error);
+    CHECK_THROWS_AS((void)Subspace<double>::start(problem.w.matrix(), linalg::Energy{1.5}, memory, {}),
+                    wasi::argument_error);
+    CHECK_THROWS_AS((void)Subspace<double>::start(problem.w.matrix(), linalg::FixedRank{0}, memory, {}),
+                    wasi::argument_error);
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ template <class Parameter>
 
 /// Fills a model's parameters with the file's tensors named prefix + parameter name.
 template <class T, class S>
-void load_weights(wasi::nn::VisionTransformer<T, S>& model, const wasi::io::SafetensorsFile& file, const std::string& prefix)
+void load_weights(wasi::nn::VisionTransformer<T, S>& model, const wasi::io::SafetensorsFile& file,
+                  const std::string& prefix)
 {
     model.for_each_parameter([&](auto& parameter) { file.read(prefix + parameter.name(), dense_span(parameter)); });
 }

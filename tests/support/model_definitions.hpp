@@ -46,7 +46,8 @@ Dataset<T> random_images(const wasi::nn::VisionTransformerConfig& config, Index 
 namespace detail {
 
 template <class T>
-[[nodiscard]] wasi::autograd::Variable<T> loss_variable(const wasi::autograd::Context<T, EigenStorage>& context, Model<T>& model, const Dataset<T>& data)
+[[nodiscard]] wasi::autograd::Variable<T> loss_variable(const wasi::autograd::Context<T, EigenStorage>& context,
+                                                        Model<T>& model, const Dataset<T>& data)
 {
     std::vector<Index> all(static_cast<std::size_t>(data.count));
     std::iota(all.begin(), all.end(), Index{0});
@@ -92,8 +93,9 @@ std::map<std::string, std::vector<T>> snapshot(Model<T>& model)
 }
 
 template <class T>
-std::vector<double> train_losses(Model<T>& model, const Dataset<T>& data, wasi::optim::Optimizer<T, EigenStorage>& optimizer,
-                                 wasi::train::TrainOptions options, wasi::RandomKey key)
+std::vector<double> train_losses(Model<T>& model, const Dataset<T>& data,
+                                 wasi::optim::Optimizer<T, EigenStorage>& optimizer, wasi::train::TrainOptions options,
+                                 wasi::RandomKey key)
 {
     std::vector<double> losses;
     options.on_step = [&](const wasi::train::StepRecord& record) {
@@ -112,16 +114,18 @@ void apply(Model<T>& model, const wasi::train::MethodOptions& options, wasi::Ran
 
 }  // namespace wasi_tests
 
-#define WASI_INSTANTIATE_MODELS(T)                                                                                                              \
-    template wasi::Index wasi::train::train(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, optim::Optimizer<T, EigenStorage>&,     \
-                                            const TrainOptions&, RandomKey);                                                                    \
-    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, Index);                           \
-    template void wasi::train::apply_method(nn::VisionTransformer<T, EigenStorage>&, const MethodOptions&, RandomKey);                          \
-    template void wasi_tests::randomize(Model<T>&, std::uint64_t);                                                                              \
-    template wasi_tests::Dataset<T> wasi_tests::random_images(const wasi::nn::VisionTransformerConfig&, Index, std::uint64_t);                  \
-    template double wasi_tests::loss_and_gradients(Model<T>&, const Dataset<T>&, wasi::autograd::Sink<T>&);                                     \
-    template double wasi_tests::loss_of(Model<T>&, const Dataset<T>&);                                                                          \
-    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T>&);                                                             \
-    template std::vector<double> wasi_tests::train_losses(Model<T>&, const Dataset<T>&, wasi::optim::Optimizer<T, EigenStorage>&,               \
-                                                          wasi::train::TrainOptions, wasi::RandomKey);                                          \
+#define WASI_INSTANTIATE_MODELS(T)                                                                                     \
+    template wasi::Index wasi::train::train(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&,                \
+                                            optim::Optimizer<T, EigenStorage>&, const TrainOptions&, RandomKey);       \
+    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, Index);  \
+    template void wasi::train::apply_method(nn::VisionTransformer<T, EigenStorage>&, const MethodOptions&, RandomKey); \
+    template void wasi_tests::randomize(Model<T>&, std::uint64_t);                                                     \
+    template wasi_tests::Dataset<T> wasi_tests::random_images(const wasi::nn::VisionTransformerConfig&, Index,         \
+                                                              std::uint64_t);                                          \
+    template double wasi_tests::loss_and_gradients(Model<T>&, const Dataset<T>&, wasi::autograd::Sink<T>&);            \
+    template double wasi_tests::loss_of(Model<T>&, const Dataset<T>&);                                                 \
+    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T>&);                                    \
+    template std::vector<double> wasi_tests::train_losses(Model<T>&, const Dataset<T>&,                                \
+                                                          wasi::optim::Optimizer<T, EigenStorage>&,                    \
+                                                          wasi::train::TrainOptions, wasi::RandomKey);                 \
     template void wasi_tests::apply(Model<T>&, const wasi::train::MethodOptions&, wasi::RandomKey)

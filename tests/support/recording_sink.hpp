@@ -49,8 +49,8 @@ public:
     struct Entry {
         int count = 0;  ///< how often the parameter was handed over
         Form form = Form::dense;
-        std::vector<double> dense;    ///< dW; empty for factor gradients
-        std::vector<double> d_left;   ///< factor gradients only
+        std::vector<double> dense;   ///< dW; empty for factor gradients
+        std::vector<double> d_left;  ///< factor gradients only
         std::vector<double> d_right;
     };
 

@@ -81,7 +81,10 @@ struct NamedSpectrum {
     return sum;
 }
 
-[[nodiscard]] inline double energy(const Values& values) { return energy(values, 0, static_cast<Index>(values.size())); }
+[[nodiscard]] inline double energy(const Values& values)
+{
+    return energy(values, 0, static_cast<Index>(values.size()));
+}
 
 /// The energy beyond the first `rank` values.
 [[nodiscard]] inline double tail_energy(const Values& values, Index rank)
@@ -108,7 +111,8 @@ template <class A, class U>
         for (Index j = 0; j < a.cols; ++j) {
             double sum = static_cast<double>(a(i, j));
             for (Index p = 0; p < u.cols; ++p) {
-                sum -= static_cast<double>(u(i, p)) * static_cast<double>(s[static_cast<std::size_t>(p)]) * static_cast<double>(v(j, p));
+                sum -= static_cast<double>(u(i, p)) * static_cast<double>(s[static_cast<std::size_t>(p)]) *
+                       static_cast<double>(v(j, p));
             }
             result(i, j) = sum;
         }
@@ -129,11 +133,15 @@ template <class A, wasi::Scalar T>
     Matrix<double> u(a.rows, k);
     Matrix<double> v(a.cols, k);
     Values s(static_cast<std::size_t>(k));
-    naive::expect(wasi::EigenStorage::svd(a, u.view(), std::span<double>(s), v.view(), wasi::plain_memory()), "singular_values");
+    naive::expect(wasi::EigenStorage::svd(a, u.view(), std::span<double>(s), v.view(), wasi::plain_memory()),
+                  "singular_values");
     return s;
 }
 
 /// ||A||_2.
-[[nodiscard]] inline double spectral_norm(const Matrix<double>& a) { return value_at(singular_values(a.view()), 0); }
+[[nodiscard]] inline double spectral_norm(const Matrix<double>& a)
+{
+    return value_at(singular_values(a.view()), 0);
+}
 
 }  // namespace wasi_tests

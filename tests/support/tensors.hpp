@@ -51,7 +51,8 @@ template <std::size_t N>
 
 /// X x_m M in double: y[.., i, ..] = sum_j m(i,j) x[.., j, ..].
 template <class X, class M, std::size_t N>
-[[nodiscard]] PlainTensor<double, N> mode_product_by_loops(wasi::TensorView<X, N> x, MatrixView<M> matrix, std::size_t mode)
+[[nodiscard]] PlainTensor<double, N> mode_product_by_loops(wasi::TensorView<X, N> x, MatrixView<M> matrix,
+                                                           std::size_t mode)
 {
     auto shape = x.shape;
     shape[mode] = matrix.rows;
@@ -95,7 +96,8 @@ template <class T, std::size_t N>
         for (const Index i : index_at(shape, at)) {
             scale *= std::exp(-decay * static_cast<double>(i));
         }
-        x.elements[static_cast<std::size_t>(at)] = static_cast<T>(scale * wasi::RandomKey(seed).normal(static_cast<std::uint64_t>(at)));
+        x.elements[static_cast<std::size_t>(at)] =
+            static_cast<T>(scale * wasi::RandomKey(seed).normal(static_cast<std::uint64_t>(at)));
     }
     // Turned, so that the bases are not unit vectors.
     for (std::size_t m = 0; m < N; ++m) {

@@ -106,8 +106,8 @@ void check_hosvd(const Extents<N>& shape, const Extents<N>& ranks, std::uint64_t
     CHECK(ledger.total().current == 0);
 }
 
-TEST_CASE_TEMPLATE("hosvd: between the best possible and the sum of the tails, for orders 2 to 4 and tall modes", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: between the best possible and the sum of the tails, for orders 2 to 4 and tall modes", E,
+                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
         check_hosvd<E, 2>({8, 12}, {3, 3}, seed);
@@ -119,7 +119,8 @@ TEST_CASE_TEMPLATE("hosvd: between the best possible and the sum of the tails, f
     }
 }
 
-TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -144,8 +145,8 @@ TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back
     check(tall, tucker);
 }
 
-TEST_CASE_TEMPLATE("hosvd: energy 1 keeps the multilinear rank, not the rounding of the squares", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: energy 1 keeps the multilinear rank, not the rounding of the squares", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -154,30 +155,37 @@ TEST_CASE_TEMPLATE("hosvd: energy 1 keeps the multilinear rank, not the rounding
         auto grown = to_double(core);
         constexpr Extents<3> shape{12, 15, 18};
         for (std::size_t m = 0; m < 3; ++m) {
-            grown = wasi_tests::mode_product_by_loops(grown.view(), wasi_tests::random_orthonormal(shape[m], core.shape[m], seed + m).view(), m);
+            grown = wasi_tests::mode_product_by_loops(
+                grown.view(), wasi_tests::random_orthonormal(shape[m], core.shape[m], seed + m).view(), m);
         }
         PlainTensor<T, 3> x(shape);
-        std::transform(grown.elements.begin(), grown.elements.end(), x.elements.begin(), [](double value) { return static_cast<T>(value); });
+        std::transform(grown.elements.begin(), grown.elements.end(), x.elements.begin(),
+                       [](double value) { return static_cast<T>(value); });
         for (const auto& rules : {equal_rules<3>(Energy{1.0}), equal_rules<3>(Tolerance{0.0})}) {
             const auto full = hosvd<S, T, 3>(x.view(), rules, wasi::plain_memory());
             CHECK(full.ranks() == core.shape);
             check_form(x, full);
-            CHECK(sequentially_truncated_hosvd<S, T, 3>(x.view(), rules, {1, 2, 0}, wasi::plain_memory()).ranks() == core.shape);
-            CHECK(wasi_tests::squared_error<T, 3>(x.view(), full) <= std::pow(tolerance<T>(3240, std::sqrt(wasi_tests::squares(x.view()))), 2.0));
+            CHECK(sequentially_truncated_hosvd<S, T, 3>(x.view(), rules, {1, 2, 0}, wasi::plain_memory()).ranks() ==
+                  core.shape);
+            CHECK(wasi_tests::squared_error<T, 3>(x.view(), full) <=
+                  std::pow(tolerance<T>(3240, std::sqrt(wasi_tests::squares(x.view()))), 2.0));
         }
     }
 }
 
-/// Follows the truncation mode by mode in double: what each mode discards is the tail of what it was given, and the squared
-/// error is their sum. With `fraction` below 1 the ranks must be the least that lose at most 1 - fraction of the whole.
+/// Follows the truncation mode by mode in double: what each mode discards is the tail of what it was given, and the
+/// squared error is their sum. With `fraction` below 1 the ranks must be the least that lose at most 1 - fraction of
+/// the whole.
 template <class E, std::size_t N>
-void check_sequential(const Extents<N>& shape, const ModeRules<N>& rules, const std::array<std::size_t, N>& order, double fraction,
-                      std::uint64_t seed)
+void check_sequential(const Extents<N>& shape, const ModeRules<N>& rules, const std::array<std::size_t, N>& order,
+                      double fraction, std::uint64_t seed)
 {
     using T = typename E::Scalar;
-    INFO("shape ", wasi::shape_text(shape), ", order ", wasi::shape_text(order), ", fraction ", fraction, ", seed ", seed);
+    INFO("shape ", wasi::shape_text(shape), ", order ", wasi::shape_text(order), ", fraction ", fraction, ", seed ",
+         seed);
     const auto x = wasi_tests::random_tensor<T, N>(shape, seed);
-    const auto tucker = sequentially_truncated_hosvd<typename E::Storage, T, N>(x.view(), rules, order, wasi::plain_memory());
+    const auto tucker =
+        sequentially_truncated_hosvd<typename E::Storage, T, N>(x.view(), rules, order, wasi::plain_memory());
     check_form(x, tucker);
     const double whole = wasi_tests::squares(x.view());
     const double resolution = energy_resolution(x);
@@ -196,11 +204,13 @@ void check_sequential(const Extents<N>& shape, const ModeRules<N>& rules, const 
         discarded += lost;
         left = smaller;
     }
-    CHECK(std::abs(wasi_tests::squared_error<T, N>(x.view(), tucker) - discarded) <= tolerance<T>(x.view().size(), whole));
+    CHECK(std::abs(wasi_tests::squared_error<T, N>(x.view(), tucker) - discarded) <=
+          tolerance<T>(x.view().size(), whole));
 }
 
-TEST_CASE_TEMPLATE("sequentially truncated hosvd: the squared error is the sum of what the modes discard, in every order", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE(
+    "sequentially truncated hosvd: the squared error is the sum of what the modes discard, in every order", E,
+    EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     std::array<std::size_t, 3> order{0, 1, 2};
     std::uint64_t seed = 10;
@@ -209,14 +219,16 @@ TEST_CASE_TEMPLATE("sequentially truncated hosvd: the squared error is the sum o
         check_sequential<E, 3>({15, 2, 3}, fixed_rules<3>({3, 2, 2}), order, 1.0, ++seed);
         for (const double fraction : {0.5, 0.8, 0.95}) {
             check_sequential<E, 3>({6, 7, 8}, equal_rules<3>(Energy{fraction}), order, fraction, ++seed);
-            check_sequential<E, 3>({6, 7, 8}, equal_rules<3>(Tolerance{std::sqrt(1.0 - fraction)}), order, fraction, seed);
+            check_sequential<E, 3>({6, 7, 8}, equal_rules<3>(Tolerance{std::sqrt(1.0 - fraction)}), order, fraction,
+                                   seed);
         }
     } while (std::next_permutation(order.begin(), order.end()));
     check_sequential<E, 2>({9, 6}, fixed_rules<2>({4, 3}), {1, 0}, 1.0, 1);
     check_sequential<E, 4>({3, 4, 5, 4}, equal_rules<4>(Energy{0.8}), {2, 0, 3, 1}, 0.8, 2);
 }
 
-TEST_CASE_TEMPLATE("hosvd: a zero tensor, a rule for each mode, a callable", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: a zero tensor, a rule for each mode, a callable", E, EigenFloat, EigenDouble, NaiveFloat,
+                   NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -226,8 +238,9 @@ TEST_CASE_TEMPLATE("hosvd: a zero tensor, a rule for each mode, a callable", E, 
     CHECK(nothing.captured_energy == 1.0);
     check_form(zero, nothing);
     const auto x = wasi_tests::random_tensor<T, 3>({6, 7, 8}, 3);
-    const ModeRules<3> mixed{RankRule(2), RankRule(Energy{1.0}),
-                             RankRule([](const wasi::linalg::Spectrum& spectrum) { return static_cast<Index>(spectrum.values.size()) - 3; })};
+    const ModeRules<3> mixed{RankRule(2), RankRule(Energy{1.0}), RankRule([](const wasi::linalg::Spectrum& spectrum) {
+                                 return static_cast<Index>(spectrum.values.size()) - 3;
+                             })};
     const auto tucker = hosvd<S, T, 3>(x.view(), mixed, wasi::plain_memory());
     CHECK(tucker.ranks() == Extents<3>{2, 7, 5});
     check_form(x, tucker);
@@ -241,8 +254,9 @@ TEST_CASE_TEMPLATE("hosvd: same bits for one and two threads", T, float, double)
     const auto run = [&](int threads, bool sequential) {
         wasi::set_thread_count(threads);
         const auto rules = fixed_rules<3>({5, 6, 7});
-        return sequential ? sequentially_truncated_hosvd<wasi::EigenStorage, T, 3>(x, rules, {1, 2, 0}, wasi::plain_memory())
-                          : hosvd<wasi::EigenStorage, T, 3>(x, rules, wasi::plain_memory());
+        return sequential
+                   ? sequentially_truncated_hosvd<wasi::EigenStorage, T, 3>(x, rules, {1, 2, 0}, wasi::plain_memory())
+                   : hosvd<wasi::EigenStorage, T, 3>(x, rules, wasi::plain_memory());
     };
     for (const bool sequential : {false, true}) {
         const auto one = run(1, sequential);
@@ -261,17 +275,20 @@ TEST_CASE_TEMPLATE("hosvd: what cannot be throws and names the argument", T, flo
     auto& memory = wasi::plain_memory();
     const auto rules = fixed_rules<3>({1, 1, 1});
     const PlainTensor<T, 3> empty({2, 0, 3});
-    CHECK_THROWS_WITH_AS(static_cast<void>(hosvd<S, T, 3>(empty.view(), rules, memory)), "hosvd: empty tensor (2, 0, 3)", wasi::shape_error);
+    CHECK_THROWS_WITH_AS(static_cast<void>(hosvd<S, T, 3>(empty.view(), rules, memory)),
+                         "hosvd: empty tensor (2, 0, 3)", wasi::shape_error);
     auto x = wasi_tests::random_tensor<T, 3>({2, 3, 4}, 1);
     const auto sequential = [&](const std::array<std::size_t, 3>& order) {
         static_cast<void>(sequentially_truncated_hosvd<S, T, 3>(x.view(), rules, order, memory));
     };
-    CHECK_THROWS_WITH_AS(sequential({0, 1, 1}), "sequentially_truncated_hosvd: order (0, 1, 1) is not a permutation of the modes",
+    CHECK_THROWS_WITH_AS(sequential({0, 1, 1}),
+                         "sequentially_truncated_hosvd: order (0, 1, 1) is not a permutation of the modes",
                          wasi::argument_error);
     CHECK_THROWS_AS(sequential({1, 2, 3}), wasi::argument_error);
     for (const T bad : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity()}) {
         x.elements[17] = bad;
-        CHECK_THROWS_AS(static_cast<void>(hosvd<S, T, 3>(std::as_const(x).view(), rules, memory)), wasi::argument_error);
+        CHECK_THROWS_AS(static_cast<void>(hosvd<S, T, 3>(std::as_const(x).view(), rules, memory)),
+                        wasi::argument_error);
         CHECK_THROWS_AS(sequential({0, 1, 2}), wasi::argument_error);
     }
 }

@@ -26,7 +26,8 @@ using wasi_tests::Values;
 
 /// X (batch, tokens, features) whose last unfolding has the given singular values.
 template <class T>
-PlainTensor<T, 3> tensor_with_spectrum(Index batch, Index tokens, Index features, const Values& values, std::uint64_t seed)
+PlainTensor<T, 3> tensor_with_spectrum(Index batch, Index tokens, Index features, const Values& values,
+                                       std::uint64_t seed)
 {
     const auto rows = wasi_tests::matrix_with_spectrum<T>(batch * tokens, features, values, seed);
     PlainTensor<T, 3> x({batch, tokens, features});
@@ -47,7 +48,8 @@ Matrix<double> leading_features(const PlainTensor<T, 3>& x, Index rank)
     Matrix<double> u(unfolded.view().rows, k);
     Matrix<double> v(unfolded.view().cols, k);
     Values s(static_cast<std::size_t>(k));
-    REQUIRE(wasi::EigenStorage::svd(std::as_const(unfolded).view(), u.view(), std::span<double>(s), v.view(), wasi::plain_memory()));
+    REQUIRE(wasi::EigenStorage::svd(std::as_const(unfolded).view(), u.view(), std::span<double>(s), v.view(),
+                                    wasi::plain_memory()));
     Matrix<double> result(unfolded.view().rows, rank);
     wasi_tests::NaiveStorage::copy(result.view(), u.view().col_block(0, rank));
     return result;
@@ -55,7 +57,8 @@ Matrix<double> leading_features(const PlainTensor<T, 3>& x, Index rank)
 
 /// A random basis, or one at some distance from `near`.
 template <class T>
-Matrix<T> start_basis(Index features, Index rank, std::uint64_t seed, const Matrix<double>* near = nullptr, double distance = 1.0)
+Matrix<T> start_basis(Index features, Index rank, std::uint64_t seed, const Matrix<double>* near = nullptr,
+                      double distance = 1.0)
 {
     auto v = wasi_tests::random_matrix<double>(features, rank, seed);
     if (near != nullptr) {
@@ -95,8 +98,8 @@ double squared_tangent(const Matrix<double>& leading, const Matrix<T>& basis)
     return sine * sine / (1.0 - sine * sine);
 }
 
-/// What holds for every warm step: orthonormal bases, the energy identity, and token and batch modes that discard exactly the
-/// tail of what they are given. Returns what the feature mode discards.
+/// What holds for every warm step: orthonormal bases, the energy identity, and token and batch modes that discard
+/// exactly the tail of what they are given. Returns what the feature mode discards.
 template <class T>
 double check_step(const PlainTensor<T, 3>& x, const Tucker<T, 3>& tucker)
 {
@@ -106,7 +109,8 @@ double check_step(const PlainTensor<T, 3>& x, const Tucker<T, 3>& tucker)
     CHECK(wasi_tests::basis_defect(tucker) <= tolerance<T>(x.shape[2], 1.0));
     const double error = wasi_tests::squared_error<T, 3>(x.view(), tucker);
     CHECK(std::abs(error - (whole - wasi_tests::squares(tucker.core.template view<3>()))) <= rounding);
-    CHECK(std::abs(tucker.captured_energy - (whole > 0.0 ? 1.0 - error / whole : 1.0)) <= tolerance<T>(x.view().size(), 1.0));
+    CHECK(std::abs(tucker.captured_energy - (whole > 0.0 ? 1.0 - error / whole : 1.0)) <=
+          tolerance<T>(x.view().size(), 1.0));
     auto left = wasi_tests::mode_product_by_loops(x.view(), tucker.bases[2].matrix().transposed(), 2);
     const double by_features = whole - wasi_tests::squares(left.view());
     double discarded = by_features;
@@ -122,20 +126,22 @@ double check_step(const PlainTensor<T, 3>& x, const Tucker<T, 3>& tucker)
     return by_features;
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: the feature mode discards at most tail² (1 + (s_{r+1} / s_r)² tan² theta)", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("warm tucker step: the feature mode discards at most tail² (1 + (s_{r+1} / s_r)² tan² theta)", E,
+                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 4;
     for (std::uint64_t seed = 0; seed < 4; ++seed) {
-        for (const Values& values : {wasi_tests::polynomial(14, 0.5), wasi_tests::exponential(14, 0.7), wasi_tests::step(14, 4, 0.2)}) {
+        for (const Values& values :
+             {wasi_tests::polynomial(14, 0.5), wasi_tests::exponential(14, 0.7), wasi_tests::step(14, 4, 0.2)}) {
             const auto x = tensor_with_spectrum<T>(6, 5, 14, values, seed);
             const auto leading = leading_features(x, rank);
             for (const double distance : {0.05, 0.3, 1.0}) {
                 const auto old = start_basis<T>(14, rank, seed + 50, &leading, distance);
                 const double tangent = squared_tangent(leading, old);
                 INFO("seed ", seed, ", tan² theta ", tangent);
-                const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), old.view(), RankRule(3), RankRule(3), wasi::plain_memory());
+                const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), old.view(), RankRule(3),
+                                                                             RankRule(3), wasi::plain_memory());
                 CHECK(tucker.ranks() == std::array<Index, 3>{3, 3, rank});
                 const double discarded = check_step(x, tucker);
                 const double tail = wasi_tests::tail_energy(values, rank);
@@ -148,50 +154,58 @@ TEST_CASE_TEMPLATE("warm tucker step: the feature mode discards at most tail² (
     }
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: repeated on one tensor the feature basis becomes the leading one", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("warm tucker step: repeated on one tensor the feature basis becomes the leading one", E, EigenFloat,
+                   EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const Values values{4.0, 3.0, 2.5, 1.0, 0.8, 0.5};
     const auto x = tensor_with_spectrum<T>(7, 4, 10, values, 5);
     auto basis = start_basis<T>(10, 3, 6);
     for (int step = 0; step < 25; ++step) {
-        const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), basis.view(), RankRule(7), RankRule(4), wasi::plain_memory());
+        const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), basis.view(), RankRule(7), RankRule(4),
+                                                                     wasi::plain_memory());
         E::Storage::copy(basis.view(), tucker.bases[2].matrix());
         static_cast<void>(check_step(x, tucker));
     }
     CHECK(wasi_tests::projector_distance(basis.view(), leading_features(x, 3).view()) <= tolerance<T>(28, 4.0));
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: batches of any size, ranks above what there is, zero and deficient tensors", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("warm tucker step: batches of any size, ranks above what there is, zero and deficient tensors", E,
+                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
     const auto basis = start_basis<T>(12, 5, 7);
     for (const Index batch : {1, 2, 3, 7, 19}) {
         INFO("batch ", batch);
-        const auto x = tensor_with_spectrum<T>(batch, 3, 12, wasi_tests::exponential(std::min<Index>(12, 3 * batch), 0.7), 8);
+        const auto x =
+            tensor_with_spectrum<T>(batch, 3, 12, wasi_tests::exponential(std::min<Index>(12, 3 * batch), 0.7), 8);
         // Feature rank 5 is above what a batch of one (3 rows) has.
-        const auto tucker = warm_tucker_step<S, T>(x.view(), basis.view(), RankRule(4), RankRule(2), wasi::plain_memory());
+        const auto tucker =
+            warm_tucker_step<S, T>(x.view(), basis.view(), RankRule(4), RankRule(2), wasi::plain_memory());
         CHECK(tucker.ranks() == std::array<Index, 3>{std::min<Index>(4, batch), 2, 5});
         const double discarded = check_step(x, tucker);
         if (batch == 1) {
             CHECK(discarded <= tolerance<T>(36, wasi_tests::squares(x.view())));
         }
-        const auto exact = warm_tucker_step<S, T>(x.view(), basis.view(), RankRule(100), RankRule(Energy{1.0}), wasi::plain_memory());
-        CHECK(std::abs(wasi_tests::squared_error<T, 3>(x.view(), exact) - check_step(x, exact)) <= tolerance<T>(684, wasi_tests::squares(x.view())));
+        const auto exact =
+            warm_tucker_step<S, T>(x.view(), basis.view(), RankRule(100), RankRule(Energy{1.0}), wasi::plain_memory());
+        CHECK(std::abs(wasi_tests::squared_error<T, 3>(x.view(), exact) - check_step(x, exact)) <=
+              tolerance<T>(684, wasi_tests::squares(x.view())));
     }
     const PlainTensor<T, 3> zero({2, 3, 12});
-    const auto nothing = warm_tucker_step<S, T>(zero.view(), basis.view(), Energy{0.9}, Energy{0.9}, wasi::plain_memory());
+    const auto nothing =
+        warm_tucker_step<S, T>(zero.view(), basis.view(), Energy{0.9}, Energy{0.9}, wasi::plain_memory());
     CHECK(nothing.ranks() == std::array<Index, 3>{1, 1, 5});
     CHECK(nothing.captured_energy == 1.0);
     static_cast<void>(check_step(zero, nothing));
     const auto one_token = tensor_with_spectrum<T>(6, 1, 12, {2.0, 1.0}, 9);
-    static_cast<void>(check_step(one_token, warm_tucker_step<S, T>(one_token.view(), basis.view(), RankRule(2), RankRule(1), wasi::plain_memory())));
+    static_cast<void>(check_step(one_token, warm_tucker_step<S, T>(one_token.view(), basis.view(), RankRule(2),
+                                                                   RankRule(1), wasi::plain_memory())));
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor's", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor's", E, EigenFloat, EigenDouble,
+                   NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
     const auto x = wasi_tests::random_tensor<T, 3>({9, 8, 12}, 10);
@@ -199,7 +213,8 @@ TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor
     const auto basis = start_basis<T>(12, 6, 11);
     for (const double fraction : {0.5, 0.8, 0.95}) {
         INFO("fraction ", fraction);
-        const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), basis.view(), Energy{fraction}, Energy{fraction}, wasi::plain_memory());
+        const auto tucker = warm_tucker_step<typename E::Storage, T>(x.view(), basis.view(), Energy{fraction},
+                                                                     Energy{fraction}, wasi::plain_memory());
         const double by_features = check_step(x, tucker);
         const double error = wasi_tests::squared_error<T, 3>(x.view(), tucker);
         CHECK(error - by_features <= 2.0 * (1.0 - fraction) * whole + tolerance<T>(864, whole));
@@ -214,7 +229,8 @@ TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor
     }
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: same bits for one and two threads, and the workspace comes back", T, float, double)
+TEST_CASE_TEMPLATE("warm tucker step: same bits for one and two threads, and the workspace comes back", T, float,
+                   double)
 {
     const int before = wasi::thread_count();
     const auto elements = wasi_tests::random_matrix<T>(16 * 25, 96, 12);
@@ -242,19 +258,23 @@ TEST_CASE_TEMPLATE("warm tucker step: what cannot be throws and names the argume
 {
     auto x = wasi_tests::random_tensor<T, 3>({2, 3, 6}, 14);
     const auto attempt = [&](const Matrix<T>& basis) {
-        static_cast<void>(warm_tucker_step<wasi::EigenStorage, T>(std::as_const(x).view(), basis.view(), RankRule(1), RankRule(1), wasi::plain_memory()));
+        static_cast<void>(warm_tucker_step<wasi::EigenStorage, T>(std::as_const(x).view(), basis.view(), RankRule(1),
+                                                                  RankRule(1), wasi::plain_memory()));
     };
     CHECK_NOTHROW(attempt(start_basis<T>(6, 6, 1)));
-    CHECK_THROWS_WITH_AS(attempt(start_basis<T>(5, 2, 1)), "warm_tucker_step: a feature basis (5, 2) does not fit X (2, 3, 6)", wasi::shape_error);
+    CHECK_THROWS_WITH_AS(attempt(start_basis<T>(5, 2, 1)),
+                         "warm_tucker_step: a feature basis (5, 2) does not fit X (2, 3, 6)", wasi::shape_error);
     CHECK_THROWS_AS(attempt(wasi_tests::random_matrix<T>(6, 7, 1)), wasi::shape_error);
     CHECK_THROWS_AS(attempt(Matrix<T>(6, 0)), wasi::shape_error);
     auto spoiled = start_basis<T>(6, 2, 1);
     spoiled(5, 1) = std::numeric_limits<T>::quiet_NaN();
-    CHECK_THROWS_WITH_AS(attempt(spoiled), "warm_tucker_step: feature_basis (6, 2) holds NaN or infinity", wasi::argument_error);
+    CHECK_THROWS_WITH_AS(attempt(spoiled), "warm_tucker_step: feature_basis (6, 2) holds NaN or infinity",
+                         wasi::argument_error);
     x.elements[20] = std::numeric_limits<T>::infinity();
     CHECK_THROWS_AS(attempt(start_basis<T>(6, 2, 1)), wasi::argument_error);
     x = PlainTensor<T, 3>({0, 3, 6});
-    CHECK_THROWS_WITH_AS(attempt(start_basis<T>(6, 2, 1)), "warm_tucker_step: empty tensor (0, 3, 6)", wasi::shape_error);
+    CHECK_THROWS_WITH_AS(attempt(start_basis<T>(6, 2, 1)), "warm_tucker_step: empty tensor (0, 3, 6)",
+                         wasi::shape_error);
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ namespace train = wasi::train;
 namespace linalg = wasi::linalg;
 using train::Method;
 
-constexpr wasi::nn::VisionTransformerConfig config{.image = 12, .patch = 4, .dim = 16, .depth = 2, .heads = 2, .mlp = 32, .classes = 5};
+constexpr wasi::nn::VisionTransformerConfig config{
+    .image = 12, .patch = 4, .dim = 16, .depth = 2, .heads = 2, .mlp = 32, .classes = 5};
 
 struct Run {
     std::vector<double> losses;

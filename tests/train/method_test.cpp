@@ -39,7 +39,8 @@ TEST_CASE("methods are two switches; head freezes everything else")
                 for (auto* layer : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
                     const bool chosen = layers == Layers::all || layer == &block->fc1 || layer == &block->fc2;
                     CHECK(layer->weight.is_low_rank() == (chosen && (method == Method::wsi || method == Method::wasi)));
-                    CHECK((layer->compressor() != nullptr) == (chosen && (method == Method::asi || method == Method::wasi)));
+                    CHECK((layer->compressor() != nullptr) ==
+                          (chosen && (method == Method::asi || method == Method::wasi)));
                 }
             }
             CHECK_FALSE(setup.model.head->weight.is_low_rank());
@@ -98,7 +99,8 @@ TEST_CASE("a rank that does not pay stays dense, unless that is asked for")
 {
     for (const bool keep : {true, false}) {
         Setup setup;
-        apply(setup.model, {.method = Method::wasi, .weight_rank = linalg::Energy{1.0}, .keep_dense_above_break_even = keep});
+        apply(setup.model,
+              {.method = Method::wasi, .weight_rank = linalg::Energy{1.0}, .keep_dense_above_break_even = keep});
         for (const auto* layer : train::selected_layers(setup.model, Layers::all)) {
             CHECK(layer->weight.is_low_rank() == !keep);
             CHECK(layer->compressor() != nullptr);
@@ -132,7 +134,8 @@ TEST_CASE("compression shows in the ledger: saved inputs of the chosen layers, a
     };
     // Two blocks: in_proj, out_proj, fc1 save 32 features, fc2 64, of 4 x 17 tokens.
     CHECK(peak_of(Method::vanilla, Use::saved_input) == 2 * 4 * 17 * (3 * 32 + 64) * sizeof(double));
-    CHECK(peak_of(Method::wasi, Use::saved_input) == 2 * (4 * (2 * 3 * 4 + 4 * 2 + 17 * 3) + 3 * 32 * 4 + 64 * 4) * sizeof(double));
+    CHECK(peak_of(Method::wasi, Use::saved_input) ==
+          2 * (4 * (2 * 3 * 4 + 4 * 2 + 17 * 3) + 3 * 32 * 4 + 64 * 4) * sizeof(double));
     CHECK(peak_of(Method::wsi, Use::weight) == 2 * 4 * ((96 + 32) + (32 + 32) + 2 * (64 + 32)) * sizeof(double));
 }
 

@@ -52,13 +52,14 @@ public:
 
 }  // namespace
 
-// Every allocation of the program passes here: operator new in all its forms, Eigen and the standard containers end in these.
+// Every allocation of the program passes here: operator new in all its forms, Eigen and the standard containers end in
+// these.
 #ifdef WASI_TESTS_ADDRESS_SANITIZER
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*, std::size_t),
                                                          void (*on_free)(const volatile void*));
 namespace {
-const int installed = __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t bytes) { note(bytes); },
-                                                                [](const volatile void*) {});
+const int installed = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t bytes) { note(bytes); }, [](const volatile void*) {});
 }
 #else
 extern "C" {
@@ -110,7 +111,8 @@ namespace linalg = wasi::linalg;
 using train::Method;
 
 // B N = 10 rows is less than every I, so no saved input or gradient is as large as a weight by accident.
-constexpr wasi::nn::VisionTransformerConfig config{.image = 8, .patch = 4, .dim = 64, .depth = 2, .heads = 2, .mlp = 160, .classes = 5};
+constexpr wasi::nn::VisionTransformerConfig config{
+    .image = 8, .patch = 4, .dim = 64, .depth = 2, .heads = 2, .mlp = 160, .classes = 5};
 constexpr Index batch = 2;
 
 enum class Gradients { streamed, clipped, accumulated };
@@ -132,7 +134,9 @@ struct Seen {
     seen.least_weight = std::numeric_limits<std::size_t>::max();
     for (const auto* layer : train::selected_layers(model, train::Layers::all)) {
         REQUIRE(layer->weight.is_low_rank() == train::has_low_rank_weights(method));
-        seen.least_weight = std::min(seen.least_weight, static_cast<std::size_t>(layer->weight.outputs() * layer->weight.inputs()) * sizeof(float));
+        seen.least_weight =
+            std::min(seen.least_weight,
+                     static_cast<std::size_t>(layer->weight.outputs() * layer->weight.inputs()) * sizeof(float));
         CHECK(batch * config.tokens() < layer->weight.inputs());
     }
     wasi::optim::Sgd<float, EigenStorage> sgd({.weight_decay = 1e-4}, memory);
@@ -162,7 +166,7 @@ TEST_CASE("the counter sees every way to memory")
     CHECK(sees(40000, [&] { const wasi::Tensor<float> tensor(memory, {}, {100, 100}); }));
     CHECK(sees(40000, [] { const std::vector<float> values(10000, 1.0F); }));
     CHECK(sees(40000, [] { const Eigen::MatrixXf matrix = Eigen::MatrixXf::Zero(100, 100); }));
-    CHECK(sees(40000, [] { ::operator delete(::operator new(40000, std::align_val_t{64}), std::align_val_t{64}); }));
+    CHECK(sees(40000, [] { ::operator delete (::operator new (40000, std::align_val_t{64}), std::align_val_t{64}); }));
     CHECK(sees(40000, [] { std::free(std::calloc(100, 400)); }));
     CHECK(sees(40000, [] { std::free(std::realloc(std::malloc(8), 40000)); }));
     CHECK_FALSE(sees(40000, [&] { const wasi::Tensor<float> tensor(memory, {}, {99, 100}); }));

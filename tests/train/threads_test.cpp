@@ -18,7 +18,8 @@ namespace linalg = wasi::linalg;
 using train::Method;
 
 /// Large enough that products, row kernels and attention are cut into pieces and threads really share work.
-constexpr wasi::nn::VisionTransformerConfig config{.image = 24, .patch = 4, .dim = 96, .depth = 2, .heads = 4, .mlp = 192, .classes = 5};
+constexpr wasi::nn::VisionTransformerConfig config{
+    .image = 24, .patch = 4, .dim = 96, .depth = 2, .heads = 4, .mlp = 192, .classes = 5};
 
 struct Options {
     Method method = Method::vanilla;

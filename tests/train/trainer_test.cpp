@@ -19,7 +19,8 @@ namespace train = wasi::train;
 namespace linalg = wasi::linalg;
 using train::Method;
 
-constexpr wasi::nn::VisionTransformerConfig config{.image = 8, .patch = 4, .dim = 12, .depth = 1, .heads = 2, .mlp = 16, .classes = 3};
+constexpr wasi::nn::VisionTransformerConfig config{
+    .image = 8, .patch = 4, .dim = 12, .depth = 1, .heads = 2, .mlp = 16, .classes = 3};
 
 struct Setup {
     wasi::Ledger memory;
@@ -32,7 +33,8 @@ struct Setup {
 TEST_CASE("one record a step: numbers, epochs, rates, flops")
 {
     Setup setup;
-    apply(setup.model, {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
+    apply(setup.model,
+          {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
     train::TrainOptions options;
     options.epochs = 2;
     options.batch_size = 3;  // 3 + 3 + 1
@@ -73,7 +75,8 @@ TEST_CASE("the reported loss is the mean over the batch before the update")
     for (const Index pieces : {1, 2, 3}) {  // 3 pieces of 7: 2, 2, 3 images, weighted by their share
         options.micro_batches = pieces;
         options.rate = 0.0;
-        CHECK(train_losses<float>(setup.model, setup.data, setup.sgd, options).at(0) == doctest::Approx(before).epsilon(1e-6));
+        CHECK(train_losses<float>(setup.model, setup.data, setup.sgd, options).at(0) ==
+              doctest::Approx(before).epsilon(1e-6));
     }
     options.rate = 0.1;
     options.schedule = wasi::optim::Schedule::Kind::constant;
@@ -151,7 +154,8 @@ TEST_CASE("predict and count_correct do not depend on the batch size")
     const auto whole = train::predict(setup.model, setup.data, Index{64});
     const auto pieces = train::predict(setup.model, setup.data, Index{2});
     CHECK(relative_distance(pieces.span(), whole.span()) <= 1e-6);
-    CHECK(train::count_correct(setup.model, setup.data, Index{64}) == train::count_correct(setup.model, setup.data, Index{3}));
+    CHECK(train::count_correct(setup.model, setup.data, Index{64}) ==
+          train::count_correct(setup.model, setup.data, Index{3}));
     CHECK_THROWS_AS((void)train::predict(setup.model, setup.data, Index{0}), wasi::argument_error);
 }
 
@@ -186,11 +190,14 @@ TEST_CASE("options and data that make no sense are refused by name, before any s
               o.clip_norm = 1.0;
               o.clip_scope = train::ClipScope::parameter;
           }).starts_with("TrainOptions: clipping by parameter"));
-    CHECK(message([](Options&, Data& d) { d.labels[2] = 3; }) == "Dataset: label 3 of image 2 is outside the 3 classes");
-    CHECK(message([](Options&, Data& d) { d.labels[2] = -1; }) == "Dataset: label -1 of image 2 is outside the 3 classes");
+    CHECK(message([](Options&, Data& d) { d.labels[2] = 3; }) ==
+          "Dataset: label 3 of image 2 is outside the 3 classes");
+    CHECK(message([](Options&, Data& d) { d.labels[2] = -1; }) ==
+          "Dataset: label -1 of image 2 is outside the 3 classes");
     CHECK(message([](Options&, Data& d) { d.labels.pop_back(); }) == "Dataset: 6 labels for 7 images");
     CHECK(message([](Options&, Data& d) { d.images.pop_back(); }).starts_with("Dataset: 1343 pixels"));
-    CHECK(message([](Options&, Data& d) { d.images[200] = std::numeric_limits<float>::infinity(); }) == "Dataset: image 1 holds NaN or infinity");
+    CHECK(message([](Options&, Data& d) { d.images[200] = std::numeric_limits<float>::infinity(); }) ==
+          "Dataset: image 1 holds NaN or infinity");
     CHECK(message([](Options&, Data& d) {
               d.count = 0;
               d.images.clear();
@@ -216,7 +223,8 @@ TEST_CASE("momentum and AdamW on low-rank weights are refused with the weight's 
 {
     for (const bool adam : {false, true}) {
         Setup setup;
-        apply(setup.model, {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
+        apply(setup.model,
+              {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
         wasi::optim::Sgd<float, EigenStorage> momentum({.momentum = 0.9}, setup.memory);
         wasi::optim::AdamW<float, EigenStorage> adamw({}, setup.memory);
         std::string text;

@@ -18,8 +18,8 @@ struct Dense {
 template <Scalar T>
 using Gradient = std::variant<Dense<T>, linalg::Factored<T>, linalg::FactorGradients<T>>;
 
-/// The identity of something that is trained: what a sink is told together with a gradient. Its address is its identity, so it
-/// neither moves nor copies. How the values are held is the business of who derives from it.
+/// The identity of something that is trained: what a sink is told together with a gradient. Its address is its
+/// identity, so it neither moves nor copies. How the values are held is the business of who derives from it.
 class Parameter {
 public:
     explicit Parameter(std::string name) : name_(std::move(name)) {}
@@ -45,12 +45,13 @@ class DenseParameter final : public Parameter {
 public:
     DenseParameter(std::string name, Memory& memory, Shape shape)
         : Parameter(std::move(name)), values(memory, Tag{Use::weight, 0}, shape)
-    {}
+    {
+    }
     Tensor<T> values;
 };
 
-/// Where finished gradients go, once a parameter and backward pass, after its last use and after the input gradients that
-/// need the parameter's old value. A sink may change the parameter on the spot.
+/// Where finished gradients go, once a parameter and backward pass, after its last use and after the input gradients
+/// that need the parameter's old value. A sink may change the parameter on the spot.
 template <Scalar T>
 class Sink {
 public:

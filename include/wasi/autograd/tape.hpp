@@ -26,7 +26,10 @@ template <Scalar T>
 class Variable {
 public:
     Variable() = default;
-    Variable(SharedTensor<T> value, std::shared_ptr<GradientSlot<T>> slot) : value_(std::move(value)), slot_(std::move(slot)) {}
+    Variable(SharedTensor<T> value, std::shared_ptr<GradientSlot<T>> slot)
+        : value_(std::move(value)), slot_(std::move(slot))
+    {
+    }
 
     /// A constant: no gradient is wanted.
     explicit Variable(Tensor<T> value) : value_(std::make_shared<Tensor<T>>(std::move(value))) {}
@@ -54,7 +57,7 @@ private:
 /// Each node, with what it saved, is freed as soon as its turn is over.
 /// Thread safety: one tape, one thread.
 template <Scalar T, class S>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 class Tape {
 public:
     explicit Tape(Memory& memory) : memory_(&memory) {}
@@ -92,7 +95,10 @@ public:
         }
 
         /// Hands a parameter's gradient on: at once if this was its only use, else when all uses have been added.
-        void deliver(Parameter& parameter, const Gradient<T>& gradient) { tape_->deliver(parameter, &gradient, *sink_); }
+        void deliver(Parameter& parameter, const Gradient<T>& gradient)
+        {
+            tape_->deliver(parameter, &gradient, *sink_);
+        }
 
         /// The same tensor if nobody else holds it, else a copy, for backward functions that work in place.
         [[nodiscard]] SharedTensor<T> writable(SharedTensor<T> gradient) const
@@ -108,8 +114,9 @@ public:
         Sink<T>* sink_;
     };
 
-    /// Adds a node. `output` is a value just computed; `parameters` are those whose gradients `backward` will deliver, exactly
-    /// once each; backward(SharedTensor<T> dy, Pass&) may move what it captured. Returns the value with a gradient slot.
+    /// Adds a node. `output` is a value just computed; `parameters` are those whose gradients `backward` will deliver,
+    /// exactly once each; backward(SharedTensor<T> dy, Pass&) may move what it captured. Returns the value with a
+    /// gradient slot.
     template <class Backward>
     [[nodiscard]] Variable<T> record(Tensor<T> output, std::vector<Parameter*> parameters, Backward backward)
     {
@@ -123,12 +130,13 @@ public:
 
     [[nodiscard]] std::size_t size() const { return nodes_.size(); }
 
-    /// Plays the tape backwards from `root` with d(objective)/d(root) = seed in every element (1 for a loss, the share of a
-    /// micro-batch under accumulation). The tape is empty afterwards, also when a node throws.
-    /// Throws argument_error when `root` was not recorded here.
+    /// Plays the tape backwards from `root` with d(objective)/d(root) = seed in every element (1 for a loss, the share
+    /// of a micro-batch under accumulation). The tape is empty afterwards, also when a node throws. Throws
+    /// argument_error when `root` was not recorded here.
     void backward(const Variable<T>& root, Sink<T>& sink, T seed = T(1))
     {
-        require<argument_error>(root.wants_gradient() && !nodes_.empty(), "Tape::backward: nothing was recorded for this value");
+        require<argument_error>(root.wants_gradient() && !nodes_.empty(),
+                                "Tape::backward: nothing was recorded for this value");
         Tensor<T> start(*memory_, Tag{Use::gradient, 0}, root.shape());
         start.fill(seed);
         root.slot()->gradient = std::make_shared<Tensor<T>>(std::move(start));
@@ -152,7 +160,10 @@ public:
 
 private:
     struct Node {
-        Node(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p) : slot(std::move(s)), parameters(std::move(p)) {}
+        Node(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p)
+            : slot(std::move(s)), parameters(std::move(p))
+        {
+        }
         Node(const Node&) = delete;
         Node& operator=(const Node&) = delete;
         virtual ~Node() = default;
@@ -163,7 +174,10 @@ private:
 
     template <class Backward>
     struct NodeOf final : Node {
-        NodeOf(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p, Backward f) : Node(std::move(s), std::move(p)), function(std::move(f)) {}
+        NodeOf(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p, Backward f)
+            : Node(std::move(s), std::move(p)), function(std::move(f))
+        {
+        }
         void backward(SharedTensor<T> dy, Pass& pass) override { function(std::move(dy), pass); }
         Backward function;
     };
@@ -206,10 +220,10 @@ private:
     std::unordered_map<Parameter*, Uses> uses_;
 };
 
-/// What every operation is given: the memory of the run, and the tape if gradients are wanted (nullptr for inference: then
-/// nothing is saved, nothing is compressed, no basis moves).
+/// What every operation is given: the memory of the run, and the tape if gradients are wanted (nullptr for inference:
+/// then nothing is saved, nothing is compressed, no basis moves).
 template <Scalar T, class S>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 struct Context {
     Memory& memory;
     Tape<T, S>* tape = nullptr;

@@ -10,7 +10,8 @@
 
 namespace wasi {
 
-/// Base of everything this library throws on purpose. The message names the argument, its value and the shapes involved.
+/// Base of everything this library throws on purpose. The message names the argument, its value and the shapes
+/// involved.
 class error : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;

@@ -13,8 +13,8 @@
 
 namespace wasi {
 
-/// What a buffer is for. `saved_input` are the inputs that linear layers keep for their weight gradient (what activation
-/// subspaces compress); `saved_activation` is everything else that a tape keeps.
+/// What a buffer is for. `saved_input` are the inputs that linear layers keep for their weight gradient (what
+/// activation subspaces compress); `saved_activation` is everything else that a tape keeps.
 enum class Use : std::uint8_t { weight, gradient, optimiser_state, saved_input, saved_activation, workspace, input };
 
 inline constexpr std::size_t use_count = 7;
@@ -22,8 +22,8 @@ inline constexpr std::size_t use_count = 7;
 /// The name of a class of memory, as reports print it.
 [[nodiscard]] constexpr std::string_view to_string(Use use) noexcept
 {
-    constexpr std::array<std::string_view, use_count> names{"weight",           "gradient",  "optimiser_state", "saved_input",
-                                                            "saved_activation", "workspace", "input"};
+    constexpr std::array<std::string_view, use_count> names{
+        "weight", "gradient", "optimiser_state", "saved_input", "saved_activation", "workspace", "input"};
     return names[static_cast<std::size_t>(use)];
 }
 
@@ -34,8 +34,8 @@ struct Tag {
     friend constexpr bool operator==(Tag, Tag) = default;
 };
 
-/// The memory of one run: gives aligned blocks, knows what each is for, and counts the floating-point work done on them.
-/// Passed down, never global. A custom arena or a device allocator implements these four calls.
+/// The memory of one run: gives aligned blocks, knows what each is for, and counts the floating-point work done on
+/// them. Passed down, never global. A custom arena or a device allocator implements these four calls.
 class Memory {
 public:
     static constexpr std::size_t alignment = 64;
@@ -56,9 +56,9 @@ public:
 protected:
     [[nodiscard]] static void* allocate_aligned(std::size_t bytes)
     {
-        return ::operator new(bytes == 0 ? 1 : bytes, std::align_val_t{alignment});
+        return ::operator new (bytes == 0 ? 1 : bytes, std::align_val_t{alignment});
     }
-    static void release_aligned(void* block) noexcept { ::operator delete(block, std::align_val_t{alignment}); }
+    static void release_aligned(void* block) noexcept { ::operator delete (block, std::align_val_t{alignment}); }
 };
 
 /// Memory without books, for callers who only want a numerical result. Stateless.

@@ -35,14 +35,16 @@ public:
     /// Four independent 32-bit words at position `counter`.
     [[nodiscard]] constexpr std::array<std::uint32_t, 4> words(std::uint64_t counter) const noexcept
     {
-        std::array<std::uint32_t, 4> state{static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32U), 0, 0};
+        std::array<std::uint32_t, 4> state{static_cast<std::uint32_t>(counter),
+                                           static_cast<std::uint32_t>(counter >> 32U), 0, 0};
         auto key0 = static_cast<std::uint32_t>(key_);
         auto key1 = static_cast<std::uint32_t>(key_ >> 32U);
         for (int round = 0; round < 10; ++round) {
             const std::uint64_t product0 = std::uint64_t{0xD2511F53} * state[0];
             const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * state[2];
-            state = {static_cast<std::uint32_t>(product1 >> 32U) ^ state[1] ^ key0, static_cast<std::uint32_t>(product1),
-                     static_cast<std::uint32_t>(product0 >> 32U) ^ state[3] ^ key1, static_cast<std::uint32_t>(product0)};
+            state = {
+                static_cast<std::uint32_t>(product1 >> 32U) ^ state[1] ^ key0, static_cast<std::uint32_t>(product1),
+                static_cast<std::uint32_t>(product0 >> 32U) ^ state[3] ^ key1, static_cast<std::uint32_t>(product0)};
             key0 += 0x9E3779B9U;
             key1 += 0xBB67AE85U;
         }

@@ -6,7 +6,8 @@
 
 namespace wasi::linalg {
 
-/// A matrix as a product, M = P Qᵀ with P (m,r) and Q (n,r); never multiplied out. A view: it lives while its owner does.
+/// A matrix as a product, M = P Qᵀ with P (m,r) and Q (n,r); never multiplied out. A view: it lives while its owner
+/// does.
 template <Scalar T>
 struct Factored {
     ConstMatrixView<T> p;
@@ -18,17 +19,18 @@ struct Factored {
     [[nodiscard]] Index rank() const { return p.cols; }
 };
 
-/// The two partial gradients of W = L R: d_left = dW Rᵀ (O,K) and d_right = Lᵀ dW (K,I). They are all that a step along the
-/// manifold of rank-K matrices needs, and unlike dW they are small and add up over micro-batches. A view.
+/// The two partial gradients of W = L R: d_left = dW Rᵀ (O,K) and d_right = Lᵀ dW (K,I). They are all that a step along
+/// the manifold of rank-K matrices needs, and unlike dW they are small and add up over micro-batches. A view.
 template <Scalar T>
 struct FactorGradients {
     ConstMatrixView<T> d_left;
     ConstMatrixView<T> d_right;
 };
 
-/// ||P Qᵀ||_F². With orthonormal Q it is ||P||²; else the sum of the elementwise product of PᵀP and QᵀQ, 2 (m+n) r² flops.
+/// ||P Qᵀ||_F². With orthonormal Q it is ||P||²; else the sum of the elementwise product of PᵀP and QᵀQ, 2 (m+n) r²
+/// flops.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] double squared_norm(const Factored<T>& m, Memory& memory)
 {
     if (m.q_orthonormal) {

@@ -9,7 +9,7 @@ namespace wasi::linalg {
 
 /// Throws argument_error when a matrix holds NaN or infinity.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 void require_finite(ConstMatrixView<T> a, std::string_view who, std::string_view name)
 {
     require<argument_error>(S::all_finite(a), who, ": ", name, " ", shape_text(a.shape()), " holds NaN or infinity");
@@ -22,9 +22,9 @@ struct Basis {
     Index rank;  // below n: the last directions are arbitrary ones of the complement
 };
 
-/// Q (m,n) with QᵀQ = 1 and span(Q) containing span(A), by Householder QR (Golub and Van Loan, "Matrix Computations", 5.2).
-/// Dependent, duplicated and zero columns are ordinary input: Q is orthonormal all the same and `rank` tells.
-/// Throws shape_error if m < n, argument_error on NaN or infinity. Cost 4 m n² flops, workspace 2 m n.
+/// Q (m,n) with QᵀQ = 1 and span(Q) containing span(A), by Householder QR (Golub and Van Loan, "Matrix
+/// Computations", 5.2). Dependent, duplicated and zero columns are ordinary input: Q is orthonormal all the same and
+/// `rank` tells. Throws shape_error if m < n, argument_error on NaN or infinity. Cost 4 m n² flops, workspace 2 m n.
 /// Example: examples/randomized_svd.cpp
 template <MatrixLike A>
 [[nodiscard]] auto orthonormalize(const A& a, Memory& memory = plain_memory())

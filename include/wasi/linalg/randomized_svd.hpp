@@ -18,17 +18,19 @@ struct RandomizedSvdOptions {
     RankRule rank = Energy{0.99};
     /// Never more triplets than this; a rule that would need more ends with Status::rank_limit.
     Index max_rank = std::numeric_limits<Index>::max();
-    /// Extra sample columns: five to ten make the failure probability of the error bound negligible (Halko et al., Theorem 10.7).
+    /// Extra sample columns: five to ten make the failure probability of the error bound negligible (Halko et al.,
+    /// Theorem 10.7).
     Index oversampling = 10;
-    /// Power iterations, each two more passes over A. Two suffice for spectra that decay like 1/sqrt(j); steep ones need none.
+    /// Power iterations, each two more passes over A. Two suffice for spectra that decay like 1/sqrt(j); steep ones
+    /// need none.
     Index power_iterations = 2;
 };
 
 namespace detail {
 
-/// Columns [0, old) of q are orthonormal; makes columns [old, old + added) so too and orthogonal to the old ones, unless they
-/// lie in the span of the old ones (then only some are: see complete_orthonormal).
-/// Projecting twice is enough for orthogonality to rounding (Giraud, Langou, Rozložník 2005).
+/// Columns [0, old) of q are orthonormal; makes columns [old, old + added) so too and orthogonal to the old ones,
+/// unless they lie in the span of the old ones (then only some are: see complete_orthonormal). Projecting twice is
+/// enough for orthogonality to rounding (Giraud, Langou, Rozložník 2005).
 template <class S, Scalar T>
 void append_orthonormal(MatrixView<T> q, Index old, Index added, Memory& memory)
 {
@@ -44,9 +46,9 @@ void append_orthonormal(MatrixView<T> q, Index old, Index added, Memory& memory)
     }
 }
 
-/// Makes all of q orthonormal. Where A has no more directions than the old columns hold, what append_orthonormal puts in the
-/// new ones is arbitrary and may repeat old ones; a QR of all columns together replaces those. Old columns change by rounding
-/// and sign only.
+/// Makes all of q orthonormal. Where A has no more directions than the old columns hold, what append_orthonormal puts
+/// in the new ones is arbitrary and may repeat old ones; a QR of all columns together replaces those. Old columns
+/// change by rounding and sign only.
 template <class S, Scalar T>
 void complete_orthonormal(MatrixView<T> q, Index old, Memory& memory)
 {
@@ -60,25 +62,28 @@ inline constexpr double dense_share = 0.45;
 
 }  // namespace detail
 
-/// Truncated SVD A ~ U diag(s) Vᵀ, U (m,k), V (n,k), by a randomized range finder with power iterations (Halko, Martinsson,
-/// Tropp 2011, algorithms 4.4 and 5.1). For rules other than a fixed rank the sketch grows by blocks that double, each made
-/// orthogonal to what is there, until the rule is met. Where the sketch would be wider than 0.45 of the smaller side, the dense SVD is cheaper and is taken.
+/// Truncated SVD A ~ U diag(s) Vᵀ, U (m,k), V (n,k), by a randomized range finder with power iterations (Halko,
+/// Martinsson, Tropp 2011, algorithms 4.4 and 5.1). For rules other than a fixed rank the sketch grows by blocks that
+/// double, each made orthogonal to what is there, until the rule is met. Where the sketch would be wider than 0.45 of
+/// the smaller side, the dense SVD is cheaper and is taken.
 ///
 /// Error for a fixed rank k, oversampling p >= 2, q power iterations and l the smaller side of A:
-/// E ||A - U diag(s) Vᵀ||_2 <= (1 + (1 + sqrt(k / (p - 1)) + e sqrt(k + p) sqrt(l - k) / p)^(1 / (2q + 1))) sigma_{k+1}, where the
-/// first 1 is the cut from k + p to k (their theorem 9.3 and corollary 10.10). captured_energy = sum of s² / ||A||², in double,
-/// is what is really captured; s_j never exceeds sigma_j, so an energy or tolerance may take a few more triplets than it must.
-/// Throws argument_error on NaN or infinity in A and on negative oversampling or power_iterations, shape_error on an empty A.
-/// Cost 2 mn (k+p) (2 + 2q) flops in 2 + 2q passes, workspace (m + n)(k + p). Same bits for any number of threads.
-/// This overload is the engine's: views in, booked tensors out.
+/// E ||A - U diag(s) Vᵀ||_2 <= (1 + (1 + sqrt(k / (p - 1)) + e sqrt(k + p) sqrt(l - k) / p)^(1 / (2q + 1)))
+/// sigma_{k+1}, where the first 1 is the cut from k + p to k (their theorem 9.3 and corollary 10.10). captured_energy =
+/// sum of s² / ||A||², in double, is what is really captured; s_j never exceeds sigma_j, so an energy or tolerance may
+/// take a few more triplets than it must. Throws argument_error on NaN or infinity in A and on negative oversampling or
+/// power_iterations, shape_error on an empty A. Cost 2 mn (k+p) (2 + 2q) flops in 2 + 2q passes, workspace (m + n)(k +
+/// p). Same bits for any number of threads. This overload is the engine's: views in, booked tensors out.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
-[[nodiscard]] SvdFactors<T> randomized_svd(ConstMatrixView<T> a, const RandomizedSvdOptions& options, RandomKey key, Memory& memory)
+requires StorageFor<S, T>
+[[nodiscard]] SvdFactors<T> randomized_svd(ConstMatrixView<T> a, const RandomizedSvdOptions& options, RandomKey key,
+                                           Memory& memory)
 {
     const Index smaller = std::min(a.rows, a.cols);
     require<shape_error>(smaller > 0, "randomized_svd: empty matrix ", shape_text(a.shape()));
     require<argument_error>(options.oversampling >= 0, "randomized_svd: oversampling is ", options.oversampling);
-    require<argument_error>(options.power_iterations >= 0, "randomized_svd: power_iterations is ", options.power_iterations);
+    require<argument_error>(options.power_iterations >= 0, "randomized_svd: power_iterations is ",
+                            options.power_iterations);
     require<argument_error>(options.max_rank >= 1, "randomized_svd: max_rank is ", options.max_rank);
     require_finite<S, T>(a, "randomized_svd", "a");
 
@@ -129,13 +134,15 @@ template <class S, Scalar T>
         if (!fixed && unmet && width < smaller && width < limit + std::max<Index>(extra, 1)) {
             width = std::min(2 * width, smaller);
             if (width > dense_from) {
-                SvdFactors<T> result = truncated_svd<S, T>(a, {.rank = options.rank, .max_rank = options.max_rank}, memory);
+                SvdFactors<T> result =
+                    truncated_svd<S, T>(a, {.rank = options.rank, .max_rank = options.max_rank}, memory);
                 result.info.passes += passes;
                 return result;
             }
             continue;
         }
-        SvdFactors<T> result = truncate<S, T>(std::move(small), {.rank = options.rank, .max_rank = options.max_rank}, total, memory);
+        SvdFactors<T> result =
+            truncate<S, T>(std::move(small), {.rank = options.rank, .max_rank = options.max_rank}, total, memory);
         // So far `u` holds right and `v` small left vectors.
         Tensor<T> left = workspace<T>(memory, a.rows, result.info.rank);
         S::multiply(left.matrix(), T(1), q.matrix(), result.v.matrix(), T(0), memory);
@@ -149,7 +156,8 @@ template <class S, Scalar T>
 
 /// The same for a user's matrix; U, s and V are of the same kind. Example: examples/randomized_svd.cpp
 template <MatrixLike A>
-[[nodiscard]] auto randomized_svd(const A& a, const RandomizedSvdOptions& options, RandomKey key, Memory& memory = plain_memory())
+[[nodiscard]] auto randomized_svd(const A& a, const RandomizedSvdOptions& options, RandomKey key,
+                                  Memory& memory = plain_memory())
 {
     using F = Family<A>;
     return F::with_view(a, [&](auto view) {

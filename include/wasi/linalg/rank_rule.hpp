@@ -18,8 +18,8 @@ struct FixedRank {
     Index rank;
 };
 
-/// Keep the fewest singular values whose squares make up the fraction `fraction` of the sum of all squares. "Energy" always
-/// means this spectral energy, ||A||_F². In (0, 1]; 1 keeps every value above zero.
+/// Keep the fewest singular values whose squares make up the fraction `fraction` of the sum of all squares. "Energy"
+/// always means this spectral energy, ||A||_F². In (0, 1]; 1 keeps every value above zero.
 struct Energy {
     double fraction;
 };
@@ -30,7 +30,8 @@ struct Tolerance {
 };
 
 /// What a rule may look at. `total` is the sum of all squared singular values, also of those that are not listed;
-/// `reference` is the energy that fractions are taken of (the whole tensor's, when modes are truncated one after another).
+/// `reference` is the energy that fractions are taken of (the whole tensor's, when modes are truncated one after
+/// another).
 struct Spectrum {
     std::span<const double> values;  // descending
     double total;
@@ -46,24 +47,28 @@ public:
     template <std::integral I>
     RankRule(I rank)  // NOLINT(google-explicit-constructor): {.rank = 64} is the common case
         : RankRule(FixedRank{static_cast<Index>(rank)})
-    {}
+    {
+    }
     RankRule(FixedRank rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
     {
         require<argument_error>(rule.rank >= 1, "rank must be at least 1, got ", rule.rank);
     }
     RankRule(Energy rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
     {
-        require<argument_error>(rule.fraction > 0.0 && rule.fraction <= 1.0, "energy must be in (0, 1], got ", rule.fraction);
+        require<argument_error>(rule.fraction > 0.0 && rule.fraction <= 1.0, "energy must be in (0, 1], got ",
+                                rule.fraction);
     }
     RankRule(Tolerance rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
     {
-        require<argument_error>(rule.relative >= 0.0 && rule.relative < 1.0, "tolerance must be in [0, 1), got ", rule.relative);
+        require<argument_error>(rule.relative >= 0.0 && rule.relative < 1.0, "tolerance must be in [0, 1), got ",
+                                rule.relative);
     }
     template <class F>
-        requires std::is_invocable_r_v<Index, const F&, const Spectrum&>
-    RankRule(F rule)  // NOLINT(google-explicit-constructor)
+    requires std::is_invocable_r_v<Index, const F&, const Spectrum&> RankRule(
+        F rule)  // NOLINT(google-explicit-constructor)
         : rule_(std::function<Index(const Spectrum&)>(std::move(rule)))
-    {}
+    {
+    }
 
     /// The rank, when it is known before any spectrum is.
     [[nodiscard]] std::optional<Index> fixed() const
@@ -81,12 +86,18 @@ public:
 
 private:
     static Index ask(const FixedRank& rule, const Spectrum&) { return rule.rank; }
-    static Index ask(const Energy& rule, const Spectrum& spectrum) { return fewest(spectrum, (1.0 - rule.fraction) * spectrum.reference); }
+    static Index ask(const Energy& rule, const Spectrum& spectrum)
+    {
+        return fewest(spectrum, (1.0 - rule.fraction) * spectrum.reference);
+    }
     static Index ask(const Tolerance& rule, const Spectrum& spectrum)
     {
         return fewest(spectrum, rule.relative * rule.relative * spectrum.reference);
     }
-    static Index ask(const std::function<Index(const Spectrum&)>& rule, const Spectrum& spectrum) { return rule(spectrum); }
+    static Index ask(const std::function<Index(const Spectrum&)>& rule, const Spectrum& spectrum)
+    {
+        return rule(spectrum);
+    }
 
     /// The fewest values to keep so that the discarded energy is at most `allowed`. Summed from the small end, where a
     /// difference of large sums would drown it.

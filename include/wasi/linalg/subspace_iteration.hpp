@@ -6,15 +6,16 @@
 
 namespace wasi::linalg {
 
-/// G = Aᵀ (A V) for A (m,n) and a thin V (n,r): one step of the power method on AᵀA, in one read of A. The product is cut
-/// into blocks of rows; A V of a block is used while the block is still in cache. 4 mnr flops, workspace 8 n r + blocks.
-/// Throws shape_error when the shapes do not fit or A has no rows.
+/// G = Aᵀ (A V) for A (m,n) and a thin V (n,r): one step of the power method on AᵀA, in one read of A. The product is
+/// cut into blocks of rows; A V of a block is used while the block is still in cache. 4 mnr flops, workspace 8 n r +
+/// blocks. Throws shape_error when the shapes do not fit or A has no rows.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 void normal_product(MatrixView<T> g, ConstMatrixView<T> a, ConstMatrixView<T> v, Memory& memory)
 {
-    require<shape_error>(a.cols == v.rows && g.rows == a.cols && g.cols == v.cols, "normal_product: A ", shape_text(a.shape()), ", V ",
-                         shape_text(v.shape()), " and G ", shape_text(g.shape()), " do not fit");
+    require<shape_error>(a.cols == v.rows && g.rows == a.cols && g.cols == v.cols, "normal_product: A ",
+                         shape_text(a.shape()), ", V ", shape_text(v.shape()), " and G ", shape_text(g.shape()),
+                         " do not fit");
     require<shape_error>(a.rows > 0, "normal_product: empty matrix ", shape_text(a.shape()));
     constexpr Index pieces = 8;
     const Index height = std::max<Index>(32, (a.rows + pieces - 1) / pieces);
@@ -39,11 +40,11 @@ void normal_product(MatrixView<T> g, ConstMatrixView<T> a, ConstMatrixView<T> v,
 }
 
 /// One warm step of subspace iteration towards the leading right singular vectors: V <- orth(Aᵀ A V), A (m,n), V (n,r).
-/// The angle to the leading subspace shrinks by (sigma_{r+1} / sigma_r)² (Golub and Van Loan 8.2.4). V keeps orthonormal
-/// columns whatever A is. Coefficients of the old basis do not belong to the new one: columns may flip and mix.
-/// 4 mnr + 4 n r² flops, one read of A.
+/// The angle to the leading subspace shrinks by (sigma_{r+1} / sigma_r)² (Golub and Van Loan 8.2.4). V keeps
+/// orthonormal columns whatever A is. Coefficients of the old basis do not belong to the new one: columns may flip and
+/// mix. 4 mnr + 4 n r² flops, one read of A.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 void subspace_step(ConstMatrixView<T> a, MatrixView<T> v, Memory& memory)
 {
     Tensor<T> image = workspace<T>(memory, v.rows, v.cols);
@@ -52,16 +53,17 @@ void subspace_step(ConstMatrixView<T> a, MatrixView<T> v, Memory& memory)
     (void)S::orthonormalize(v, memory);
 }
 
-/// subspace_step for Eigen types and their like: V, a matrix of the caller's, follows the leading right singular vectors of A.
-/// Throws shape_error on an empty A and unless V is (n,r) with r <= n, argument_error on NaN or infinity. Example: examples/warm_subspace.cpp
+/// subspace_step for Eigen types and their like: V, a matrix of the caller's, follows the leading right singular
+/// vectors of A. Throws shape_error on an empty A and unless V is (n,r) with r <= n, argument_error on NaN or infinity.
+/// Example: examples/warm_subspace.cpp
 template <MatrixLike A>
 void subspace_step(const A& a, typename Family<A>::Matrix& v, Memory& memory = plain_memory())
 {
     using F = Family<A>;
     using S = typename F::Storage;
     F::with_view(a, [&](auto view) {
-        require<shape_error>(v.rows() == view.cols && v.cols() <= v.rows(), "subspace_step: a basis (", v.rows(), ", ", v.cols(),
-                             ") does not fit a matrix ", shape_text(view.shape()));
+        require<shape_error>(v.rows() == view.cols && v.cols() <= v.rows(), "subspace_step: a basis (", v.rows(), ", ",
+                             v.cols(), ") does not fit a matrix ", shape_text(view.shape()));
         require_finite<S, typename F::Scalar>(view, "subspace_step", "a");
         require_finite<S, typename F::Scalar>(F::view(v), "subspace_step", "v");
         subspace_step<S, typename F::Scalar>(view, F::view(v), memory);

@@ -53,11 +53,12 @@ struct TruncatedSvdOptions {
 
 /// Thin SVD A = U diag(s) Vᵀ, k = min(m,n). Cost about 6 mn² + 20 n³ flops for m >= n.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] SvdFactors<T> thin_svd(ConstMatrixView<T> a, Memory& memory)
 {
     const Index k = std::min(a.rows, a.cols);
-    SvdFactors<T> result{workspace<T>(memory, a.rows, k), workspace<T>(memory, 1, k), workspace<T>(memory, a.cols, k), {}};
+    SvdFactors<T> result{
+        workspace<T>(memory, a.rows, k), workspace<T>(memory, 1, k), workspace<T>(memory, a.cols, k), {}};
     result.info.rank = k;
     result.info.captured_energy = 1.0;
     result.info.passes = 1;
@@ -74,15 +75,17 @@ template <Scalar T>
 [[nodiscard]] double rounding_floor(const SvdFactors<T>& factors)
 {
     const auto longer = static_cast<double>(std::max(factors.u.shape()[0], factors.v.shape()[0]));
-    return factors.s.size() == 0 ? 0.0 : longer * static_cast<double>(epsilon<T>) * static_cast<double>(factors.s.data()[0]);
+    return factors.s.size() == 0 ? 0.0
+                                 : longer * static_cast<double>(epsilon<T>) * static_cast<double>(factors.s.data()[0]);
 }
 
 }  // namespace detail
 
 /// Keeps what the rule asks for. `total` is ||A||_F² of the matrix that the factors approximate.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
-[[nodiscard]] SvdFactors<T> truncate(SvdFactors<T> full, const TruncatedSvdOptions& options, double total, Memory& memory)
+requires StorageFor<S, T>
+[[nodiscard]] SvdFactors<T> truncate(SvdFactors<T> full, const TruncatedSvdOptions& options, double total,
+                                     Memory& memory)
 {
     const std::vector<double> values(full.s.span().begin(), full.s.span().end());
     const Index wanted = options.rank.choose({values, total, total, detail::rounding_floor(full)});
@@ -107,7 +110,7 @@ template <class S, Scalar T>
 /// The best rank-k approximation by a dense SVD (Eckart, Young 1936), k chosen by the rule.
 /// Throws argument_error on NaN or infinity, shape_error on an empty A.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] SvdFactors<T> truncated_svd(ConstMatrixView<T> a, const TruncatedSvdOptions& options, Memory& memory)
 {
     require<shape_error>(a.size() > 0, "truncated_svd: empty matrix ", shape_text(a.shape()));
@@ -137,8 +140,9 @@ template <MatrixLike A>
 [[nodiscard]] auto truncated_svd(const A& a, const TruncatedSvdOptions& options = {}, Memory& memory = plain_memory())
 {
     using F = Family<A>;
-    return F::with_view(
-        a, [&](auto view) { return as_family<A>(truncated_svd<typename F::Storage, typename F::Scalar>(view, options, memory)); });
+    return F::with_view(a, [&](auto view) {
+        return as_family<A>(truncated_svd<typename F::Storage, typename F::Scalar>(view, options, memory));
+    });
 }
 
 }  // namespace wasi::linalg

@@ -17,7 +17,8 @@ void fill_uniform(Tensor<T>& values, double bound, RandomKey key)
     }
 }
 
-/// Normal with the given deviation; with `cut` above 0, values beyond cut deviations are drawn again (truncated normal).
+/// Normal with the given deviation; with `cut` above 0, values beyond cut deviations are drawn again (truncated
+/// normal).
 template <Scalar T>
 void fill_normal(Tensor<T>& values, double deviation, RandomKey key, double cut = 0.0)
 {
@@ -31,6 +32,9 @@ void fill_normal(Tensor<T>& values, double deviation, RandomKey key, double cut 
 }
 
 /// Xavier: bound sqrt(6 / (fan_in + fan_out)) (Glorot, Bengio 2010).
-[[nodiscard]] inline double xavier_bound(Index fan_in, Index fan_out) { return std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)); }
+[[nodiscard]] inline double xavier_bound(Index fan_in, Index fan_out)
+{
+    return std::sqrt(6.0 / static_cast<double>(fan_in + fan_out));
+}
 
 }  // namespace wasi::nn

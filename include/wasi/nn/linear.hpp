@@ -17,12 +17,12 @@ namespace wasi::nn {
 ///     weight held       dense, or low rank  W = L R:  Y = (X Rᵀ) Lᵀ + b,  dX = (dY L) R
 ///     input saved       exact X, or its Tucker factors, from which dW = P U_3ᵀ follows without X
 ///
-/// vanilla = dense x exact, ASI = dense x Tucker, WSI = low rank x exact, WASI = low rank x Tucker. The output and dX are exact
-/// for the weight that is held; only dW feels the compression of X. Inputs are compressed only while a tape records.
-/// The form of the weight gradient handed to the sink: Dense, Factored, FactorGradients, Factored in that order. For WASI
-/// neither W nor dW is ever formed.
+/// vanilla = dense x exact, ASI = dense x Tucker, WSI = low rank x exact, WASI = low rank x Tucker. The output and dX
+/// are exact for the weight that is held; only dW feels the compression of X. Inputs are compressed only while a tape
+/// records. The form of the weight gradient handed to the sink: Dense, Factored, FactorGradients, Factored in that
+/// order. For WASI neither W nor dW is ever formed.
 template <Scalar T, class S>
-    requires NeuralStorageFor<S, T>
+requires NeuralStorageFor<S, T>
 class Linear {
 public:
     using Variable = autograd::Variable<T>;
@@ -31,8 +31,11 @@ public:
 
     /// Parameters are named weight_name and bias_name; `layer` is the number under which the ledger books this layer.
     Linear(std::string weight_name, std::string bias_name, Memory& memory, Shape weight_shape, std::uint16_t layer)
-        : weight(std::move(weight_name), memory, weight_shape, layer), bias(std::move(bias_name), memory, Shape{weight_shape[0]}), layer_(layer)
-    {}
+        : weight(std::move(weight_name), memory, weight_shape, layer),
+          bias(std::move(bias_name), memory, Shape{weight_shape[0]}),
+          layer_(layer)
+    {
+    }
 
     LinearWeight<T, S> weight;
     autograd::DenseParameter<T> bias;
@@ -42,7 +45,7 @@ public:
     /// From now on the saved input is kept in a warm-started activation subspace.
     void compress_input(const subspace::ActivationSubspaceOptions& options, RandomKey key)
     {
-        compressor_.emplace(options, key, bias.values.memory(), Tag{Use::weight, layer_});
+        compressor_.emplace(options, key, bias.values.memory(), Tag{Use::optimiser_state, layer_});
     }
     /// The subspace of the saved input; nullptr when it is saved exactly.
     [[nodiscard]] const Compressor* compressor() const { return compressor_ ? &*compressor_ : nullptr; }
@@ -51,9 +54,10 @@ public:
     [[nodiscard]] Variable forward(const Context& context, const Variable& x)
     {
         const auto in = x.value().matrix();
-        require<shape_error>(in.cols == weight.inputs(), "Linear ", weight.name(), ": input ", shape_text(x.shape()), " for a weight ",
-                             shape_text(weight.shape()));
-        Tensor<T> y = context.make(x.shape().order() == 3 ? Shape{x.shape()[0], x.shape()[1], weight.outputs()} : Shape{in.rows, weight.outputs()});
+        require<shape_error>(in.cols == weight.inputs(), "Linear ", weight.name(), ": input ", shape_text(x.shape()),
+                             " for a weight ", shape_text(weight.shape()));
+        Tensor<T> y = context.make(x.shape().order() == 3 ? Shape{x.shape()[0], x.shape()[1], weight.outputs()}
+                                                          : Shape{in.rows, weight.outputs()});
         apply(y.matrix(), in, context.memory);
         S::add_to_rows(y.matrix(), std::as_const(bias.values).span());
         const bool any = x.wants_gradient() || weight.trainable() || bias.trainable();
@@ -67,10 +71,11 @@ public:
         if (bias.trainable()) {
             parameters.push_back(&bias);
         }
-        return context.tape->record(std::move(y), std::move(parameters),
-                                    [this, saved = save(x), slot = x.slot(), shape = x.shape()](autograd::SharedTensor<T> dy, auto& pass) {
-                                        this->backward(*dy, saved, slot, shape, pass);
-                                    });
+        return context.tape->record(
+            std::move(y), std::move(parameters),
+            [this, saved = save(x), slot = x.slot(), shape = x.shape()](autograd::SharedTensor<T> dy, auto& pass) {
+                this->backward(*dy, saved, slot, shape, pass);
+            });
     }
 
 private:
@@ -82,7 +87,8 @@ private:
 
     [[nodiscard]] static ConstTensorView<T, 3> as_three(const T* data, const Shape& shape)
     {
-        return shape.order() == 3 ? ConstTensorView<T, 3>{data, {shape[0], shape[1], shape[2]}} : ConstTensorView<T, 3>{data, {shape[0], 1, shape[1]}};
+        return shape.order() == 3 ? ConstTensorView<T, 3>{data, {shape[0], shape[1], shape[2]}}
+                                  : ConstTensorView<T, 3>{data, {shape[0], 1, shape[1]}};
     }
 
     [[nodiscard]] Saved save(const Variable& x)
@@ -92,7 +98,8 @@ private:
             return {};
         }
         if (compressor_) {
-            auto factors = std::make_shared<tensor::Tucker<T, 3>>(compressor_->compress(as_three(x.value().data(), x.shape())));
+            auto factors =
+                std::make_shared<tensor::Tucker<T, 3>>(compressor_->compress(as_three(x.value().data(), x.shape())));
             factors->rebook(tag);
             return {nullptr, std::move(factors)};
         }
@@ -113,7 +120,8 @@ private:
     }
 
     template <class Pass>
-    void backward(const Tensor<T>& dy, const Saved& saved, const std::shared_ptr<autograd::GradientSlot<T>>& slot, const Shape& shape, Pass& pass)
+    void backward(const Tensor<T>& dy, const Saved& saved, const std::shared_ptr<autograd::GradientSlot<T>>& slot,
+                  const Shape& shape, Pass& pass)
     {
         Memory& memory = pass.memory();
         const auto upstream = dy.matrix();
@@ -148,19 +156,22 @@ private:
         if (saved.factors) {
             Tensor<T> p = subspace::low_rank_gradient<S, T>(as_three(dy.data(), dy.shape()), *saved.factors, memory);
             p.rebook(Tag{Use::gradient, layer_});
-            pass.deliver(weight, linalg::Factored<T>{std::as_const(p).matrix(), std::as_const(saved.factors->bases[2]).matrix(), true});
+            pass.deliver(weight, linalg::Factored<T>{std::as_const(p).matrix(),
+                                                     std::as_const(saved.factors->bases[2]).matrix(), true});
             return;
         }
         const auto x = std::as_const(*saved.exact).matrix();
         if (weight.is_low_rank()) {
-            // dR = (dY L)ᵀ X and dL = dYᵀ (X Rᵀ). X Rᵀ is made again: keeping it from the forward pass would cost B N K more.
+            // dR = (dY L)ᵀ X and dL = dYᵀ (X Rᵀ). X Rᵀ is made again: keeping it from the forward pass would cost B N K
+            // more.
             Tensor<T> d_right(memory, Tag{Use::gradient, layer_}, Shape{weight.rank(), weight.inputs()});
             S::multiply(d_right.matrix(), T(1), std::as_const(inner).matrix().transposed(), x, T(0), memory);
             S::multiply(inner.matrix(), T(1), x, weight.low_rank().right().transposed(), T(0), memory);
             Tensor<T> d_left(memory, Tag{Use::gradient, layer_}, Shape{weight.outputs(), weight.rank()});
             S::multiply(d_left.matrix(), T(1), dy.matrix().transposed(), std::as_const(inner).matrix(), T(0), memory);
             inner.reset();
-            pass.deliver(weight, linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
+            pass.deliver(weight,
+                         linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
             return;
         }
         Tensor<T> dw(memory, Tag{Use::gradient, layer_}, Shape{weight.outputs(), weight.inputs()});

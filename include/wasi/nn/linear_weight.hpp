@@ -8,21 +8,22 @@
 
 namespace wasi::nn {
 
-/// The weight of a linear layer, (O,I), and how it is held: dense, or low rank as L R. The choice is made at run time and may
-/// differ by layer, so a model's type does not change with the method. A dense weight may have more than two extents (a patch
-/// convolution (D,C,p,p)); the first is O.
+/// The weight of a linear layer, (O,I), and how it is held: dense, or low rank as L R. The choice is made at run time
+/// and may differ by layer, so a model's type does not change with the method. A dense weight may have more than two
+/// extents (a patch convolution (D,C,p,p)); the first is O.
 template <Scalar T, class S>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 class LinearWeight final : public autograd::Parameter {
 public:
     using Dense = Tensor<T>;
     using LowRank = subspace::WeightSubspace<T, S>;
 
-    /// Holds nothing yet; the dense block is made, values not set, when dense() is first asked for. So it is never made for
-    /// factors from a file.
+    /// Holds nothing yet; the dense block is made, values not set, when dense() is first asked for. So it is never made
+    /// for factors from a file.
     LinearWeight(std::string name, Memory& memory, Shape shape, std::uint16_t layer)
         : Parameter(std::move(name)), memory_(&memory), shape_(shape), tag_{Use::weight, layer}
-    {}
+    {
+    }
 
     [[nodiscard]] Index outputs() const { return shape_[0]; }
     [[nodiscard]] Index inputs() const { return shape_.size() / shape_[0]; }
@@ -59,8 +60,8 @@ public:
     [[nodiscard]] bool pays(Index rank) const { return rank * (outputs() + inputs()) < outputs() * inputs(); }
 
     /// From now on held as L R: the best approximation of the dense values whose rank the rule chooses. With
-    /// `keep_dense_above_break_even` a rank that does not pay leaves the weight dense. Returns whether it is low rank now.
-    /// The dense values are freed. Throws argument_error on NaN or infinity.
+    /// `keep_dense_above_break_even` a rank that does not pay leaves the weight dense. Returns whether it is low rank
+    /// now. The dense values are freed. Throws argument_error on NaN or infinity.
     bool factorize(const linalg::RankRule& rule, bool keep_dense_above_break_even)
     {
         require<argument_error>(!is_low_rank(), "LinearWeight::factorize: ", name(), " is low rank already");
@@ -75,8 +76,9 @@ public:
     /// Held as these factors from now on. Throws shape_error unless L R is (O,I).
     void hold(LowRank factors)
     {
-        require<shape_error>(factors.outputs() == outputs() && factors.inputs() == inputs(), "LinearWeight: factors of a (", factors.outputs(), ", ",
-                             factors.inputs(), ") matrix for ", name(), " ", shape_text(shape_));
+        require<shape_error>(factors.outputs() == outputs() && factors.inputs() == inputs(),
+                             "LinearWeight: factors of a (", factors.outputs(), ", ", factors.inputs(), ") matrix for ",
+                             name(), " ", shape_text(shape_));
         held_ = std::move(factors);
     }
 

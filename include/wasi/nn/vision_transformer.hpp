@@ -12,14 +12,15 @@
 
 namespace wasi::nn {
 
-/// The shape of a Vision Transformer. ViT-B/32 is {.image = 224, .patch = 32, .dim = 768, .depth = 12, .heads = 12, .mlp = 3072}.
+/// The shape of a Vision Transformer. ViT-B/32 is {.image = 224, .patch = 32, .dim = 768, .depth = 12, .heads = 12,
+/// .mlp = 3072}.
 struct VisionTransformerConfig {
-    Index image = 32;    ///< height and width of an image, pixels
-    Index patch = 4;     ///< height and width of a patch, pixels
-    Index dim = 192;     ///< features of a token
-    Index depth = 6;     ///< number of blocks
-    Index heads = 3;     ///< attention heads; dim / heads features each
-    Index mlp = 768;     ///< hidden features of the MLP
+    Index image = 32;  ///< height and width of an image, pixels
+    Index patch = 4;   ///< height and width of a patch, pixels
+    Index dim = 192;   ///< features of a token
+    Index depth = 6;   ///< number of blocks
+    Index heads = 3;   ///< attention heads; dim / heads features each
+    Index mlp = 768;   ///< hidden features of the MLP
     Index classes = 10;
 
     static constexpr Index channels = 3;
@@ -30,7 +31,8 @@ struct VisionTransformerConfig {
     void check() const
     {
         const auto positive = [](Index value, const char* name) {
-            require<argument_error>(value >= 1 && value <= (Index{1} << 20), "VisionTransformerConfig: ", name, " is ", value);
+            require<argument_error>(value >= 1 && value <= (Index{1} << 20), "VisionTransformerConfig: ", name, " is ",
+                                    value);
         };
         positive(image, "image");
         positive(patch, "patch");
@@ -40,13 +42,15 @@ struct VisionTransformerConfig {
         positive(mlp, "mlp");
         positive(classes, "classes");
         require<argument_error>(depth <= 4096, "VisionTransformerConfig: depth is ", depth);
-        require<argument_error>(image % patch == 0, "VisionTransformerConfig: image ", image, " is not a multiple of patch ", patch);
-        require<argument_error>(dim % heads == 0, "VisionTransformerConfig: dim ", dim, " is not a multiple of heads ", heads);
+        require<argument_error>(image % patch == 0, "VisionTransformerConfig: image ", image,
+                                " is not a multiple of patch ", patch);
+        require<argument_error>(dim % heads == 0, "VisionTransformerConfig: dim ", dim, " is not a multiple of heads ",
+                                heads);
     }
 };
 
-/// The non-overlapping patches of images (B,3,H,W) as rows (B, N, 3 p p), each patch channel by channel, row by row: the order
-/// of a convolution weight (D,3,p,p), which thereby is a plain linear layer.
+/// The non-overlapping patches of images (B,3,H,W) as rows (B, N, 3 p p), each patch channel by channel, row by row:
+/// the order of a convolution weight (D,3,p,p), which thereby is a plain linear layer.
 template <class S, Scalar T>
 [[nodiscard]] Tensor<T> extract_patches(ConstTensorView<T, 4> images, Index patch, Memory& memory)
 {
@@ -57,27 +61,31 @@ template <class S, Scalar T>
     for (Index b = 0; b < batch; ++b) {
         for (Index n = 0; n < count; ++n) {
             for (Index c = 0; c < channels; ++c) {
-                const T* corner = images.data + ((b * channels + c) * height + n / across * patch) * width + n % across * patch;
+                const T* corner =
+                    images.data + ((b * channels + c) * height + n / across * patch) * width + n % across * patch;
                 T* target = rows.data() + ((b * count + n) * channels + c) * patch * patch;
-                S::copy(MatrixView<T>::row_major(target, patch, patch), ConstMatrixView<T>{corner, patch, patch, width, 1});
+                S::copy(MatrixView<T>::row_major(target, patch, patch),
+                        ConstMatrixView<T>{corner, patch, patch, width, 1});
             }
         }
     }
     return rows;
 }
 
-/// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's VisionTransformer:
-/// patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon 1e-6, final norm, head on the
-/// class token. Any of its linear layers can hold its weight low rank and save its input compressed; see Linear.
-/// Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the model does not move.
+/// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's
+/// VisionTransformer: patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon
+/// 1e-6, final norm, head on the class token. Any of its linear layers can hold its weight low rank and save its input
+/// compressed; see Linear. Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the
+/// model does not move.
 template <Scalar T, class S>
-    requires NeuralStorageFor<S, T>
+requires NeuralStorageFor<S, T>
 class VisionTransformer {
 public:
     using Block = EncoderBlock<T, S>;
 
     /// Starts from torchvision's distributions, drawn with `key`.
-    VisionTransformer(const VisionTransformerConfig& config, Memory& memory, RandomKey key) : VisionTransformer(config, memory)
+    VisionTransformer(const VisionTransformerConfig& config, Memory& memory, RandomKey key)
+        : VisionTransformer(config, memory)
     {
         initialize(key);
     }
@@ -93,8 +101,9 @@ public:
           norm("encoder.ln", memory, config.dim)
     {
         for (Index i = 0; i < config.depth; ++i) {
-            blocks.push_back(std::make_unique<Block>("encoder.layers.encoder_layer_" + std::to_string(i), memory, config.dim, config.mlp,
-                                                     config.heads, static_cast<std::uint16_t>(2 + 4 * i)));
+            blocks.push_back(std::make_unique<Block>("encoder.layers.encoder_layer_" + std::to_string(i), memory,
+                                                     config.dim, config.mlp, config.heads,
+                                                     static_cast<std::uint16_t>(2 + 4 * i)));
         }
         head = make_head(config.classes);
     }
@@ -109,7 +118,8 @@ public:
     {
         require<shape_error>(images.shape[1] == VisionTransformerConfig::channels && images.shape[2] == config_.image &&
                                  images.shape[3] == config_.image && images.shape[0] >= 1,
-                             "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ", config_.image, ", ", config_.image, ")");
+                             "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ",
+                             config_.image, ", ", config_.image, ")");
         autograd::Variable<T> x(extract_patches<S, T>(images, config_.patch, context.memory));
         x = patch_projection.forward(context, x);
         x = autograd::prepend_token(context, x, class_token, positions);
@@ -187,7 +197,8 @@ private:
 
     [[nodiscard]] std::unique_ptr<Linear<T, S>> make_head(Index classes) const
     {
-        return std::make_unique<Linear<T, S>>("heads.head.weight", "heads.head.bias", *memory_, Shape{classes, config_.dim},
+        return std::make_unique<Linear<T, S>>("heads.head.weight", "heads.head.bias", *memory_,
+                                              Shape{classes, config_.dim},
                                               static_cast<std::uint16_t>(2 + 4 * config_.depth));
     }
 
@@ -220,8 +231,9 @@ private:
             for (Linear<T, S>* linear : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
                 const bool is_mlp = linear == &block->fc1 || linear == &block->fc2;
                 // out_proj has torch.nn.Linear's own default, uniform within 1 / sqrt(fan_in).
-                const double bound = linear == &block->out_proj ? 1.0 / std::sqrt(static_cast<double>(config_.dim))
-                                                                : xavier_bound(linear->weight.inputs(), linear->weight.outputs());
+                const double bound = linear == &block->out_proj
+                                         ? 1.0 / std::sqrt(static_cast<double>(config_.dim))
+                                         : xavier_bound(linear->weight.inputs(), linear->weight.outputs());
                 fill_uniform(linear->weight.dense(), bound, key.derive(name++));
                 if (is_mlp) {
                     fill_normal(linear->bias.values, 1e-6, key.derive(name++));

@@ -34,7 +34,8 @@ public:
     [[nodiscard]] MatrixView<T> dense() const
     {
         if (auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_)) {
-            require<argument_error>(!(*weight)->is_low_rank(), "ParameterRef: ", (*weight)->name(), " is held low rank");
+            require<argument_error>(!(*weight)->is_low_rank(), "ParameterRef: ", (*weight)->name(),
+                                    " is held low rank");
             return (*weight)->matrix();
         }
         auto& values = std::get<autograd::DenseParameter<T>*>(held_)->values;
@@ -66,17 +67,21 @@ template <Scalar T, class S, class Model>
 
 /// A dense gradient in the shape of the values: a bias's or a token's gradient may come as rows.
 template <Scalar T>
-[[nodiscard]] ConstMatrixView<T> shaped_like(ConstMatrixView<T> gradient, const std::type_identity_t<ConstMatrixView<T>>& values)
+[[nodiscard]] ConstMatrixView<T> shaped_like(ConstMatrixView<T> gradient,
+                                             const std::type_identity_t<ConstMatrixView<T>>& values)
 {
-    require<shape_error>(gradient.size() == values.size() && gradient.is_contiguous(), "optimiser: a gradient ", shape_text(gradient.shape()),
-                         " for values ", shape_text(values.shape()));
-    return gradient.shape() == values.shape() ? gradient : ConstMatrixView<T>::row_major(gradient.data, values.rows, values.cols);
+    require<shape_error>(gradient.size() == values.size() && gradient.is_contiguous(), "optimiser: a gradient ",
+                         shape_text(gradient.shape()), " for values ", shape_text(values.shape()));
+    return gradient.shape() == values.shape() ? gradient
+                                              : ConstMatrixView<T>::row_major(gradient.data, values.rows, values.cols);
 }
 
-/// ||g||² of a gradient in its form, for clipping. Dense and factored: ||dW||_F² (for a compressed input, of the approximate
-/// dW). Factor gradients: ||P_T(dW)||_F², the part along the manifold of rank-K matrices, which is all that a step uses.
+/// ||g||² of a gradient in its form, for clipping. Dense and factored: ||dW||_F² (for a compressed input, of the
+/// approximate dW). Factor gradients: ||P_T(dW)||_F², the part along the manifold of rank-K matrices, which is all that
+/// a step uses.
 template <Scalar T, class S>
-[[nodiscard]] double squared_norm(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, Memory& memory)
+[[nodiscard]] double squared_norm(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient,
+                                  Memory& memory)
 {
     return std::visit(
         [&](const auto& form) {
@@ -87,7 +92,8 @@ template <Scalar T, class S>
                 return linalg::squared_norm<S, T>(form, memory);
             } else {
                 const auto* factors = parameter.low_rank();
-                require<argument_error>(factors != nullptr, "squared_norm: factor gradients for the dense parameter ", parameter.identity().name());
+                require<argument_error>(factors != nullptr, "squared_norm: factor gradients for the dense parameter ",
+                                        parameter.identity().name());
                 return factors->squared_norm(form);
             }
         },

@@ -10,16 +10,20 @@
 
 namespace wasi::optim {
 
-/// The factor by which torch.nn.utils.clip_grad_norm_ scales gradients of norm `norm`: min(1, limit / (norm + 1e-6)); 1 when
-/// `limit` is 0 (off).
-[[nodiscard]] inline double clip_factor(double norm, double limit) { return limit <= 0.0 ? 1.0 : std::min(1.0, limit / (norm + 1e-6)); }
+/// The factor by which torch.nn.utils.clip_grad_norm_ scales gradients of norm `norm`: min(1, limit / (norm + 1e-6)); 1
+/// when `limit` is 0 (off).
+[[nodiscard]] inline double clip_factor(double norm, double limit)
+{
+    return limit <= 0.0 ? 1.0 : std::min(1.0, limit / (norm + 1e-6));
+}
 
-/// Updates each parameter the moment its gradient is finished, so that gradients are never stored. Clipping, if any, is by
-/// parameter: each gradient's own norm is held under `clip_norm`, which is not the usual global clip.
+/// Updates each parameter the moment its gradient is finished, so that gradients are never stored. Clipping, if any, is
+/// by parameter: each gradient's own norm is held under `clip_norm`, which is not the usual global clip.
 template <Scalar T, class S>
 class StreamSink final : public autograd::Sink<T> {
 public:
-    StreamSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory, double clip_norm = 0.0)
+    StreamSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
+               double clip_norm = 0.0)
         : optimizer_(&optimizer), memory_(&memory), clip_norm_(clip_norm)
     {
         for (auto& parameter : parameters) {
@@ -33,7 +37,8 @@ public:
     void take(autograd::Parameter& parameter, const autograd::Gradient<T>& gradient) override
     {
         const auto& held = parameters_.at(&parameter);
-        require<argument_error>(all_finite<T, S>(gradient), "StreamSink: the gradient of ", parameter.name(), " holds NaN or infinity");
+        require<argument_error>(all_finite<T, S>(gradient), "StreamSink: the gradient of ", parameter.name(),
+                                " holds NaN or infinity");
         double factor = 1.0;
         if (clip_norm_ > 0.0) {
             factor = clip_factor(std::sqrt(squared_norm<T, S>(held, gradient, *memory_)), clip_norm_);
@@ -49,13 +54,14 @@ private:
     double rate_ = 0.0;
 };
 
-/// Stores gradients in their own, small form until finish(): exact clipping by the global norm over all parameters, and sums
-/// over micro-batches. With `accumulate`, a factored gradient of a low-rank weight is turned into the gradients of its factors
-/// when it arrives: the factors stand still inside a step, so the sum needs constant memory.
+/// Stores gradients in their own, small form until finish(): exact clipping by the global norm over all parameters, and
+/// sums over micro-batches. With `accumulate`, a factored gradient of a low-rank weight is turned into the gradients of
+/// its factors when it arrives: the factors stand still inside a step, so the sum needs constant memory.
 template <Scalar T, class S>
 class CollectSink final : public autograd::Sink<T> {
 public:
-    CollectSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory, double clip_norm, bool accumulate)
+    CollectSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
+                double clip_norm, bool accumulate)
         : optimizer_(&optimizer), memory_(&memory), clip_norm_(clip_norm), accumulate_(accumulate)
     {
         for (auto& parameter : parameters) {
@@ -73,7 +79,8 @@ public:
             Tensor<T> d_left = workspace<T>(*memory_, factors->outputs(), factors->rank());
             Tensor<T> d_right = workspace<T>(*memory_, factors->rank(), factors->inputs());
             factors->partial_gradients(d_left.matrix(), d_right.matrix(), *factored);
-            entry.gradient.add(linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
+            entry.gradient.add(
+                linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
             return;
         }
         entry.gradient.add(gradient);

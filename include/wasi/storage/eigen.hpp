@@ -9,18 +9,18 @@
 #include "wasi/storage/eigen/products.hpp"
 #include "wasi/storage/eigen/row_kernels.hpp"
 
-// A program of several source files compiles Eigen's kernels once: define WASI_EXTERN_TEMPLATES for all of them, and in one of
-// them WASI_INSTANTIATE_TEMPLATES too; or, to compile side by side and only what is used, WASI_INSTANTIATE_FLOAT_KERNELS,
-// WASI_INSTANTIATE_FLOAT_FACTORIZATIONS and the same with DOUBLE, in a file each. Without these macros every file instantiates
-// what it uses, as header-only code does.
+// A program of several source files compiles Eigen's kernels once: define WASI_EXTERN_TEMPLATES for all of them, and in
+// one of them WASI_INSTANTIATE_TEMPLATES too; or, to compile side by side and only what is used,
+// WASI_INSTANTIATE_FLOAT_KERNELS, WASI_INSTANTIATE_FLOAT_FACTORIZATIONS and the same with DOUBLE, in a file each.
+// Without these macros every file instantiates what it uses, as header-only code does.
 #if defined(WASI_EXTERN_TEMPLATES) || defined(WASI_INSTANTIATE_TEMPLATES)
 #include "wasi/storage/eigen/instantiations.hpp"
 #endif
 
 namespace wasi {
 
-/// The storage backend that computes with Eigen; the reference for speed on a CPU. See StorageFor and NeuralStorageFor for what
-/// each primitive does. Thread safety: stateless.
+/// The storage backend that computes with Eigen; the reference for speed on a CPU. See StorageFor and NeuralStorageFor
+/// for what each primitive does. Thread safety: stateless.
 struct EigenStorage {
     // The scalar type follows from the result; the other arguments convert (a view of T to a view of const T).
     template <class T>
@@ -132,14 +132,14 @@ struct EigenStorage {
         eigen::softmax_backward<T>(dy, p, scale);
     }
     template <Scalar T>
-    static void layer_norm(MatrixView<T> y, OutRow<T> mean, OutRow<T> inverse_deviation, In<T> x, InRow<T> gain, InRow<T> bias,
-                           Value<T> small)
+    static void layer_norm(MatrixView<T> y, OutRow<T> mean, OutRow<T> inverse_deviation, In<T> x, InRow<T> gain,
+                           InRow<T> bias, Value<T> small)
     {
         eigen::layer_norm<T>(y, mean, inverse_deviation, x, gain, bias, small);
     }
     template <Scalar T>
-    static void layer_norm_backward(MatrixView<T> dx, OutRow<T> dgain, OutRow<T> dbias, In<T> dy, In<T> x, InRow<T> mean,
-                                    InRow<T> inverse_deviation, InRow<T> gain, Memory& memory)
+    static void layer_norm_backward(MatrixView<T> dx, OutRow<T> dgain, OutRow<T> dbias, In<T> dy, In<T> x,
+                                    InRow<T> mean, InRow<T> inverse_deviation, InRow<T> gain, Memory& memory)
     {
         eigen::layer_norm_backward<T>(dx, dgain, dbias, dy, x, mean, inverse_deviation, gain, memory);
     }

@@ -12,7 +12,8 @@ namespace wasi {
 ///
 ///   using Scalar, Matrix, Vector, Storage;      // Storage: the backend that computes for this family by default
 ///   static auto with_view(const X&, f);         // f(ConstMatrixView<Scalar>), without a copy where the layout allows;
-///                                               // the view lives only inside the call, so it can never outlive a temporary
+///                                               // the view lives only inside the call, so it can never outlive a
+///                                               temporary
 ///   static Matrix make_matrix(Index, Index);    static Vector make_vector(Index);
 ///   static MatrixView<Scalar> view(Matrix&);    static std::span<Scalar> span(Vector&);
 ///
@@ -22,7 +23,8 @@ struct Family;
 
 /// A type that has a Family.
 template <class X>
-concept MatrixLike = requires {
+concept MatrixLike = requires
+{
     typename Family<std::remove_cvref_t<X>>::Scalar;
     typename Family<std::remove_cvref_t<X>>::Matrix;
 };

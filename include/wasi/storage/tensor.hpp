@@ -22,8 +22,9 @@ public:
         require<shape_error>(extents.size() <= max_order, "Shape: order ", extents.size(), " is above ", max_order);
         for (const Index extent : extents) {
             require<shape_error>(extent >= 0, "Shape: negative extent in ", shape_text(extents));
-            require<shape_error>(extent == 0 || size_ <= std::numeric_limits<Index>::max() / 16 / std::max<Index>(extent, 1),
-                                 "Shape: too many elements in ", shape_text(extents));
+            require<shape_error>(
+                extent == 0 || size_ <= std::numeric_limits<Index>::max() / 16 / std::max<Index>(extent, 1),
+                "Shape: too many elements in ", shape_text(extents));
             extents_[order_++] = extent;
             size_ *= extent;
         }
@@ -35,7 +36,10 @@ public:
     [[nodiscard]] Index back() const { return order_ == 0 ? 1 : extents_[order_ - 1]; }
     [[nodiscard]] const Index* begin() const { return extents_.data(); }
     [[nodiscard]] const Index* end() const { return extents_.data() + order_; }
-    friend bool operator==(const Shape& a, const Shape& b) { return a.order_ == b.order_ && std::equal(a.begin(), a.end(), b.begin()); }
+    friend bool operator==(const Shape& a, const Shape& b)
+    {
+        return a.order_ == b.order_ && std::equal(a.begin(), a.end(), b.begin());
+    }
 
 private:
     std::array<Index, max_order> extents_{};
@@ -44,15 +48,16 @@ private:
 };
 
 /// A row-major tensor that owns its elements: move-only, 64-byte aligned, booked with the memory it came from.
-/// A new tensor's elements are not set. Who computes on it (the storage backend) is the algorithm's choice, not the tensor's.
-/// Thread safety: like std::vector.
+/// A new tensor's elements are not set. Who computes on it (the storage backend) is the algorithm's choice, not the
+/// tensor's. Thread safety: like std::vector.
 template <Scalar T>
 class Tensor {
 public:
     Tensor() = default;
     Tensor(Memory& memory, Tag tag, Shape shape)
         : memory_(&memory), tag_(tag), shape_(shape), data_(static_cast<T*>(memory.allocate(byte_count(shape), tag)))
-    {}
+    {
+    }
     Tensor(Tensor&& other) noexcept { swap(other); }
     Tensor& operator=(Tensor&& other) noexcept
     {
@@ -96,7 +101,10 @@ public:
 
     /// All but the last extent as rows.
     [[nodiscard]] MatrixView<T> matrix() { return MatrixView<T>::row_major(data_, leading(), shape_.back()); }
-    [[nodiscard]] ConstMatrixView<T> matrix() const { return ConstMatrixView<T>::row_major(data_, leading(), shape_.back()); }
+    [[nodiscard]] ConstMatrixView<T> matrix() const
+    {
+        return ConstMatrixView<T>::row_major(data_, leading(), shape_.back());
+    }
 
     /// The elements as a tensor view of order N; throws shape_error if the tensor's order is another.
     template <std::size_t N>
@@ -122,7 +130,8 @@ public:
     /// Another shape of the same size; no element moves.
     void reshape(Shape shape)
     {
-        require<shape_error>(shape.size() == size(), "Tensor::reshape: ", shape_text(shape_), " cannot become ", shape_text(shape));
+        require<shape_error>(shape.size() == size(), "Tensor::reshape: ", shape_text(shape_), " cannot become ",
+                             shape_text(shape));
         shape_ = shape;
     }
 
@@ -136,7 +145,10 @@ public:
     void fill(T value) { std::fill_n(data_, size(), value); }
 
 private:
-    [[nodiscard]] static std::size_t byte_count(const Shape& shape) { return static_cast<std::size_t>(shape.size()) * sizeof(T); }
+    [[nodiscard]] static std::size_t byte_count(const Shape& shape)
+    {
+        return static_cast<std::size_t>(shape.size()) * sizeof(T);
+    }
     [[nodiscard]] Index leading() const { return shape_.back() == 0 ? 0 : shape_.size() / shape_.back(); }
 
     template <std::size_t N>

@@ -9,9 +9,9 @@
 
 namespace wasi {
 
-/// A matrix that somebody else owns: element (i, j) is data[i * row_stride + j * col_stride], and one of the two strides
-/// is 1. A transpose is free, and so a column-major matrix is a row-major one transposed.
-/// Thread safety: a view is a value; the elements behind it follow the rules of their owner.
+/// A matrix that somebody else owns: element (i, j) is data[i * row_stride + j * col_stride], and one of the two
+/// strides is 1. A transpose is free, and so a column-major matrix is a row-major one transposed. Thread safety: a view
+/// is a value; the elements behind it follow the rules of their owner.
 template <class T>
 struct MatrixView {
     T* data = nullptr;
@@ -26,13 +26,23 @@ struct MatrixView {
     [[nodiscard]] T& operator()(Index i, Index j) const { return data[i * row_stride + j * col_stride]; }
     [[nodiscard]] Index size() const { return rows * cols; }
     [[nodiscard]] std::array<Index, 2> shape() const { return {rows, cols}; }
-    /// True when element (i, j) and (i, j + 1) are neighbours, also for the ambiguous one-column case with unit row stride.
+    /// True when element (i, j) and (i, j + 1) are neighbours, also for the ambiguous one-column case with unit row
+    /// stride.
     [[nodiscard]] bool is_row_major() const { return col_stride == 1; }
-    [[nodiscard]] bool is_contiguous() const { return is_row_major() ? (row_stride == cols || rows <= 1) : (col_stride == rows || cols <= 1); }
+    [[nodiscard]] bool is_contiguous() const
+    {
+        return is_row_major() ? (row_stride == cols || rows <= 1) : (col_stride == rows || cols <= 1);
+    }
 
     [[nodiscard]] MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
-    [[nodiscard]] MatrixView row_block(Index first, Index count) const { return {data + first * row_stride, count, cols, row_stride, col_stride}; }
-    [[nodiscard]] MatrixView col_block(Index first, Index count) const { return {data + first * col_stride, rows, count, row_stride, col_stride}; }
+    [[nodiscard]] MatrixView row_block(Index first, Index count) const
+    {
+        return {data + first * row_stride, count, cols, row_stride, col_stride};
+    }
+    [[nodiscard]] MatrixView col_block(Index first, Index count) const
+    {
+        return {data + first * col_stride, rows, count, row_stride, col_stride};
+    }
     [[nodiscard]] MatrixView block(Index row, Index col, Index row_count, Index col_count) const
     {
         return row_block(row, row_count).col_block(col, col_count);
@@ -56,7 +66,8 @@ struct TensorView {
 
     [[nodiscard]] Index size() const { return product(0, N); }
 
-    /// The tensor as a matrix: the first `split` indices are the rows. rows_by(N - 1) is the transposed last-mode unfolding.
+    /// The tensor as a matrix: the first `split` indices are the rows. rows_by(N - 1) is the transposed last-mode
+    /// unfolding.
     [[nodiscard]] MatrixView<T> rows_by(std::size_t split) const
     {
         return MatrixView<T>::row_major(data, product(0, split), product(split, N));
@@ -69,8 +80,7 @@ struct TensorView {
     }
 
     /// Slice `i` of the first index, seen as a matrix (second index, all later ones).
-    [[nodiscard]] MatrixView<T> slice(Index i) const
-        requires(N >= 2)
+    [[nodiscard]] MatrixView<T> slice(Index i) const requires(N >= 2)
     {
         const Index rows = shape[1];
         const Index cols = product(2, N);

@@ -7,12 +7,12 @@
 
 namespace wasi::subspace {
 
-/// A (m,n), m >= n, of full column rank becomes its orthogonal polar factor A (AᵀA)^-1/2: the nearest matrix with orthonormal
-/// columns, which unlike a QR neither flips nor mixes columns. Newton-Schulz steps A <- A (3 - AᵀA) / 2 when A is already
-/// close (they converge quadratically for ||AᵀA - 1|| < 1; Higham, "Functions of Matrices", 8.3), else by eigenvectors of AᵀA.
-/// About 4 m n² flops a step, two or three steps for the small moves of training.
+/// A (m,n), m >= n, of full column rank becomes its orthogonal polar factor A (AᵀA)^-1/2: the nearest matrix with
+/// orthonormal columns, which unlike a QR neither flips nor mixes columns. Newton-Schulz steps A <- A (3 - AᵀA) / 2
+/// when A is already close (they converge quadratically for ||AᵀA - 1|| < 1; Higham, "Functions of Matrices", 8.3),
+/// else by eigenvectors of AᵀA. About 4 m n² flops a step, two or three steps for the small moves of training.
 template <class S, Scalar T>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 void polar_factor(MatrixView<T> a, Memory& memory)
 {
     const Index n = a.cols;

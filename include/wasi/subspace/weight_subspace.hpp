@@ -11,20 +11,20 @@ namespace wasi::subspace {
 
 using linalg::FactorGradients;
 
-/// A weight W (O,I) held as L R, L (O,K) with orthonormal columns, R = LᵀW (K,I), and kept there by warm-started subspace
-/// iteration (WSI; WASI, arXiv 2510.09160). Unlike the published code it never keeps W, and always pairs R with the new L:
-/// the orthonormalisation may flip and mix columns, so coefficients of the old basis do not belong to the new one.
-/// Letters: O outputs, I inputs, K rank, eta the step, alpha = 1 - shrink. Weight decay lambda enters as shrink = eta lambda, a
-/// number of its own, so that a tiny one is not lost in 1 - shrink before it has to be.
-/// Thread safety: one object, one thread at a time.
-/// Example: examples/subspaces_without_autograd.cpp
+/// A weight W (O,I) held as L R, L (O,K) with orthonormal columns, R = LᵀW (K,I), and kept there by warm-started
+/// subspace iteration (WSI; WASI, arXiv 2510.09160). Unlike the published code it never keeps W, and always pairs R
+/// with the new L: the orthonormalisation may flip and mix columns, so coefficients of the old basis do not belong to
+/// the new one. Letters: O outputs, I inputs, K rank, eta the step, alpha = 1 - shrink. Weight decay lambda enters as
+/// shrink = eta lambda, a number of its own, so that a tiny one is not lost in 1 - shrink before it has to be. Thread
+/// safety: one object, one thread at a time. Example: examples/subspaces_without_autograd.cpp
 template <Scalar T, class S>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 class WeightSubspace {
 public:
     /// The best rank-K approximation of W, K by explained variance or any other rule: L = U_K, R = L_KᵀW.
     /// Throws argument_error on NaN or infinity, shape_error on an empty W. Cost of a dense SVD, paid once.
-    [[nodiscard]] static WeightSubspace start(ConstMatrixView<T> w, const linalg::RankRule& rule, Memory& memory, Tag tag)
+    [[nodiscard]] static WeightSubspace start(ConstMatrixView<T> w, const linalg::RankRule& rule, Memory& memory,
+                                              Tag tag)
     {
         linalg::SvdFactors<T> svd = linalg::truncated_svd<S, T>(w, {.rank = rule}, memory);
         Tensor<T> right(memory, tag, Shape{svd.info.rank, w.cols});
@@ -33,18 +33,21 @@ public:
         return WeightSubspace(std::move(svd.u), std::move(right), svd.info.captured_energy);
     }
 
-    /// Takes factors as they are, e.g. from a file. Throws shape_error unless L (O,K) and R (K,I) fit and K <= min(O, I),
-    /// argument_error unless they are finite and LᵀL = 1 to 1e-3.
+    /// Takes factors as they are, e.g. from a file. Throws shape_error unless L (O,K) and R (K,I) fit and K <= min(O,
+    /// I), argument_error unless they are finite and LᵀL = 1 to 1e-3.
     [[nodiscard]] static WeightSubspace from_factors(Tensor<T> left, Tensor<T> right)
     {
-        require<shape_error>(left.shape().order() == 2 && right.shape().order() == 2 && left.shape()[1] == right.shape()[0] &&
-                                 left.shape()[1] >= 1 && left.shape()[1] <= std::min(left.shape()[0], right.shape()[1]),
-                             "WeightSubspace: factors L ", shape_text(left.shape()), " and R ", shape_text(right.shape()), " do not fit");
+        require<shape_error>(left.shape().order() == 2 && right.shape().order() == 2 &&
+                                 left.shape()[1] == right.shape()[0] && left.shape()[1] >= 1 &&
+                                 left.shape()[1] <= std::min(left.shape()[0], right.shape()[1]),
+                             "WeightSubspace: factors L ", shape_text(left.shape()), " and R ",
+                             shape_text(right.shape()), " do not fit");
         linalg::require_finite<S, T>(std::as_const(left).matrix(), "WeightSubspace", "L");
         linalg::require_finite<S, T>(std::as_const(right).matrix(), "WeightSubspace", "R");
         WeightSubspace result(std::move(left), std::move(right), 1.0);
         const double defect = result.orthogonality_defect();
-        require<argument_error>(defect < 1e-3, "WeightSubspace: the columns of L are not orthonormal, ||LᵀL - 1|| is ", defect);
+        require<argument_error>(defect < 1e-3, "WeightSubspace: the columns of L are not orthonormal, ||LᵀL - 1|| is ",
+                                defect);
         return result;
     }
 
@@ -76,12 +79,14 @@ public:
     ///     L+ = orth(Y),   R+ = L+ᵀ W+ = alpha (L+ᵀL) R - eta (L+ᵀP) Qᵀ
     ///
     /// Equal to the truncated SVD of W+ up to O(eta³), and to a Riemannian gradient step up to O(eta²). Q need not be
-    /// orthonormal. Cost (8 O + 4 I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is (O,r), Q (I,r).
+    /// orthonormal. Cost (8 O + 4 I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is
+    /// (O,r), Q (I,r).
     void update(T step, T shrink, const linalg::Factored<T>& gradient)
     {
-        require<shape_error>(gradient.p.rows == outputs() && gradient.q.rows == inputs() && gradient.p.cols == gradient.q.cols,
-                             "WeightSubspace::update: a gradient P ", shape_text(gradient.p.shape()), " Qᵀ, Q ",
-                             shape_text(gradient.q.shape()), " does not fit W (", outputs(), ", ", inputs(), ")");
+        require<shape_error>(
+            gradient.p.rows == outputs() && gradient.q.rows == inputs() && gradient.p.cols == gradient.q.cols,
+            "WeightSubspace::update: a gradient P ", shape_text(gradient.p.shape()), " Qᵀ, Q ",
+            shape_text(gradient.q.shape()), " does not fit W (", outputs(), ", ", inputs(), ")");
         Memory& memory = left_.memory();
         const T alpha = T(1) - shrink;
         const Index r = gradient.rank();
@@ -122,8 +127,8 @@ public:
     {
         require<shape_error>(gradient.d_left.shape() == left().shape() && gradient.d_right.shape() == right().shape(),
                              "WeightSubspace::update: partial gradients ", shape_text(gradient.d_left.shape()), " and ",
-                             shape_text(gradient.d_right.shape()), " do not fit L ", shape_text(left().shape()), " and R ",
-                             shape_text(right().shape()));
+                             shape_text(gradient.d_right.shape()), " do not fit L ", shape_text(left().shape()),
+                             " and R ", shape_text(right().shape()));
         Memory& memory = left_.memory();
         const T alpha = T(1) - shrink;
         const Index k = rank();
@@ -138,7 +143,8 @@ public:
         Tensor<T> onto_left = workspace<T>(memory, k, k);
         Tensor<T> onto_direction = workspace<T>(memory, k, k);
         S::multiply(onto_left.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
-        S::multiply(onto_direction.matrix(), T(1), fresh_left.transposed(), std::as_const(direction).matrix(), T(0), memory);
+        S::multiply(onto_direction.matrix(), T(1), fresh_left.transposed(), std::as_const(direction).matrix(), T(0),
+                    memory);
         Tensor<T> moved = workspace<T>(memory, k, inputs());
         S::copy(moved.matrix(), right());
         S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
@@ -149,7 +155,8 @@ public:
         right_ = std::move(fresh_right);
     }
 
-    /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step can use.
+    /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
+    /// can use.
     [[nodiscard]] double squared_norm(const FactorGradients<T>& gradient) const
     {
         // ||L dR + D R||² = ||dR||² + tr(D R RᵀDᵀ) and D R Rᵀ = (1 - L Lᵀ) dL.
@@ -179,7 +186,8 @@ public:
 private:
     WeightSubspace(Tensor<T> left, Tensor<T> right, double energy)
         : left_(std::move(left)), right_(std::move(right)), energy_at_start_(energy)
-    {}
+    {
+    }
 
     /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹
     [[nodiscard]] Tensor<T> tangent_direction(ConstMatrixView<T> d_left) const

@@ -22,12 +22,12 @@ using ModeRules = std::array<linalg::RankRule, N>;
 namespace detail {
 
 /// The leading left singular vectors of X_(m), as many as the rule asks for; energies relative to `reference`.
-/// Through the Gram matrix of the shorter side, of order n: singular values below sqrt(n epsilon) of the largest are lost in
-/// the rounding of the squares, so no rule is asked to keep them.
+/// Through the Gram matrix of the shorter side, of order n: singular values below sqrt(n epsilon) of the largest are
+/// lost in the rounding of the squares, so no rule is asked to keep them.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
-[[nodiscard]] Tensor<T> leading_basis(ConstTensorView<T, N> x, std::size_t mode, const linalg::RankRule& rule, double reference,
-                                      Memory& memory)
+requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> leading_basis(ConstTensorView<T, N> x, std::size_t mode, const linalg::RankRule& rule,
+                                      double reference, Memory& memory)
 {
     const Index n = x.shape[mode];
     const Index others = n == 0 ? 0 : x.size() / n;
@@ -64,7 +64,7 @@ template <class S, Scalar T, std::size_t N>
 }
 
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] double checked_energy(ConstTensorView<T, N> x, std::string_view who)
 {
     require<shape_error>(x.size() > 0, who, ": empty tensor ", shape_text(x.shape));
@@ -79,11 +79,11 @@ template <class S, Scalar T, std::size_t N>
 
 /// Truncated higher-order SVD (De Lathauwer, De Moor, Vandewalle 2000): every basis from the full tensor, then the core
 /// S = X x_1 U_1ᵀ ... x_N U_Nᵀ. ||X - X~||² <= sum over modes of the discarded squares <= N times the best possible.
-/// Accuracy: bases are orthonormal to rounding; energies are resolved to n epsilon ||X||² in a mode of extent n (about 1e-5 for
-/// n = 100 in float), so energies nearer to 1 and tolerances below sqrt(n epsilon) act like those.
-/// Throws shape_error on an empty tensor, argument_error on NaN or infinity. Example: examples/tucker.cpp
+/// Accuracy: bases are orthonormal to rounding; energies are resolved to n epsilon ||X||² in a mode of extent n (about
+/// 1e-5 for n = 100 in float), so energies nearer to 1 and tolerances below sqrt(n epsilon) act like those. Throws
+/// shape_error on an empty tensor, argument_error on NaN or infinity. Example: examples/tucker.cpp
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> hosvd(ConstTensorView<T, N> x, const ModeRules<N>& rules, Memory& memory)
 {
     const double total = detail::checked_energy<S, T, N>(x, "hosvd");
@@ -95,23 +95,25 @@ template <class S, Scalar T, std::size_t N>
         const auto from = m == 0 ? x : std::as_const(result.core).template view<N>();
         result.core = mode_product<S, T, N>(from, std::as_const(result.bases[m]).matrix().transposed(), m, memory);
     }
-    result.captured_energy = total > 0.0 ? S::dot(result.core.matrix(), std::as_const(result.core).matrix()) / total : 1.0;
+    result.captured_energy =
+        total > 0.0 ? S::dot(result.core.matrix(), std::as_const(result.core).matrix()) / total : 1.0;
     return result;
 }
 
-/// Sequentially truncated HOSVD (Vannieuwenhoven, Vandebril, Meerbergen 2012): each mode is truncated in what the modes before
-/// it, in `order`, have left. The same error bound as hosvd at a fraction of the cost, and
+/// Sequentially truncated HOSVD (Vannieuwenhoven, Vandebril, Meerbergen 2012): each mode is truncated in what the modes
+/// before it, in `order`, have left. The same error bound as hosvd at a fraction of the cost, and
 /// ||X - X~||² = sum over modes of what that mode discarded, exactly.
 /// Throws argument_error if `order` is not a permutation; else like hosvd.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> sequentially_truncated_hosvd(ConstTensorView<T, N> x, const ModeRules<N>& rules,
                                                         const std::array<std::size_t, N>& order, Memory& memory)
 {
     auto sorted = order;
     std::sort(sorted.begin(), sorted.end());
     for (std::size_t m = 0; m < N; ++m) {
-        require<argument_error>(sorted[m] == m, "sequentially_truncated_hosvd: order ", shape_text(order), " is not a permutation of the modes");
+        require<argument_error>(sorted[m] == m, "sequentially_truncated_hosvd: order ", shape_text(order),
+                                " is not a permutation of the modes");
     }
     const double total = detail::checked_energy<S, T, N>(x, "sequentially_truncated_hosvd");
     Tucker<T, N> result;
@@ -121,7 +123,8 @@ template <class S, Scalar T, std::size_t N>
         result.bases[m] = detail::leading_basis<S, T, N>(from, m, rules[m], total, memory);
         result.core = mode_product<S, T, N>(from, std::as_const(result.bases[m]).matrix().transposed(), m, memory);
     }
-    result.captured_energy = total > 0.0 ? S::dot(result.core.matrix(), std::as_const(result.core).matrix()) / total : 1.0;
+    result.captured_energy =
+        total > 0.0 ? S::dot(result.core.matrix(), std::as_const(result.core).matrix()) / total : 1.0;
     return result;
 }
 

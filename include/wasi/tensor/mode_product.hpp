@@ -7,8 +7,8 @@
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
 
-/// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right = 1 are
-/// plain matrices, so the first and the last mode cost one matrix product without any copy.
+/// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right =
+/// 1 are plain matrices, so the first and the last mode cost one matrix product without any copy.
 namespace wasi::tensor {
 
 /// Shape of `x` with the extent of one mode replaced.
@@ -34,16 +34,17 @@ template <Scalar T, std::size_t N>
     }
 }
 
-/// Y = X x_m M, that is y[.., i, ..] = sum_j m(i,j) x[.., j, ..], M (p,q), q the extent of mode m (Kolda, Bader 2009, 2.5).
-/// Contraction with a basis U (n,r) is mode_product(.., U.transposed()); expansion is mode_product(.., U).
+/// Y = X x_m M, that is y[.., i, ..] = sum_j m(i,j) x[.., j, ..], M (p,q), q the extent of mode m (Kolda, Bader
+/// 2009, 2.5). Contraction with a basis U (n,r) is mode_product(.., U.transposed()); expansion is mode_product(.., U).
 /// Throws shape_error. 2 p |X| flops, no workspace; threaded over slices for inner modes.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 void mode_product(TensorView<T, N> y, ConstTensorView<T, N> x, ConstMatrixView<T> m, std::size_t mode, Memory& memory)
 {
     require<shape_error>(mode < N, "mode_product: mode ", mode, " of a tensor of order ", N);
-    require<shape_error>(m.cols == x.shape[mode] && y.shape == with_extent(x, mode, m.rows), "mode_product: X ", shape_text(x.shape), ", M ",
-                         shape_text(m.shape()), " and Y ", shape_text(y.shape), " do not fit in mode ", mode);
+    require<shape_error>(m.cols == x.shape[mode] && y.shape == with_extent(x, mode, m.rows), "mode_product: X ",
+                         shape_text(x.shape), ", M ", shape_text(m.shape()), " and Y ", shape_text(y.shape),
+                         " do not fit in mode ", mode);
     const auto from = x.around(mode);
     const auto to = y.around(mode);
     if (from.shape[2] == 1) {
@@ -57,7 +58,7 @@ void mode_product(TensorView<T, N> y, ConstTensorView<T, N> x, ConstMatrixView<T
 
 /// mode_product into a new workspace tensor.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> mode_product(ConstTensorView<T, N> x, ConstMatrixView<T> m, std::size_t mode, Memory& memory)
 {
     require<shape_error>(mode < N, "mode_product: mode ", mode, " of a tensor of order ", N);
@@ -68,7 +69,7 @@ template <class S, Scalar T, std::size_t N>
 
 /// The unfolding X_(m), (n_m, product of the others), the others in their order with the last fastest. One copy.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> unfold(ConstTensorView<T, N> x, std::size_t mode, Memory& memory)
 {
     require<shape_error>(mode < N, "unfold: mode ", mode, " of a tensor of order ", N);
@@ -83,7 +84,7 @@ template <class S, Scalar T, std::size_t N>
 
 /// The Gram matrix G = X_(m) X_(m)ᵀ, (n,n), without the unfolding. 2 n |X| flops.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> mode_gram(ConstTensorView<T, N> x, std::size_t mode, Memory& memory)
 {
     require<shape_error>(mode < N, "mode_gram: mode ", mode, " of a tensor of order ", N);

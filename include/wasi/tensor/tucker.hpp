@@ -7,8 +7,8 @@
 
 namespace wasi::tensor {
 
-/// A tensor in Tucker form, X ~ S x_1 U_1 ... x_N U_N: a core (r_1, .., r_N) and one basis (n_m, r_m) with orthonormal columns
-/// for each mode. Owning and move-only, like Tensor.
+/// A tensor in Tucker form, X ~ S x_1 U_1 ... x_N U_N: a core (r_1, .., r_N) and one basis (n_m, r_m) with orthonormal
+/// columns for each mode. Owning and move-only, like Tensor.
 template <Scalar T, std::size_t N>
 struct Tucker {
     Tensor<T> core;
@@ -44,7 +44,7 @@ struct Tucker {
 /// The full tensor S x_1 U_1 ... x_N U_N, for checks and for users who need it back; training never calls it.
 /// Expands the mode that grows least first.
 template <class S, Scalar T, std::size_t N>
-    requires StorageFor<S, T>
+requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> reconstruct(const Tucker<T, N>& x, Memory& memory)
 {
     std::array<bool, N> done{};
@@ -53,7 +53,8 @@ template <class S, Scalar T, std::size_t N>
         std::size_t next = N;
         double least = 0.0;
         for (std::size_t m = 0; m < N; ++m) {
-            const double growth = static_cast<double>(x.bases[m].shape()[0]) / static_cast<double>(x.bases[m].shape()[1]);
+            const double growth =
+                static_cast<double>(x.bases[m].shape()[0]) / static_cast<double>(x.bases[m].shape()[1]);
             if (!done[m] && (next == N || growth < least)) {
                 next = m;
                 least = growth;

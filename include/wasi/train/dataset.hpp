@@ -26,16 +26,18 @@ struct Dataset {
     /// Throws shape_error when sizes do not add up, argument_error on NaN, infinity or a label that is not a class.
     void check(Index classes) const
     {
-        require<shape_error>(count >= 1 && static_cast<Index>(images.size()) == count * image_size(), "Dataset: ", images.size(),
-                             " pixels for images ", shape_text({count, channels, height, width}));
-        require<shape_error>(static_cast<Index>(labels.size()) == count, "Dataset: ", labels.size(), " labels for ", count, " images");
+        require<shape_error>(count >= 1 && static_cast<Index>(images.size()) == count * image_size(),
+                             "Dataset: ", images.size(), " pixels for images ",
+                             shape_text({count, channels, height, width}));
+        require<shape_error>(static_cast<Index>(labels.size()) == count, "Dataset: ", labels.size(), " labels for ",
+                             count, " images");
         for (std::size_t i = 0; i < labels.size(); ++i) {
-            require<argument_error>(labels[i] >= 0 && labels[i] < classes, "Dataset: label ", labels[i], " of image ", i, " is outside the ",
-                                    classes, " classes");
+            require<argument_error>(labels[i] >= 0 && labels[i] < classes, "Dataset: label ", labels[i], " of image ",
+                                    i, " is outside the ", classes, " classes");
         }
         const auto bad = std::find_if(images.begin(), images.end(), [](T value) { return !std::isfinite(value); });
-        require<argument_error>(bad == images.end(), "Dataset: image ", (bad - images.begin()) / std::max<Index>(image_size(), 1),
-                                " holds NaN or infinity");
+        require<argument_error>(bad == images.end(), "Dataset: image ",
+                                (bad - images.begin()) / std::max<Index>(image_size(), 1), " holds NaN or infinity");
     }
 
     /// The images number indices[0], indices[1], ... as one batch (B, channels, height, width).

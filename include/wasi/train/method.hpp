@@ -18,16 +18,22 @@ enum class Method { vanilla, head, wsi, asi, wasi };
 [[nodiscard]] constexpr std::string_view to_string(Method method) noexcept
 {
     switch (method) {
-        case Method::vanilla: return "vanilla";
-        case Method::head: return "head";
-        case Method::wsi: return "wsi";
-        case Method::asi: return "asi";
-        case Method::wasi: return "wasi";
+        case Method::vanilla:
+            return "vanilla";
+        case Method::head:
+            return "head";
+        case Method::wsi:
+            return "wsi";
+        case Method::asi:
+            return "asi";
+        case Method::wasi:
+            return "wasi";
     }
     return "unknown";
 }
 
-/// The linear layers a method applies to: those of the MLPs, or all of the blocks. Never the patch projection or the head.
+/// The linear layers a method applies to: those of the MLPs, or all of the blocks. Never the patch projection or the
+/// head.
 enum class Layers { mlp, all };
 
 struct MethodOptions {
@@ -40,8 +46,14 @@ struct MethodOptions {
     bool keep_dense_above_break_even = true;
 };
 
-[[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept { return method == Method::wsi || method == Method::wasi; }
-[[nodiscard]] constexpr bool has_compressed_inputs(Method method) noexcept { return method == Method::asi || method == Method::wasi; }
+[[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept
+{
+    return method == Method::wsi || method == Method::wasi;
+}
+[[nodiscard]] constexpr bool has_compressed_inputs(Method method) noexcept
+{
+    return method == Method::asi || method == Method::wasi;
+}
 
 /// The chosen linear layers, block by block: in_proj, out_proj, fc1, fc2.
 template <Scalar T, class S>
@@ -60,7 +72,8 @@ template <Scalar T, class S>
 }
 
 /// Prepares a model for a method: freezes what is not trained, factorizes weights layer by layer, sets up activation
-/// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize does.
+/// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize
+/// does.
 template <Scalar T, class S>
 void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
 {

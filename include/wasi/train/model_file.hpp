@@ -12,8 +12,9 @@
 #include "wasi/io/safetensors.hpp"
 #include "wasi/nn/vision_transformer.hpp"
 
-/// A Vision Transformer in a safetensors file: torchvision's tensor names, a low-rank weight as NAME.left (O,K) and NAME.right
-/// (K,I) in place of NAME. Metadata: heads and patch, plus whatever the writer adds. Needs the target wasi::io.
+/// A Vision Transformer in a safetensors file: torchvision's tensor names, a low-rank weight as NAME.left (O,K) and
+/// NAME.right (K,I) in place of NAME. Metadata: heads and patch, plus whatever the writer adds. Needs the target
+/// wasi::io.
 namespace wasi::train {
 
 struct LoadOptions {
@@ -27,23 +28,27 @@ inline constexpr std::string_view left_suffix = ".left";
 inline constexpr std::string_view right_suffix = ".right";
 
 /// Extent `mode` of a tensor of the given order; io_error when the file has it otherwise.
-[[nodiscard]] inline Index extent(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& name, std::size_t order,
-                                  std::size_t mode)
+[[nodiscard]] inline Index extent(const io::SafetensorsFile& file, const std::filesystem::path& path,
+                                  const std::string& name, std::size_t order, std::size_t mode)
 {
-    require<io_error>(file.contains(name), path.string(), ": there is no tensor ", name, ", so this is not a Vision Transformer in torchvision's names");
+    require<io_error>(file.contains(name), path.string(), ": there is no tensor ", name,
+                      ", so this is not a Vision Transformer in torchvision's names");
     const auto& shape = file.info(name).shape;
-    require<io_error>(shape.size() == order, path.string(), ": tensor ", name, " has shape ", shape_text(shape), ", an order of ", order, " is expected");
+    require<io_error>(shape.size() == order, path.string(), ": tensor ", name, " has shape ", shape_text(shape),
+                      ", an order of ", order, " is expected");
     return shape[mode];
 }
 
 /// Outputs of a weight that may be held as factors.
-[[nodiscard]] inline Index weight_outputs(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& name)
+[[nodiscard]] inline Index weight_outputs(const io::SafetensorsFile& file, const std::filesystem::path& path,
+                                          const std::string& name)
 {
     const std::string left = name + std::string(left_suffix);
     return extent(file, path, file.contains(left) ? left : name, 2, 0);
 }
 
-[[nodiscard]] inline Index metadata_number(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& key)
+[[nodiscard]] inline Index metadata_number(const io::SafetensorsFile& file, const std::filesystem::path& path,
+                                           const std::string& key)
 {
     const std::string& text = file.metadata().at(key);
     std::size_t used = 0;
@@ -53,26 +58,32 @@ inline constexpr std::string_view right_suffix = ".right";
     } catch (const std::logic_error&) {
         used = 0;
     }
-    require<io_error>(used == text.size() && value >= 1 && value <= (1 << 20), path.string(), ": metadata ", key, " is '", text, "', a positive number is expected");
+    require<io_error>(used == text.size() && value >= 1 && value <= (1 << 20), path.string(), ": metadata ", key,
+                      " is '", text, "', a positive number is expected");
     return static_cast<Index>(value);
 }
 
 /// Reads one tensor after checking its shape, and that every value is finite.
 template <class S, Scalar T>
-void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& name, Tensor<T>& target)
+void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& name,
+                 Tensor<T>& target)
 {
     require<io_error>(file.contains(name), path.string(), ": tensor ", name, " is missing");
     const auto& shape = file.info(name).shape;
-    require<shape_error>(std::equal(shape.begin(), shape.end(), target.shape().begin(), target.shape().end()), path.string(), ": tensor ", name, " has shape ",
-                         shape_text(shape), ", the model needs ", shape_text(target.shape()));
+    require<shape_error>(std::equal(shape.begin(), shape.end(), target.shape().begin(), target.shape().end()),
+                         path.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
+                         shape_text(target.shape()));
     file.read(name, target.span());
-    require<argument_error>(S::all_finite(std::as_const(target).matrix()), path.string(), ": tensor ", name, " ", shape_text(shape), " holds NaN or infinity");
+    require<argument_error>(S::all_finite(std::as_const(target).matrix()), path.string(), ": tensor ", name, " ",
+                            shape_text(shape), " holds NaN or infinity");
 }
 
 }  // namespace detail
 
 /// The configuration that the tensor shapes of a file imply. Throws io_error or argument_error when they imply none.
-[[nodiscard]] inline nn::VisionTransformerConfig config_from_file(const io::SafetensorsFile& file, const std::filesystem::path& path, const LoadOptions& options)
+[[nodiscard]] inline nn::VisionTransformerConfig config_from_file(const io::SafetensorsFile& file,
+                                                                  const std::filesystem::path& path,
+                                                                  const LoadOptions& options)
 {
     nn::VisionTransformerConfig config;
     config.dim = detail::extent(file, path, "class_token", 3, 2);
@@ -80,7 +91,8 @@ void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& p
     config.classes = detail::extent(file, path, "heads.head.weight", 2, 0);
     const Index patches = detail::extent(file, path, "encoder.pos_embedding", 3, 1) - 1;
     const auto across = static_cast<Index>(std::llround(std::sqrt(static_cast<double>(std::max<Index>(patches, 0)))));
-    require<io_error>(patches >= 1 && across * across == patches, path.string(), ": encoder.pos_embedding is for ", patches, " patches, which is not a square");
+    require<io_error>(patches >= 1 && across * across == patches, path.string(), ": encoder.pos_embedding is for ",
+                      patches, " patches, which is not a square");
     config.image = across * config.patch;
     config.depth = 0;
     while (file.contains("encoder.layers.encoder_layer_" + std::to_string(config.depth) + ".ln_1.weight")) {
@@ -103,7 +115,8 @@ void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& p
 /// Throws io_error for missing or extra tensors and everything SafetensorsFile refuses, shape_error for a wrong shape,
 /// argument_error for NaN or infinity and for heads that do not divide dim.
 template <Scalar T, class S>
-[[nodiscard]] std::unique_ptr<nn::VisionTransformer<T, S>> load_model(const std::filesystem::path& path, Memory& memory, const LoadOptions& options = {})
+[[nodiscard]] std::unique_ptr<nn::VisionTransformer<T, S>> load_model(const std::filesystem::path& path, Memory& memory,
+                                                                      const LoadOptions& options = {})
 {
     const io::SafetensorsFile file(path);
     auto model = std::make_unique<nn::VisionTransformer<T, S>>(config_from_file(file, path, options), memory);
@@ -123,8 +136,9 @@ template <Scalar T, class S>
                 return;
             }
             const Index rank = detail::extent(file, path, left, 2, 1);
-            require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(), ": tensor ", left, " has rank ", rank,
-                              ", the weight is (", parameter.outputs(), ", ", parameter.inputs(), ")");
+            require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(),
+                              ": tensor ", left, " has rank ", rank, ", the weight is (", parameter.outputs(), ", ",
+                              parameter.inputs(), ")");
             Tensor<T> l(memory, parameter.tag(), Shape{parameter.outputs(), rank});
             Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
             read(left, l);
@@ -141,7 +155,8 @@ template <Scalar T, class S>
 /// Writes a model, whole or not at all. `metadata` is added to heads, patch and image.
 /// Throws io_error when the file cannot be written.
 template <Scalar T, class S>
-void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path& path, std::map<std::string, std::string> metadata = {})
+void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path& path,
+                std::map<std::string, std::string> metadata = {})
 {
     std::vector<io::TensorToWrite> tensors;
     const auto write = [&](std::string name, const Shape& shape, std::span<const T> values) {
@@ -152,9 +167,13 @@ void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path&
             write(parameter.name(), parameter.values.shape(), std::as_const(parameter.values).span());
         } else if (parameter.is_low_rank()) {
             const auto& factors = parameter.low_rank();
-            const auto flat = [](ConstMatrixView<T> m) { return std::span<const T>(m.data, static_cast<std::size_t>(m.size())); };
-            write(parameter.name() + std::string(detail::left_suffix), Shape{factors.outputs(), factors.rank()}, flat(factors.left()));
-            write(parameter.name() + std::string(detail::right_suffix), Shape{factors.rank(), factors.inputs()}, flat(factors.right()));
+            const auto flat = [](ConstMatrixView<T> m) {
+                return std::span<const T>(m.data, static_cast<std::size_t>(m.size()));
+            };
+            write(parameter.name() + std::string(detail::left_suffix), Shape{factors.outputs(), factors.rank()},
+                  flat(factors.left()));
+            write(parameter.name() + std::string(detail::right_suffix), Shape{factors.rank(), factors.inputs()},
+                  flat(factors.right()));
         } else {
             write(parameter.name(), parameter.shape(), std::as_const(parameter).dense().span());
         }

@@ -20,12 +20,12 @@ namespace wasi::train {
 
 /// What one step reports.
 struct StepRecord {
-    Index step = 0;            ///< from 0
-    double epoch = 0.0;        ///< epochs done before this step
-    double loss = 0.0;         ///< mean over the batch, before the update
-    double rate = 0.0;         ///< learning rate
-    double seconds = 0.0;      ///< of this step, batch assembly included
-    double flops = 0.0;        ///< counted, not estimated: see Memory::count_flops; 0 without a Ledger
+    Index step = 0;                         ///< from 0
+    double epoch = 0.0;                     ///< epochs done before this step
+    double loss = 0.0;                      ///< mean over the batch, before the update
+    double rate = 0.0;                      ///< learning rate
+    double seconds = 0.0;                   ///< of this step, batch assembly included
+    double flops = 0.0;                     ///< counted, not estimated: see Memory::count_flops; 0 without a Ledger
     std::vector<double> captured_energies;  ///< of each compressed saved input, in the order of selected_layers
 };
 
@@ -34,14 +34,16 @@ enum class ClipScope { global, parameter };
 struct TrainOptions {
     Index epochs = 1;
     Index batch_size = 32;
-    /// Cut each batch into this many micro-batches, one after another, and update once: less memory, the same mean gradient.
+    /// Cut each batch into this many micro-batches, one after another, and update once: less memory, the same mean
+    /// gradient.
     Index micro_batches = 1;
     bool shuffle = true;
     optim::Schedule::Kind schedule = optim::Schedule::Kind::cosine;
     double rate = 0.05;
     Index warmup_steps = 0;
     double clip_norm = 0.0;  ///< 0 = off
-    /// global: gradients are kept, in their small forms, until all are there. parameter: each is clipped and used on the spot.
+    /// global: gradients are kept, in their small forms, until all are there. parameter: each is clipped and used on
+    /// the spot.
     ClipScope clip_scope = ClipScope::global;
     /// Called after each step; returning false ends the run after it.
     std::function<bool(const StepRecord&)> on_step = {};
@@ -51,18 +53,22 @@ struct TrainOptions {
     {
         require<argument_error>(epochs >= 1, "TrainOptions: epochs is ", epochs);
         require<argument_error>(batch_size >= 1, "TrainOptions: batch_size is ", batch_size);
-        require<argument_error>(micro_batches >= 1 && micro_batches <= batch_size, "TrainOptions: ", micro_batches, " micro-batches of a batch of ",
-                                batch_size);
+        require<argument_error>(micro_batches >= 1 && micro_batches <= batch_size, "TrainOptions: ", micro_batches,
+                                " micro-batches of a batch of ", batch_size);
         require<argument_error>(std::isfinite(rate) && rate >= 0.0, "TrainOptions: rate is ", rate);
         require<argument_error>(std::isfinite(clip_norm) && clip_norm >= 0.0, "TrainOptions: clip_norm is ", clip_norm);
         require<argument_error>(warmup_steps >= 0, "TrainOptions: warmup_steps is ", warmup_steps);
-        require<argument_error>(micro_batches == 1 || clip_norm == 0.0 || clip_scope == ClipScope::global,
-                                "TrainOptions: clipping by parameter needs whole gradients, so it does not go with micro-batches");
+        require<argument_error>(
+            micro_batches == 1 || clip_norm == 0.0 || clip_scope == ClipScope::global,
+            "TrainOptions: clipping by parameter needs whole gradients, so it does not go with micro-batches");
     }
 };
 
 /// Steps in one epoch; the last batch may be smaller.
-[[nodiscard]] inline Index steps_per_epoch(Index count, Index batch_size) { return (count + batch_size - 1) / batch_size; }
+[[nodiscard]] inline Index steps_per_epoch(Index count, Index batch_size)
+{
+    return (count + batch_size - 1) / batch_size;
+}
 
 namespace detail {
 
@@ -80,12 +86,13 @@ template <Scalar T, class S>
 
 }  // namespace detail
 
-/// Trains the trainable parameters of a model on a data set with mean cross entropy. Gradients stream into the optimiser as
-/// they are made, unless global clipping or micro-batches need them collected first.
-/// Same seed, same machine: the same bits for any number of threads. Returns the number of steps taken.
-/// Throws argument_error when an option or the data makes no sense, or when the loss or a gradient is no longer finite.
+/// Trains the trainable parameters of a model on a data set with mean cross entropy. Gradients stream into the
+/// optimiser as they are made, unless global clipping or micro-batches need them collected first. Same seed, same
+/// machine: the same bits for any number of threads. Returns the number of steps taken. Throws argument_error when an
+/// option or the data makes no sense, or when the loss or a gradient is no longer finite.
 template <Scalar T, class S>
-Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::Optimizer<T, S>& optimizer, const TrainOptions& options, RandomKey key)
+Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::Optimizer<T, S>& optimizer,
+            const TrainOptions& options, RandomKey key)
 {
     using Clock = std::chrono::steady_clock;
     options.check();
@@ -99,7 +106,8 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                                    .warmup_steps = std::min(options.warmup_steps, total_steps),
                                    .total_steps = total_steps};
     const auto parameters = optim::trainable_parameters<T, S>(model);
-    const bool collect = options.micro_batches > 1 || (options.clip_norm > 0.0 && options.clip_scope == ClipScope::global);
+    const bool collect =
+        options.micro_batches > 1 || (options.clip_norm > 0.0 && options.clip_scope == ClipScope::global);
     std::optional<optim::CollectSink<T, S>> collector;
     std::optional<optim::StreamSink<T, S>> stream;
     if (collect) {
@@ -120,7 +128,8 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
             const auto begin = Clock::now();
             const double flops_before = ledger != nullptr ? ledger->flops() : 0.0;
             const auto first = static_cast<std::size_t>(in_epoch * options.batch_size);
-            const auto batch = std::span<const Index>(order).subspan(first, std::min(static_cast<std::size_t>(options.batch_size), order.size() - first));
+            const auto batch = std::span<const Index>(order).subspan(
+                first, std::min(static_cast<std::size_t>(options.batch_size), order.size() - first));
             const auto size = static_cast<Index>(batch.size());
             StepRecord record;
             record.step = step;
@@ -139,7 +148,8 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 const autograd::Context<T, S> context{memory, &tape};
                 const Tensor<T> images = data.gather(part, memory);
                 const auto labels = data.gather_labels(part);
-                const auto loss = autograd::cross_entropy(context, model.forward(context, images.template view<4>()), labels);
+                const auto loss =
+                    autograd::cross_entropy(context, model.forward(context, images.template view<4>()), labels);
                 const double value = static_cast<double>(*loss.value().data());
                 require<argument_error>(std::isfinite(value), "train: the loss of step ", step, " is ", value,
                                         "; a smaller learning rate or gradient clipping may help");
@@ -189,7 +199,8 @@ template <Scalar T, class S>
     const Tensor<T> logits = predict(model, data, batch_size);
     Index correct = 0;
     for (Index i = 0; i < data.count; ++i) {
-        const auto row = logits.span().subspan(static_cast<std::size_t>(i * model.config().classes), static_cast<std::size_t>(model.config().classes));
+        const auto row = logits.span().subspan(static_cast<std::size_t>(i * model.config().classes),
+                                               static_cast<std::size_t>(model.config().classes));
         const auto best = std::max_element(row.begin(), row.end()) - row.begin();
         correct += best == data.labels[static_cast<std::size_t>(i)] ? 1 : 0;
     }

@@ -7,15 +7,16 @@
 
 namespace wasi::autograd {
 
-/// Multi-head self-attention of packed queries, keys and values (B, N, 3D), q first, heads of width d = D/H side by side:
-/// for each sample and head, P = softmax(Q Kᵀ / sqrt(d)), Y = P V (Vaswani et al. 2017). Result (B,N,D).
-/// Saves the packed input and the probabilities (B,H,N,N). Threaded over samples and heads: the products are too small to be
+/// Multi-head self-attention of packed queries, keys and values (B, N, 3D), q first, heads of width d = D/H side by
+/// side: for each sample and head, P = softmax(Q Kᵀ / sqrt(d)), Y = P V (Vaswani et al. 2017). Result (B,N,D). Saves
+/// the packed input and the probabilities (B,H,N,N). Threaded over samples and heads: the products are too small to be
 /// cut. Throws shape_error unless the last extent is 3 H d. 4 B N² D flops forward, 10 B N² D backward.
 template <Scalar T, class S>
 [[nodiscard]] Variable<T> attention(const Context<T, S>& context, const Variable<T>& packed, Index heads)
 {
-    require<shape_error>(packed.shape().order() == 3 && heads >= 1 && packed.shape()[2] % (3 * heads) == 0, "attention: packed input ",
-                         shape_text(packed.shape()), " does not split into queries, keys and values of ", heads, " heads");
+    require<shape_error>(packed.shape().order() == 3 && heads >= 1 && packed.shape()[2] % (3 * heads) == 0,
+                         "attention: packed input ", shape_text(packed.shape()),
+                         " does not split into queries, keys and values of ", heads, " heads");
     const Index batch = packed.shape()[0];
     const Index tokens = packed.shape()[1];
     const Index dim = packed.shape()[2] / 3;
@@ -24,9 +25,12 @@ template <Scalar T, class S>
     Tensor<T> y = context.make(Shape{batch, tokens, dim});
     Tensor<T> probabilities = context.make(Shape{batch, heads, tokens, tokens});
     // part 0, 1, 2 = queries, keys, values of one sample and head
-    const auto part = [=](auto rows, Index head, Index which) { return rows.col_block(which * dim + head * width, width); };
+    const auto part = [=](auto rows, Index head, Index which) {
+        return rows.col_block(which * dim + head * width, width);
+    };
     const auto square = [=](auto* data, Index piece) {
-        return MatrixView<std::remove_pointer_t<decltype(data)>>::row_major(data + piece * tokens * tokens, tokens, tokens);
+        return MatrixView<std::remove_pointer_t<decltype(data)>>::row_major(data + piece * tokens * tokens, tokens,
+                                                                            tokens);
     };
     const auto in = packed.value().template view<3>();
     parallel_for(batch * heads, [&](Index piece) {
@@ -36,7 +40,8 @@ template <Scalar T, class S>
         const auto p = square(probabilities.data(), piece);
         S::multiply(p, T(1), part(rows, head, 0), part(rows, head, 1).transposed(), T(0), context.memory);
         S::softmax(p, scale);
-        S::multiply(y.template view<3>().slice(sample).col_block(head * width, width), T(1), p, part(rows, head, 2), T(0), context.memory);
+        S::multiply(y.template view<3>().slice(sample).col_block(head * width, width), T(1), p, part(rows, head, 2),
+                    T(0), context.memory);
     });
     if (context.tape == nullptr || !packed.wants_gradient()) {
         return Variable<T>(std::move(y));
@@ -45,8 +50,8 @@ template <Scalar T, class S>
     book_saved(probabilities);
     return context.tape->record(
         std::move(y), {},
-        [saved = packed.shared(), slot = packed.slot(), probabilities = std::move(probabilities), heads, part, square, scale](SharedTensor<T> dy,
-                                                                                                                             auto& pass) {
+        [saved = packed.shared(), slot = packed.slot(), probabilities = std::move(probabilities), heads, part, square,
+         scale](SharedTensor<T> dy, auto& pass) {
             const auto source = std::as_const(*saved).template view<3>();
             const Index count = source.shape[1];
             const Index columns = source.shape[2] / 3 / heads;
@@ -61,11 +66,12 @@ template <Scalar T, class S>
                 const auto dout = upstream.slice(sample).col_block(head * columns, columns);
                 const auto p = square(probabilities.data(), piece);
                 const auto ds = square(dscores.data(), piece);
-                S::multiply(part(drows, head, 2), T(1), p.transposed(), dout, T(0), pass.memory());           // dV = Pᵀ dY
-                S::multiply(ds, T(1), dout, part(rows, head, 2).transposed(), T(0), pass.memory());           // dP = dY Vᵀ
+                S::multiply(part(drows, head, 2), T(1), p.transposed(), dout, T(0), pass.memory());  // dV = Pᵀ dY
+                S::multiply(ds, T(1), dout, part(rows, head, 2).transposed(), T(0), pass.memory());  // dP = dY Vᵀ
                 S::softmax_backward(ds, p, scale);
-                S::multiply(part(drows, head, 0), T(1), ds, part(rows, head, 1), T(0), pass.memory());        // dQ = dS K
-                S::multiply(part(drows, head, 1), T(1), ds.transposed(), part(rows, head, 0), T(0), pass.memory());  // dK = dSᵀ Q
+                S::multiply(part(drows, head, 0), T(1), ds, part(rows, head, 1), T(0), pass.memory());  // dQ = dS K
+                S::multiply(part(drows, head, 1), T(1), ds.transposed(), part(rows, head, 0), T(0),
+                            pass.memory());  // dK = dSᵀ Q
             });
             pass.add(slot, std::move(dpacked));
         });

@@ -7,16 +7,18 @@
 
 namespace wasi::autograd {
 
-/// Mean over the batch of -log softmax(x)[label], x (B, classes); a value of one element. Saves the gradient, B x classes.
-/// Throws shape_error unless there is a label a row, argument_error when a label is not a class.
+/// Mean over the batch of -log softmax(x)[label], x (B, classes); a value of one element. Saves the gradient, B x
+/// classes. Throws shape_error unless there is a label a row, argument_error when a label is not a class.
 template <Scalar T, class S>
-[[nodiscard]] Variable<T> cross_entropy(const Context<T, S>& context, const Variable<T>& logits, std::span<const std::int64_t> labels)
+[[nodiscard]] Variable<T> cross_entropy(const Context<T, S>& context, const Variable<T>& logits,
+                                        std::span<const std::int64_t> labels)
 {
     const auto x = logits.value().matrix();
-    require<shape_error>(static_cast<Index>(labels.size()) == x.rows && x.rows > 0, "cross_entropy: ", labels.size(), " labels for logits ",
-                         shape_text(logits.shape()));
+    require<shape_error>(static_cast<Index>(labels.size()) == x.rows && x.rows > 0, "cross_entropy: ", labels.size(),
+                         " labels for logits ", shape_text(logits.shape()));
     for (const std::int64_t label : labels) {
-        require<argument_error>(label >= 0 && label < x.cols, "cross_entropy: label ", label, " is outside the ", x.cols, " classes");
+        require<argument_error>(label >= 0 && label < x.cols, "cross_entropy: label ", label, " is outside the ",
+                                x.cols, " classes");
     }
     Tensor<T> gradient = context.make(logits.shape());
     Tensor<T> loss = context.make(Shape{1});
@@ -25,11 +27,13 @@ template <Scalar T, class S>
         return Variable<T>(std::move(loss));
     }
     book_saved(gradient);
-    return context.tape->record(std::move(loss), {}, [slot = logits.slot(), gradient = std::move(gradient)](SharedTensor<T> dy, auto& pass) mutable {
-        S::add_scaled(gradient.matrix(), *dy->data(), T(0), std::as_const(gradient).matrix());
-        gradient.rebook(Tag{Use::gradient, 0});
-        pass.add(slot, std::move(gradient));
-    });
+    return context.tape->record(
+        std::move(loss), {},
+        [slot = logits.slot(), gradient = std::move(gradient)](SharedTensor<T> dy, auto& pass) mutable {
+            S::add_scaled(gradient.matrix(), *dy->data(), T(0), std::as_const(gradient).matrix());
+            gradient.rebook(Tag{Use::gradient, 0});
+            pass.add(slot, std::move(gradient));
+        });
 }
 
 }  // namespace wasi::autograd

@@ -6,19 +6,22 @@
 namespace wasi::autograd {
 
 /// y = (x - mean) / sqrt(var + epsilon) * gain + bias over the last index, biased variance (Ba, Kiros, Hinton 2016).
-/// Saves x and, by row, mean and inverse deviation. Throws shape_error unless gain and bias have the extent of the last index.
+/// Saves x and, by row, mean and inverse deviation. Throws shape_error unless gain and bias have the extent of the last
+/// index.
 template <Scalar T, class S>
-[[nodiscard]] Variable<T> layer_norm(const Context<T, S>& context, const Variable<T>& x, DenseParameter<T>& gain, DenseParameter<T>& bias, T epsilon)
+[[nodiscard]] Variable<T> layer_norm(const Context<T, S>& context, const Variable<T>& x, DenseParameter<T>& gain,
+                                     DenseParameter<T>& bias, T epsilon)
 {
     const Index features = x.shape().back();
-    require<shape_error>(gain.values.size() == features && bias.values.size() == features, "layer_norm: x ", shape_text(x.shape()), ", gain ",
-                         shape_text(gain.values.shape()), " and bias ", shape_text(bias.values.shape()), " do not fit");
+    require<shape_error>(gain.values.size() == features && bias.values.size() == features, "layer_norm: x ",
+                         shape_text(x.shape()), ", gain ", shape_text(gain.values.shape()), " and bias ",
+                         shape_text(bias.values.shape()), " do not fit");
     Tensor<T> y = context.make(x.shape());
     const auto in = x.value().matrix();
     Tensor<T> statistics = workspace<T>(context.memory, 2, in.rows);
     const auto rows = static_cast<std::size_t>(in.rows);
-    S::layer_norm(y.matrix(), statistics.span().first(rows), statistics.span().last(rows), in, std::as_const(gain.values).span(),
-                  std::as_const(bias.values).span(), epsilon);
+    S::layer_norm(y.matrix(), statistics.span().first(rows), statistics.span().last(rows), in,
+                  std::as_const(gain.values).span(), std::as_const(bias.values).span(), epsilon);
     if (context.tape == nullptr || !(x.wants_gradient() || gain.trainable() || bias.trainable())) {
         return Variable<T>(std::move(y));
     }
@@ -32,15 +35,16 @@ template <Scalar T, class S>
     }
     return context.tape->record(
         std::move(y), std::move(parameters),
-        [saved = x.shared(), slot = x.slot(), statistics = std::move(statistics), &gain, &bias](SharedTensor<T> dy, auto& pass) {
+        [saved = x.shared(), slot = x.slot(), statistics = std::move(statistics), &gain, &bias](SharedTensor<T> dy,
+                                                                                                auto& pass) {
             const auto count = static_cast<std::size_t>(statistics.shape()[1]);
             const Index width = saved->shape().back();
             SharedTensor<T> dx = pass.writable(std::move(dy));
             Tensor<T> gradients(pass.memory(), Tag{Use::gradient, 0}, Shape{2, width});
             S::layer_norm_backward(dx->matrix(), gradients.span().first(static_cast<std::size_t>(width)),
                                    gradients.span().last(static_cast<std::size_t>(width)), std::as_const(*dx).matrix(),
-                                   std::as_const(*saved).matrix(), statistics.span().first(count), statistics.span().last(count),
-                                   std::as_const(gain.values).span(), pass.memory());
+                                   std::as_const(*saved).matrix(), statistics.span().first(count),
+                                   statistics.span().last(count), std::as_const(gain.values).span(), pass.memory());
             pass.add(slot, std::move(dx));
             const auto both = std::as_const(gradients).matrix();
             if (gain.trainable()) {

@@ -9,11 +9,15 @@
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/maps.hpp"
 
-/// Copies, sums and random numbers over whole matrices, cut into blocks of rows whose number depends on the shape alone.
+/// Copies, sums and random numbers over whole matrices, cut into blocks of rows whose number depends on the shape
+/// alone.
 namespace wasi::eigen {
 
 /// Rows handled as one piece of work: about 2^15 elements.
-[[nodiscard]] inline Index rows_per_piece(Index cols) { return std::max<Index>(1, (Index{1} << 15) / std::max<Index>(cols, 1)); }
+[[nodiscard]] inline Index rows_per_piece(Index cols)
+{
+    return std::max<Index>(1, (Index{1} << 15) / std::max<Index>(cols, 1));
+}
 
 /// body(first_row, row_count, piece) over all rows, threaded.
 template <class Body>
@@ -30,7 +34,9 @@ template <class Body>
 {
     const Index height = rows_per_piece(cols);
     std::vector<double> partial(static_cast<std::size_t>((rows + height - 1) / height));
-    for_row_pieces(rows, cols, [&](Index first, Index count, Index piece) { partial[static_cast<std::size_t>(piece)] = body(first, count); });
+    for_row_pieces(rows, cols, [&](Index first, Index count, Index piece) {
+        partial[static_cast<std::size_t>(piece)] = body(first, count);
+    });
     double total = 0.0;
     for (const double part : partial) {
         total += part;
@@ -46,7 +52,8 @@ void copy(MatrixView<T> to, ConstMatrixView<T> from)
         return;
     }
     for_row_pieces(to.rows, to.cols, [&](Index first, Index count, Index) {
-        with_map(from.row_block(first, count), [&](const auto& source) { row_major_map(to.row_block(first, count)) = source; });
+        with_map(from.row_block(first, count),
+                 [&](const auto& source) { row_major_map(to.row_block(first, count)) = source; });
     });
 }
 
@@ -130,7 +137,8 @@ void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixVi
         auto values = row_major_map(w.row_block(first, count)).array();
         mean = step.beta1 * mean + ((T(1) - step.beta1) * step.scale) * gradient;
         square = step.beta2 * square + (T(1) - step.beta2) * (step.scale * gradient).square();
-        values = (T(1) - step.shrink) * values - step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
+        values = (T(1) - step.shrink) * values -
+                 step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
     });
 }
 

@@ -15,8 +15,8 @@
 /// Orthonormal bases, singular values and eigenvalues of small or thin matrices, on Eigen's dense decompositions.
 namespace wasi::eigen {
 
-/// The decompositions below run on one column-major, contiguous layout, whatever the caller's is: Eigen compiles a whole
-/// decomposition anew for every layout.
+/// The decompositions below run on one column-major, contiguous layout, whatever the caller's is: Eigen compiles a
+/// whole decomposition anew for every layout.
 template <Scalar T>
 [[nodiscard]] Tensor<T> column_major_copy(ConstMatrixView<T> a, Memory& memory)
 {
@@ -37,8 +37,8 @@ void apply_reflections(const Qr& qr, MatrixView<T> q, ConstMatrixView<T> first, 
     copy<T>(q, booked.matrix().transposed());
 }
 
-/// A (m,n), m >= n, becomes Q of its Householder QR. Householder columns are orthonormal to rounding whatever A is: a zero or
-/// dependent column yields a direction of the complement. Returns the number of diagonal entries of R above
+/// A (m,n), m >= n, becomes Q of its Householder QR. Householder columns are orthonormal to rounding whatever A is: a
+/// zero or dependent column yields a direction of the complement. Returns the number of diagonal entries of R above
 /// max(m,n) epsilon max|R_jj|, an estimate of the rank. About 4 m n² flops; workspace 2 m n.
 template <Scalar T>
 Index orthonormalize(MatrixView<T> a, Memory& memory)
@@ -67,12 +67,12 @@ Index orthonormalize(MatrixView<T> a, Memory& memory)
     return rank;
 }
 
-/// SVD of a square matrix T in double: eigenvectors V of TᵀT make the columns of T V nearly orthogonal, and T V = U R leaves a
-/// nearly diagonal R. For values that stem from float that is the SVD already: squaring costs half of double's digits, which
-/// float does not have. For full double accuracy (`polish`) a few sweeps of Jacobi rotations diagonalise R
-/// (the preconditioning idea of Drmač and Veselić 2008, with another preconditioner).
-/// Why not Eigen's BDCSVD: in 3.4 it returns wrong singular values for clustered spectra (tests/storage/svd_test.cpp), and it
-/// takes several times longer to compile. A template although Wide is always double: only what calls it compiles it.
+/// SVD of a square matrix T in double: eigenvectors V of TᵀT make the columns of T V nearly orthogonal, and T V = U R
+/// leaves a nearly diagonal R. For values that stem from float that is the SVD already: squaring costs half of double's
+/// digits, which float does not have. For full double accuracy (`polish`) a few sweeps of Jacobi rotations diagonalise
+/// R (the preconditioning idea of Drmač and Veselić 2008, with another preconditioner). Why not Eigen's BDCSVD: in 3.4
+/// it returns wrong singular values for clustered spectra (tests/storage/svd_test.cpp), and it takes several times
+/// longer to compile. A template although Wide is always double: only what calls it compiles it.
 template <bool polish, class Wide>
 bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::VectorX<Wide>& s, ColMajor<Wide>& v)
 {
@@ -85,7 +85,8 @@ bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::Vecto
     u = qr.householderQ();
     if constexpr (polish) {
         const ColMajor<Wide> nearly_diagonal = qr.matrixQR().template triangularView<Eigen::Upper>();
-        const Eigen::JacobiSVD<ColMajor<Wide>, Eigen::NoQRPreconditioner> rotations(nearly_diagonal, Eigen::ComputeFullU | Eigen::ComputeFullV);
+        const Eigen::JacobiSVD<ColMajor<Wide>, Eigen::NoQRPreconditioner> rotations(
+            nearly_diagonal, Eigen::ComputeFullU | Eigen::ComputeFullV);
         u *= rotations.matrixU();
         v *= rotations.matrixV();
         s = rotations.singularValues();
@@ -136,7 +137,8 @@ bool svd(ConstMatrixView<T> a, MatrixView<T> u, std::span<T> s, MatrixView<T> v,
     const ColMajor<T> small_right = right.template cast<T>();
     copy<T>(v, ConstMatrixView<T>::col_major(small_right.data(), a.cols, a.cols));
     apply_reflections<T>(qr, u, ConstMatrixView<T>::col_major(small_left.data(), a.cols, a.cols), memory);
-    std::transform(values.data(), values.data() + a.cols, s.data(), [scale](double value) { return static_cast<T>(value) * scale; });
+    std::transform(values.data(), values.data() + a.cols, s.data(),
+                   [scale](double value) { return static_cast<T>(value) * scale; });
     return true;
 }
 
@@ -157,7 +159,8 @@ bool eigh(MatrixView<T> a, std::span<T> w, Memory& memory)
     }
     for (Index j = 0; j < a.cols; ++j) {
         const Index ascending = a.cols - 1 - j;
-        copy<T>(a.col_block(j, 1), ConstMatrixView<T>::col_major(solver.eigenvectors().col(ascending).data(), a.rows, 1));
+        copy<T>(a.col_block(j, 1),
+                ConstMatrixView<T>::col_major(solver.eigenvectors().col(ascending).data(), a.rows, 1));
         w[static_cast<std::size_t>(j)] = solver.eigenvalues()(ascending);
     }
     return true;

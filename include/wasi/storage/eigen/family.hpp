@@ -8,13 +8,14 @@
 
 namespace wasi {
 
-/// Eigen's matrices, maps, refs, blocks and expressions. What has its elements in memory with one unit stride is viewed in
-/// place; everything else (a product, a sum, a strided block) is evaluated first.
+/// Eigen's matrices, maps, refs, blocks and expressions. What has its elements in memory with one unit stride is viewed
+/// in place; everything else (a product, a sum, a strided block) is evaluated first.
 template <class X>
-    requires std::derived_from<X, Eigen::MatrixBase<X>> && wasi::Scalar<typename X::Scalar>
+requires std::derived_from<X, Eigen::MatrixBase<X>> && wasi::Scalar<typename X::Scalar>
 struct Family<X> {
     using Scalar = typename X::Scalar;
-    using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, X::IsRowMajor ? Eigen::RowMajor : Eigen::ColMajor>;
+    using Matrix =
+        Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, X::IsRowMajor ? Eigen::RowMajor : Eigen::ColMajor>;
     using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
     using Storage = EigenStorage;
 
@@ -34,7 +35,10 @@ struct Family<X> {
     [[nodiscard]] static Matrix make_matrix(Index rows, Index cols) { return Matrix(rows, cols); }
     [[nodiscard]] static Vector make_vector(Index size) { return Vector(size); }
     [[nodiscard]] static MatrixView<Scalar> view(Matrix& m) { return oriented(m.data(), m.rows(), m.cols()); }
-    [[nodiscard]] static ConstMatrixView<Scalar> view(const Matrix& m) { return oriented(m.data(), m.rows(), m.cols()); }
+    [[nodiscard]] static ConstMatrixView<Scalar> view(const Matrix& m)
+    {
+        return oriented(m.data(), m.rows(), m.cols());
+    }
     [[nodiscard]] static std::span<Scalar> span(Vector& v) { return {v.data(), static_cast<std::size_t>(v.size())}; }
 
 private:

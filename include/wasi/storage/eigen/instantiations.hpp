@@ -1,5 +1,6 @@
-// No include guard needed: storage/eigen.hpp reads this file once, under WASI_EXTERN_TEMPLATES or one of the WASI_INSTANTIATE_ macros.
-// Each group below is declared `extern template`, or compiled here if this source file is the one that asks for it.
+// No include guard needed: storage/eigen.hpp reads this file once, under WASI_EXTERN_TEMPLATES or one of the
+// WASI_INSTANTIATE_ macros. Each group below is declared `extern template`, or compiled here if this source file is the
+// one that asks for it.
 // clang-format off
 #define WASI_EIGEN_FACTORIZATIONS(TEMPLATE, T) \
     TEMPLATE Index orthonormalize<T>(MatrixView<T>, Memory&); \

@@ -18,7 +18,8 @@ template <class T>
 using ColMajorMap = Eigen::Map<ColMajor<T>>;
 
 template <class Matrix, class T>
-using MapOf = Eigen::Map<std::conditional_t<std::is_const_v<T>, const Matrix, Matrix>, Eigen::Unaligned, Eigen::OuterStride<>>;
+using MapOf =
+    Eigen::Map<std::conditional_t<std::is_const_v<T>, const Matrix, Matrix>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
 /// A map of a view with unit column stride.
 template <class T>
@@ -48,7 +49,8 @@ template <class T>
 [[nodiscard]] auto row_vector_map(std::span<T> values)
 {
     using Vector = Eigen::Matrix<std::remove_const_t<T>, 1, Eigen::Dynamic>;
-    return Eigen::Map<std::conditional_t<std::is_const_v<T>, const Vector, Vector>>(values.data(), static_cast<Eigen::Index>(values.size()));
+    return Eigen::Map<std::conditional_t<std::is_const_v<T>, const Vector, Vector>>(
+        values.data(), static_cast<Eigen::Index>(values.size()));
 }
 
 }  // namespace wasi::eigen

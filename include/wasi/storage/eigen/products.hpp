@@ -8,8 +8,8 @@
 
 namespace wasi::eigen {
 
-/// How a product (m,k) x (k,n) is cut. A function of the shape alone, so that the rounding is the same for any number of
-/// threads.
+/// How a product (m,k) x (k,n) is cut. A function of the shape alone, so that the rounding is the same for any number
+/// of threads.
 struct ProductTiles {
     Index tile_rows;
     Index tile_cols;
@@ -44,7 +44,9 @@ void multiply_tile(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixVi
     } else if (beta != T(1)) {
         result *= beta;
     }
-    with_map(a, [&](const auto& left) { with_map(b, [&](const auto& right) { result.noalias() += alpha * left * right; }); });
+    with_map(a, [&](const auto& left) {
+        with_map(b, [&](const auto& right) { result.noalias() += alpha * left * right; });
+    });
 }
 
 /// C = alpha A B + beta C on Eigen's kernels, single-threaded inside tiles, threaded over them.
@@ -66,7 +68,8 @@ void multiply(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixView<T>
         parallel_for(tiles.depth_chunks, [&](Index i) {
             const Index first = std::min(i * chunk, k);
             const Index count = std::min(chunk, k - first);
-            multiply_tile<T>(partial.template view<3>().slice(i), alpha, a.col_block(first, count), b.row_block(first, count), T(0));
+            multiply_tile<T>(partial.template view<3>().slice(i), alpha, a.col_block(first, count),
+                             b.row_block(first, count), T(0));
         });
         auto result = row_major_map(c);
         if (beta == T(0)) {

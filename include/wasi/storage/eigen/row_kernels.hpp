@@ -16,7 +16,9 @@ namespace wasi::eigen {
 template <Scalar T>
 void add_to_rows(MatrixView<T> y, std::span<const T> v)
 {
-    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) { row_major_map(y.row_block(first, count)).rowwise() += row_vector_map(v); });
+    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        row_major_map(y.row_block(first, count)).rowwise() += row_vector_map(v);
+    });
 }
 
 /// Adds up `count` rows of per-piece partial sums, in order.
@@ -36,7 +38,8 @@ void column_sums(std::span<T> sum, ConstMatrixView<T> y, Memory& memory)
     const Index height = rows_per_piece(y.cols);
     Tensor<T> partial = workspace<T>(memory, (y.rows + height - 1) / height, y.cols);
     for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index piece) {
-        row_major_map(partial.matrix().row_block(piece, 1)).row(0) = row_major_map(y.row_block(first, count)).colwise().sum();
+        row_major_map(partial.matrix().row_block(piece, 1)).row(0) =
+            row_major_map(y.row_block(first, count)).colwise().sum();
     });
     add_partial_rows<T>(sum, partial.matrix());
 }
@@ -49,7 +52,8 @@ void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x)
     });
 }
 
-/// Phi(x), the standard normal distribution function. Eigen's vector erf is good to a few ulp in float; double takes libm's.
+/// Phi(x), the standard normal distribution function. Eigen's vector erf is good to a few ulp in float; double takes
+/// libm's.
 template <Scalar T, class Array>
 [[nodiscard]] auto normal_distribution(const Array& x)
 {
@@ -91,7 +95,8 @@ void relu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x
 {
     for_row_pieces(dx.rows, dx.cols, [&](Index first, Index count, Index) {
         row_major_map(dx.row_block(first, count)).array() =
-            (row_major_map(x.row_block(first, count)).array() > T(0)).select(row_major_map(dy.row_block(first, count)).array(), T(0));
+            (row_major_map(x.row_block(first, count)).array() > T(0))
+                .select(row_major_map(dy.row_block(first, count)).array(), T(0));
     });
 }
 
@@ -121,10 +126,11 @@ void softmax_backward(MatrixView<T> dy, ConstMatrixView<T> p, T scale)
     });
 }
 
-/// y = (x - mean) inverse_deviation gain + bias by rows, with the biased variance: inverse_deviation = (var + epsilon)^-1/2.
+/// y = (x - mean) inverse_deviation gain + bias by rows, with the biased variance: inverse_deviation = (var +
+/// epsilon)^-1/2.
 template <Scalar T>
-void layer_norm(MatrixView<T> y, std::span<T> mean, std::span<T> inverse_deviation, ConstMatrixView<T> x, std::span<const T> gain,
-                std::span<const T> bias, T small)
+void layer_norm(MatrixView<T> y, std::span<T> mean, std::span<T> inverse_deviation, ConstMatrixView<T> x,
+                std::span<const T> gain, std::span<const T> bias, T small)
 {
     const T inverse_cols = T(1) / static_cast<T>(x.cols);
     for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
@@ -143,8 +149,9 @@ void layer_norm(MatrixView<T> y, std::span<T> mean, std::span<T> inverse_deviati
 /// With h = (x - mean) inverse_deviation and g = dy gain:  dx = inverse_deviation (g - mean(g) - h mean(g h)),
 /// dgain = sum over rows of dy h, dbias = sum over rows of dy.
 template <Scalar T>
-void layer_norm_backward(MatrixView<T> dx, std::span<T> dgain, std::span<T> dbias, ConstMatrixView<T> dy, ConstMatrixView<T> x,
-                         std::span<const T> mean, std::span<const T> inverse_deviation, std::span<const T> gain, Memory& memory)
+void layer_norm_backward(MatrixView<T> dx, std::span<T> dgain, std::span<T> dbias, ConstMatrixView<T> dy,
+                         ConstMatrixView<T> x, std::span<const T> mean, std::span<const T> inverse_deviation,
+                         std::span<const T> gain, Memory& memory)
 {
     const T inverse_cols = T(1) / static_cast<T>(x.cols);
     const Index height = rows_per_piece(x.cols);

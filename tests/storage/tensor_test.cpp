@@ -199,6 +199,11 @@ TEST_CASE("reshape keeps the elements, and refuses another size")
     CHECK(tensor.shape() == Shape{3, 2, 2});
 }
 
+TEST_CASE("the clone of an empty tensor is empty")
+{
+    CHECK(Tensor<double>().clone(Tag{}).empty());
+}
+
 TEST_CASE("clone copies the elements into a block of its own")
 {
     Ledger ledger;

@@ -9,47 +9,39 @@
 
 namespace wasi {
 
+// Version 14 of the formatter breaks concepts and tables in comments.
+// clang-format off
+
 /// Who computes: a stateless list of coarse primitives on views. Algorithms are written once on this list and never
 /// index elements. Every primitive overwrites its result whole (a result with beta = 0 may hold NaN before the call),
 /// gives the same bits for any number of threads, and takes views whose shapes the caller has already checked.
+/// Elementwise primitives may be called in place, with an input that is exactly the output.
 ///
 ///   multiply(c, alpha, a, b, beta, memory)   C = alpha A B + beta C;  A (m,k), B (k,n), C (m,n); C overlaps neither
 ///   orthonormalize(a, memory)                A (m,n), m >= n, becomes Q with QᵀQ = 1 and span(Q) containing span(A),
-///   also when
-///                                            columns are dependent or zero; returns the numerical rank of A
+///                                            also when columns are dependent or zero; returns the numerical rank of A
 ///   svd(a, u, s, v, memory)                  A = U diag(s) Vᵀ thin, s descending; false when it does not converge
 ///   eigh(a, w, memory)                       symmetric A (n,n) becomes its eigenvectors, w descending; false likewise
-///   solve_spd(a, b, memory)                  B becomes A⁻¹ B, A symmetric positive definite (destroyed); false when A
-///   is not copy(to, from)                           any mix of layouts, so also a transpose add_scaled(y, beta, alpha,
-///   x)            Y = beta Y + alpha X (beta = 0: Y may hold NaN before) dot(a, b) -> double                      sum
-///   of a_ij b_ij, products and sum in double all_finite(a) -> bool fill_normal(a, key)                      element
-///   (i,j) = key.normal(i cols + j)
+///   solve_spd(a, b, memory)                  B becomes A⁻¹ B, A symmetric positive definite (destroyed); false when
+///                                            A is not
+///   copy(to, from)                           any mix of layouts, so also a transpose
+///   add_scaled(y, beta, alpha, x)            Y = beta Y + alpha X (beta = 0: Y may hold NaN before)
+///   dot(a, b) -> double                      sum of a_ij b_ij, products and sum in double
+///   all_finite(a) -> bool
+///   fill_normal(a, key)                      element (i,j) = key.normal(i cols + j)
 template <class S, class T>
-concept StorageFor = Scalar<T> &&
-    requires(MatrixView<T> c, ConstMatrixView<T> a, std::span<T> s, T x, Memory& memory, RandomKey key)
-{
-    {S::multiply(c, x, a, a, x, memory)};
-    {
-        S::orthonormalize(c, memory)
-        } -> std::same_as<Index>;
-    {
-        S::svd(a, c, s, c, memory)
-        } -> std::same_as<bool>;
-    {
-        S::eigh(c, s, memory)
-        } -> std::same_as<bool>;
-    {
-        S::solve_spd(c, c, memory)
-        } -> std::same_as<bool>;
-    {S::copy(c, a)};
-    {S::add_scaled(c, x, x, a)};
-    {
-        S::dot(a, a)
-        } -> std::same_as<double>;
-    {
-        S::all_finite(a)
-        } -> std::same_as<bool>;
-    {S::fill_normal(c, key)};
+concept StorageFor =
+    Scalar<T> && requires(MatrixView<T> c, ConstMatrixView<T> a, std::span<T> s, T x, Memory& memory, RandomKey key) {
+    { S::multiply(c, x, a, a, x, memory) };
+    { S::orthonormalize(c, memory) } -> std::same_as<Index>;
+    { S::svd(a, c, s, c, memory) } -> std::same_as<bool>;
+    { S::eigh(c, s, memory) } -> std::same_as<bool>;
+    { S::solve_spd(c, c, memory) } -> std::same_as<bool>;
+    { S::copy(c, a) };
+    { S::add_scaled(c, x, x, a) };
+    { S::dot(a, a) } -> std::same_as<double>;
+    { S::all_finite(a) } -> std::same_as<bool>;
+    { S::fill_normal(c, key) };
 };
 
 /// The row kernels that a neural network needs on top. Shapes: x, y, dx, dy (rows, cols) row-major and contiguous.
@@ -65,25 +57,22 @@ concept StorageFor = Scalar<T> &&
 ///   layer_norm_backward(dx, dgain, dbias, dy, x, mean, inverse_deviation, gain, memory)
 ///   cross_entropy(dx, x, labels) -> double                  mean of -log softmax(x)[label]; dx its gradient
 template <class S, class T>
-concept NeuralStorageFor = StorageFor<S, T> &&
-    requires(MatrixView<T> y, ConstMatrixView<T> x, std::span<T> v, std::span<const T> cv, T scale, Memory& memory,
-             std::span<const std::int64_t> labels)
-{
-    {S::add_to_rows(y, cv)};
-    {S::column_sums(v, x, memory)};
-    {S::multiply_elements(y, x)};
-    {S::gelu(y, x)};
-    {S::gelu_backward(y, x, x)};
-    {S::relu(y, x)};
-    {S::relu_backward(y, x, x)};
-    {S::softmax(y, scale)};
-    {S::softmax_backward(y, x, scale)};
-    {S::layer_norm(y, v, v, x, cv, cv, scale)};
-    {S::layer_norm_backward(y, v, v, x, x, cv, cv, cv, memory)};
-    {
-        S::cross_entropy(y, x, labels)
-        } -> std::same_as<double>;
-};
+concept NeuralStorageFor =
+    StorageFor<S, T> && requires(MatrixView<T> y, ConstMatrixView<T> x, std::span<T> v, std::span<const T> cv, T scale,
+                                 Memory& memory, std::span<const std::int64_t> labels) {
+        { S::add_to_rows(y, cv) };
+        { S::column_sums(v, x, memory) };
+        { S::multiply_elements(y, x) };
+        { S::gelu(y, x) };
+        { S::gelu_backward(y, x, x) };
+        { S::relu(y, x) };
+        { S::relu_backward(y, x, x) };
+        { S::softmax(y, scale) };
+        { S::softmax_backward(y, x, scale) };
+        { S::layer_norm(y, v, v, x, cv, cv, scale) };
+        { S::layer_norm_backward(y, v, v, x, x, cv, cv, cv, memory) };
+        { S::cross_entropy(y, x, labels) } -> std::same_as<double>;
+    };
 
 /// The numbers of one AdamW step on one parameter (see optim::AdamW).
 template <Scalar T>
@@ -91,21 +80,22 @@ struct AdamWStep {
     T beta1;
     T beta2;
     T epsilon;
-    T shrink;             ///< rate lambda
-    T corrected_rate;     ///< rate / (1 - beta1^t)
-    T second_correction;  ///< 1 / sqrt(1 - beta2^t)
-    T scale;              ///< of the gradient
+    T shrink;               ///< rate lambda
+    T corrected_rate;       ///< rate / (1 - beta1^t)
+    T second_correction;    ///< 1 / sqrt(1 - beta2^t)
+    T scale;                ///< of the gradient
 };
 
-/// What optimisers with elementwise state need on top:
+/// What optimisers with elementwise state need on top; all views row-major and contiguous:
 ///
 ///   adamw_step(w, m, v, g, step)    m = b1 m + (1 - b1) s g;  v = b2 v + (1 - b2) (s g)²;
 ///                                   w = (1 - shrink) w - corrected_rate m / (sqrt(v) second_correction + epsilon)
 template <class S, class T>
-concept OptimizerStorageFor = NeuralStorageFor<S, T> &&
-    requires(MatrixView<T> w, ConstMatrixView<T> g, AdamWStep<T> step)
-{
-    {S::adamw_step(w, w, w, g, step)};
+concept OptimizerStorageFor =
+    NeuralStorageFor<S, T> && requires(MatrixView<T> w, ConstMatrixView<T> g, AdamWStep<T> step) {
+    { S::adamw_step(w, w, w, g, step) };
 };
+
+// clang-format on
 
 }  // namespace wasi

@@ -137,6 +137,9 @@ public:
 
     [[nodiscard]] Tensor clone(Tag tag) const
     {
+        if (empty()) {
+            return {};
+        }
         Tensor copy(*memory_, tag, shape_);
         std::copy_n(data_, size(), copy.data_);
         return copy;

@@ -94,7 +94,9 @@ TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape a
     constexpr Index rank = 8;
     constexpr Index extra = 10;
     std::uint64_t seed = 0;
-    for (const auto [rows, cols] : {Extents{90, 60}, Extents{60, 90}, Extents{64, 64}}) {
+    for (const Extents& extents : {Extents{90, 60}, Extents{60, 90}, Extents{64, 64}}) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         const Index smaller = std::min(rows, cols);
         for (const auto& spectrum : wasi_tests::all_spectra(smaller)) {
             const auto& values = spectrum.values;
@@ -151,7 +153,9 @@ TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the
 {
     using T = typename E::Scalar;
     const Values values{9.0, 8.0, 7.0, 6.0, 1e-3, 1e-3, 1e-3};
-    for (const auto [rows, cols] : {Extents{90, 60}, Extents{60, 90}}) {
+    for (const Extents& extents : {Extents{90, 60}, Extents{60, 90}}) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         const auto a = matrix_with_spectrum<T>(rows, cols, values, 4);
         const auto f = decompose<E>(a, {.rank = 4});
         const auto exact =
@@ -182,8 +186,13 @@ TEST_CASE_TEMPLATE(
                                      {wasi_tests::polynomial(120, 0.5), 0.7, 13},
                                      {wasi_tests::step(120, 30, 1e-2), 0.99, 13}}};
     std::uint64_t seed = 10;
-    for (const auto& [values, fraction, passes] : cases) {
-        for (const auto [rows, cols] : {Extents{150, 120}, Extents{120, 150}}) {
+    for (const Case& wanted : cases) {
+        const Values& values = wanted.values;
+        const double fraction = wanted.fraction;
+        const Index passes = wanted.passes;
+        for (const Extents& extents : {Extents{150, 120}, Extents{120, 150}}) {
+            const Index rows = extents.rows;
+            const Index cols = extents.cols;
             const Index expected = wasi_tests::rank_for_energy(values, fraction);
             INFO("energy ", fraction, ", true rank ", expected, ", (", rows, ", ", cols, ")");
             const auto a = matrix_with_spectrum<T>(rows, cols, values, ++seed);
@@ -288,7 +297,9 @@ TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense
                    EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
-    for (const auto [rows, cols] : {Extents{1, 1}, Extents{1, 40}, Extents{40, 1}, Extents{20, 30}, Extents{100, 3}}) {
+    for (const Extents& extents : {Extents{1, 1}, Extents{1, 40}, Extents{40, 1}, Extents{20, 30}, Extents{100, 3}}) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         INFO("(", rows, ", ", cols, ")");
         const auto values = wasi_tests::polynomial(std::min(rows, cols), 1.0);
         const auto a = matrix_with_spectrum<T>(rows, cols, values, 30);

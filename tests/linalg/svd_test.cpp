@@ -75,7 +75,9 @@ TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for eve
 {
     using T = typename E::Scalar;
     std::uint64_t seed = 0;
-    for (const auto [rows, cols] : shapes) {
+    for (const Extents& extents : shapes) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         const Index smaller = std::min(rows, cols);
         for (const auto& spectrum : wasi_tests::all_spectra(smaller)) {
             INFO(spectrum.name, ", (", rows, ", ", cols, ")");
@@ -114,7 +116,9 @@ TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the ro
                    NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
-    for (const auto [rows, cols] : {Extents{40, 16}, Extents{16, 40}, Extents{64, 64}}) {
+    for (const Extents& extents : {Extents{40, 16}, Extents{16, 40}, Extents{64, 64}}) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         for (const Index rank : {Index{1}, Index{3}, Index{10}}) {
             INFO("rank ", rank, " of (", rows, ", ", cols, ")");
             const auto values = wasi_tests::exponential(rank, 0.6);
@@ -156,7 +160,9 @@ TEST_CASE_TEMPLATE("truncated svd: max_rank binds and says so", E, EigenFloat, E
 TEST_CASE_TEMPLATE("thin svd: all of A", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
 {
     using T = typename E::Scalar;
-    for (const auto [rows, cols] : shapes) {
+    for (const Extents& extents : shapes) {
+        const Index rows = extents.rows;
+        const Index cols = extents.cols;
         const auto a = wasi_tests::random_matrix<T>(rows, cols, 10);
         wasi::Ledger ledger;
         {

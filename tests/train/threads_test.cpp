@@ -110,7 +110,7 @@ TEST_CASE("the seed decides: another key, other bits")
     wasi::Ledger memory;
     const auto data = random_images<float>(tiny_config, 10, 5);
     std::vector<std::map<std::string, std::vector<float>>> outcomes;
-    for (const std::uint64_t seed : {5, 5, 6}) {
+    for (const std::uint64_t seed : {5U, 5U, 6U}) {
         Model<float> model(tiny_config, memory, wasi::RandomKey(1));
         randomize(model, 3);
         wasi::optim::Sgd<float, EigenStorage> sgd({}, memory);

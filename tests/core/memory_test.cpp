@@ -143,6 +143,8 @@ TEST_CASE("blocks are aligned to 64 bytes and distinct, also empty ones")
     check_entry(ledger.total(), 0, 4225);
 }
 
+// The address sanitizer ends the program instead of throwing.
+#if !defined(__SANITIZE_ADDRESS__)
 TEST_CASE("a request that cannot be met throws and books nothing")
 {
     Ledger ledger;
@@ -151,6 +153,7 @@ TEST_CASE("a request that cannot be met throws and books nothing")
     CHECK_THROWS_AS(static_cast<void>(ledger.allocate(std::size_t{1} << shift, Tag{})), std::bad_alloc);
     check_entry(ledger.total(), 0, 0);
 }
+#endif
 
 TEST_CASE("a ledger used from many threads balances")
 {

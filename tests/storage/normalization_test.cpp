@@ -126,7 +126,8 @@ TEST_CASE_TEMPLATE("layer_norm and its gradient", T, float, double)
             auto over = dy;
             EigenStorage::layer_norm_backward(over.view(), fast_gain, fast_bias, over.view(), x.view(), mean, inverse,
                                               gain, ledger);
-            CHECK(same_bits(over.view(), fast_dx.view()));
+            // Not the same bits: a compiler may contract products and sums otherwise when it knows of no overlap.
+            CHECK(max_difference(over.view(), fast_dx.view()) <= tolerance<T>(cols, 100.0));
         }
     }
 }

@@ -51,7 +51,7 @@ demo() {
     printf '\nFine-tuning it on all ten digits, by methods that differ in how weights and saved inputs are held.\n'
     for method in head vanilla wsi asi wasi; do
         "$program" finetune --weights "$out/pretrain/model.safetensors" --classes 10 --data digits --method "$method" --layers all \
-            --energy 0.8 --activation-energy 0.95 --epochs "$epochs" --lr 0.2 --batch-size 64 --seed 1 --out "$out/$method"
+            --energy 0.9 --activation-energy 0.95 --epochs "$epochs" --lr 0.2 --batch-size 64 --seed 1 --out "$out/$method"
     done
     "$program" compare "$out"/{head,vanilla,wsi,asi,wasi} --heading 'Ten digits after five: fine-tuning in subspaces' --out "$out/index.html"
     printf '\nEvery run has a report of its own in %s/*/report.html; %s/index.html compares them.\n' "$out" "$out"

@@ -19,7 +19,6 @@ using wasi_tests::max_difference;
 using wasi_tests::NaiveStorage;
 using wasi_tests::random_matrix;
 using wasi_tests::random_vector;
-using wasi_tests::same_bits;
 using wasi_tests::tolerance;
 
 /// One element, one row, one column, odd sizes, none, and several pieces of work.

@@ -41,6 +41,22 @@ macro(wasi_find_dependency name)
                 8c4b26bf4b422252e13f332bc5e388ec0ab5c3443d24399acb675e68278d341f)
             list(APPEND WASI_FETCHED json)
         endif()
+    elseif("${name}" STREQUAL "xtensor")
+        if(NOT TARGET xtensor)
+            find_package(xtensor 0.24 QUIET)
+        endif()
+        if(NOT TARGET xtensor)
+            if(NOT TARGET xtl)
+                _wasi_fetch_headers(xtl xtl "include"
+                    https://github.com/xtensor-stack/xtl/archive/refs/tags/0.7.2.tar.gz
+                    95c221bdc6eaba592878090916383e5b9390a076828552256693d5d97f78357c)
+            endif()
+            _wasi_fetch_headers(xtensor xtensor "include"
+                https://github.com/xtensor-stack/xtensor/archive/refs/tags/0.24.3.tar.gz
+                3acde856b9fb8cf4e2a7b66726da541275d40ab9b002e618ad985ab97f08ca4f)
+            target_link_libraries(wasi_fetched_xtensor INTERFACE xtl)
+            list(APPEND WASI_FETCHED xtensor)
+        endif()
     elseif("${name}" STREQUAL "cli11")
         if(NOT TARGET CLI11::CLI11)
             find_package(CLI11 2.1 QUIET)

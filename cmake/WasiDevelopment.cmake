@@ -42,3 +42,12 @@ foreach(scalar IN ITEMS float double)
     target_compile_definitions(wasi_instantiations_${scalar} PUBLIC WASI_EXTERN_TEMPLATES)
     wasi_tune_own(wasi_instantiations_${scalar})
 endforeach()
+
+# The same for the kernels of XtensorStorage, float and double in one target.
+if(TARGET wasi::xtensor)
+    file(GLOB instantiations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/instantiations/xtensor_*.cpp")
+    add_library(wasi_instantiations_xtensor OBJECT EXCLUDE_FROM_ALL ${instantiations})
+    target_link_libraries(wasi_instantiations_xtensor PUBLIC wasi::xtensor PRIVATE wasi_warnings)
+    target_compile_definitions(wasi_instantiations_xtensor PUBLIC WASI_EXTERN_TEMPLATES)
+    wasi_tune_own(wasi_instantiations_xtensor)
+endif()

@@ -1,4 +1,4 @@
-# Install rules and the package for find_package(wasi [COMPONENTS io]).
+# Install rules and the package for find_package(wasi [COMPONENTS io xtensor]).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -18,6 +18,15 @@ if(TARGET wasi_io)
     else()
         install(TARGETS wasi_io EXPORT wasiIoTargets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
         install(EXPORT wasiIoTargets NAMESPACE wasi:: DESTINATION "${wasi_package_dir}")
+    endif()
+endif()
+
+if(TARGET wasi_xtensor)
+    if("xtensor" IN_LIST WASI_FETCHED)
+        message(STATUS "wasi: wasi::xtensor is not installed, because xtensor was fetched and is not installed here")
+    else()
+        install(TARGETS wasi_xtensor EXPORT wasiXtensorTargets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+        install(EXPORT wasiXtensorTargets NAMESPACE wasi:: DESTINATION "${wasi_package_dir}")
     endif()
 endif()
 

@@ -57,7 +57,7 @@ demo() {
     printf '\nEvery run has a report of its own in %s/*/report.html; %s/index.html compares them.\n' "$out" "$out"
 }
 
-install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev
+install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev
 require_tools cmake g++
 use_ninja
 build_program

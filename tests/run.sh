@@ -117,14 +117,17 @@ fuzz() {
 aarch64() {
     # Header-only packages of the host, without the rest of its /usr/include.
     local staged="$root/build/ci-aarch64-headers"
-    mkdir -p "$staged/doctest" "$staged/json/include" &&
+    mkdir -p "$staged/doctest" "$staged/json/include" "$staged/xtensor/include" "$staged/xtl/include" &&
         ln -sfn /usr/include/doctest "$staged/doctest/doctest" &&
         ln -sfn /usr/include/nlohmann "$staged/json/include/nlohmann" &&
+        ln -sfn /usr/include/xtensor "$staged/xtensor/include/xtensor" &&
+        ln -sfn /usr/include/xtl "$staged/xtl/include/xtl" &&
         everything ci-aarch64 aarch64 -DFETCHCONTENT_SOURCE_DIR_EIGEN=/usr/include/eigen3 \
-            "-DFETCHCONTENT_SOURCE_DIR_DOCTEST=$staged/doctest" "-DFETCHCONTENT_SOURCE_DIR_JSON=$staged/json"
+            "-DFETCHCONTENT_SOURCE_DIR_DOCTEST=$staged/doctest" "-DFETCHCONTENT_SOURCE_DIR_JSON=$staged/json" \
+            "-DFETCHCONTENT_SOURCE_DIR_XTENSOR=$staged/xtensor" "-DFETCHCONTENT_SOURCE_DIR_XTL=$staged/xtl"
 }
 
-install_packages g++ make ninja-build cmake libeigen3-dev doctest-dev nlohmann-json3-dev libcli11-dev
+install_packages g++ make ninja-build cmake libeigen3-dev doctest-dev nlohmann-json3-dev libcli11-dev libxtensor-dev
 require_tools cmake ctest g++ awk || { printf '0 passed, 1 failed\n'; exit 1; }
 use_ninja
 

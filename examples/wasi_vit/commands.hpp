@@ -12,5 +12,6 @@ extern std::atomic<bool> interrupted;
 [[nodiscard]] int finetune(const FinetuneOptions& options);
 [[nodiscard]] int predict(const PredictOptions& options);
 [[nodiscard]] int compare(const CompareOptions& options);
+[[nodiscard]] int inspect(const InspectOptions& options);
 
 }  // namespace wasi_examples

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <wasi/storage/eigen.hpp>
 #include <wasi/train/model_file.hpp>
 
+#include "activation_budget.hpp"
 #include "commands.hpp"
 #include "data_source.hpp"
 #include "page_numbers.hpp"
@@ -78,19 +80,6 @@ private:
     return {centre - half, centre + half};
 }
 
-/// "encoder_layer_3.mlp.0" from a parameter's name.
-[[nodiscard]] std::string short_name(const Layer& layer)
-{
-    std::string name = layer.weight.name();
-    for (const std::string_view cut :
-         {std::string_view("encoder.layers."), std::string_view(".weight"), std::string_view("_weight")}) {
-        if (const auto at = name.find(cut); at != std::string::npos) {
-            name.erase(at, cut.size());
-        }
-    }
-    return name;
-}
-
 /// How weights and saved inputs are held, and what the ledger has seen of each.
 [[nodiscard]] std::vector<LayerRow> layer_rows(Model& model, const FinetuneOptions& options, const wasi::Ledger& ledger,
                                                const std::vector<std::vector<double>>& energies)
@@ -99,7 +88,7 @@ private:
     std::size_t compressed = 0;
     for (const Layer* layer : wasi::train::selected_layers(model, method_options(options).layers)) {
         LayerRow row;
-        row.name = short_name(*layer);
+        row.name = short_name(layer->weight.name());
         row.outputs = layer->weight.outputs();
         row.inputs = layer->weight.inputs();
         row.weight_rank = layer->weight.rank();
@@ -155,6 +144,7 @@ int finetune(const FinetuneOptions& options)
 {
     const auto method = method_options(options);
     auto training = train_options(options);
+    const std::int64_t budget = activation_budget(options);
     use_threads(options.threads);
     const OutputFolder folder(options.out);
 
@@ -194,6 +184,13 @@ int finetune(const FinetuneOptions& options)
         progress.step(record);
         return !interrupted.load();
     };
+    std::optional<wasi::train::ActivationPlan> plan;
+    if (budget > 0) {
+        const auto images = wasi::train::calibration_images(data.train.count, training, key.derive(3));
+        plan = wasi::train::plan_activations(*model, data.train, images, method.layers, budget);
+        wasi::train::apply_plan(*model, *plan, method.layers, method.activation, key.derive(2));
+        std::fputs(plan_text(*plan).c_str(), stdout);
+    }
     ledger.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
     wasi::train::train(*model, data.train, *optimizer, training, key.derive(3));
     progress.finish();
@@ -216,7 +213,8 @@ int finetune(const FinetuneOptions& options)
     const std::filesystem::path out(options.out);
     wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});
     wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
-    wasi::io::write_file_atomically(out / "report.json", report_json(run, {options.seed, interrupted.load()}));
+    wasi::io::write_file_atomically(out / "report.json",
+                                    report_json(run, {options.seed, interrupted.load(), plan ? &*plan : nullptr}));
     wasi::io::write_file_atomically(out / "report.html", report_page(run));
     print_summary(run);
     if (interrupted.load()) {

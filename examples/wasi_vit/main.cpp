@@ -58,12 +58,15 @@ int main(int argument_count, char** arguments)
     wasi_examples::FinetuneOptions finetune_options;
     wasi_examples::PredictOptions predict_options;
     wasi_examples::CompareOptions compare_options;
+    wasi_examples::InspectOptions inspect_options;
     CLI::App* finetune = app.add_subcommand("finetune", "train a model and write what came of it");
     CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
+    CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
     wasi_examples::add_options(*finetune, finetune_options);
     wasi_examples::add_options(*predict, predict_options);
     wasi_examples::add_options(*compare, compare_options);
+    wasi_examples::add_options(*inspect, inspect_options);
     try {
         app.parse(argument_count, arguments);
     } catch (const CLI::Success& asked) {  // --help, --version
@@ -76,6 +79,9 @@ int main(int argument_count, char** arguments)
     try {
         if (finetune->parsed()) {
             return wasi_examples::finetune(finetune_options);
+        }
+        if (inspect->parsed()) {
+            return wasi_examples::inspect(inspect_options);
         }
         return predict->parsed() ? wasi_examples::predict(predict_options) : wasi_examples::compare(compare_options);
     } catch (const wasi::error& failure) {

@@ -12,6 +12,8 @@
 
 #include <wasi/core/parallel.hpp>
 
+#include "activation_budget.hpp"
+
 namespace wasi_examples {
 namespace {
 
@@ -99,6 +101,10 @@ void add_options(CLI::App& command, FinetuneOptions& options)
                     "fixed ranks instead, over batch,token,feature: 8,4,8")
         ->type_name("B,N,I");
     command
+        .add_option("--activation-budget", options.activation_budget,
+                    "bytes for all compressed saved inputs: 4MiB; ranks by layer are then chosen on the first batch")
+        ->type_name("SIZE");
+    command
         .add_option("--above-break-even", options.above_break_even,
                     "a weight whose factors would not be smaller: dense or low-rank")
         ->type_name("HOW");
@@ -153,6 +159,21 @@ void add_options(CLI::App& command, CompareOptions& options)
     command.add_option("--out", options.out, "page to write: compare.html")->type_name("FILE");
 }
 
+void add_options(CLI::App& command, InspectOptions& options)
+{
+    command.option_defaults()->always_capture_default();
+    command
+        .add_option("--weights", options.weights, "safetensors file (torchvision names), or model.safetensors of a run")
+        ->type_name("FILE")
+        ->required();
+    command.add_option("--thresholds", options.thresholds, "shares of a weight's spectral energy, in (0, 1]")
+        ->delimiter(',')
+        ->type_name("LIST");
+    command.add_option("--layers", options.layers, "linear layers to look at: mlp or all")->type_name("WHICH");
+    command.add_option("--threads", options.threads, "0 = one for each processor")->type_name("N");
+    command.add_option("--out", options.out, "folder for inspect.csv, inspect.json, inspect.html")->type_name("DIR");
+}
+
 wasi::nn::VisionTransformerConfig parse_config(const std::string& text)
 {
     wasi::nn::VisionTransformerConfig config;
@@ -200,15 +221,17 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
         const auto parts = split(options.activation_ranks, ',');
         require<argument_error>(parts.size() == 3, "--activation-ranks: '", options.activation_ranks,
                                 "' is not three numbers, over batch, token and feature");
+        std::array<Index, 3> ranks{};
         for (std::size_t mode = 0; mode < 3; ++mode) {
-            const Index rank = parse_index(parts[mode], "--activation-ranks");
-            require<argument_error>(rank >= 1, "--activation-ranks: a rank must be at least 1, got ", rank);
-            result.activation.ranks[mode] = rank;
+            ranks[mode] = parse_index(parts[mode], "--activation-ranks");
+            require<argument_error>(ranks[mode] >= 1, "--activation-ranks: a rank must be at least 1, got ",
+                                    ranks[mode]);
         }
+        result.activation.ranks = ranks;
     } else {
         const double energy = options.activation_energy.value_or(options.energy);
         require_energy(energy, "--activation-energy");
-        result.activation.ranks.fill(wasi::linalg::Energy{energy});
+        result.activation.ranks = wasi::linalg::Energy{energy};
     }
     const bool low_rank = wasi::train::has_low_rank_weights(result.method);
     require<argument_error>(
@@ -218,6 +241,20 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
                             " does not go with --method ", options.method,
                             ": low-rank weights are trained without momentum; use 0");
     return result;
+}
+
+std::int64_t activation_budget(const FinetuneOptions& options)
+{
+    if (options.activation_budget.empty()) {
+        return 0;
+    }
+    require<argument_error>(wasi::train::has_compressed_inputs(method_options(options).method),
+                            "--activation-budget does not go with --method ", options.method,
+                            ", which compresses no saved inputs; use asi or wasi");
+    require<argument_error>(options.activation_ranks.empty() && !options.activation_energy,
+                            "--activation-budget chooses the ranks: leave out --activation-ranks and "
+                            "--activation-energy");
+    return parse_bytes(options.activation_budget, "--activation-budget");
 }
 
 wasi::train::TrainOptions train_options(const FinetuneOptions& options)
@@ -261,7 +298,9 @@ std::vector<std::pair<std::string, std::string>> option_table(const FinetuneOpti
     add("method", options.method);
     add("layers", options.layers);
     add("energy", text_of(options.energy));
-    if (options.activation_ranks.empty()) {
+    if (!options.activation_budget.empty()) {
+        add("activation-budget", options.activation_budget);
+    } else if (options.activation_ranks.empty()) {
         add("activation-energy", text_of(options.activation_energy.value_or(options.energy)));
     } else {
         add("activation-ranks", options.activation_ranks);

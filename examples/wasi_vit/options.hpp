@@ -24,7 +24,8 @@ struct FinetuneOptions {
     std::string layers = "all";
     double energy = 0.8;
     std::optional<double> activation_energy;
-    std::string activation_ranks;  ///< "8,4,8"; empty: by energy
+    std::string activation_ranks;   ///< "8,4,8"; empty: by energy
+    std::string activation_budget;  ///< "4MiB"; empty: none
     std::string above_break_even = "dense";
     double restart_below = 0.9;
     std::string optimizer = "sgd";
@@ -59,15 +60,28 @@ struct CompareOptions {
     std::string out;
 };
 
+struct InspectOptions {
+    std::string weights;
+    std::vector<double> thresholds{0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99};
+    std::string layers = "all";
+    int threads = 0;
+    std::string out;  ///< empty: the table alone
+};
+
 void add_options(CLI::App& command, FinetuneOptions& options);
 void add_options(CLI::App& command, PredictOptions& options);
 void add_options(CLI::App& command, CompareOptions& options);
+void add_options(CLI::App& command, InspectOptions& options);
 
 /// "image=32,patch=4,dim=192,depth=6,heads=3,mlp=768"; what is left out keeps its default. Throws wasi::argument_error.
 [[nodiscard]] wasi::nn::VisionTransformerConfig parse_config(const std::string& text);
 
 /// Method, layers and rank rules. Throws wasi::argument_error.
 [[nodiscard]] wasi::train::MethodOptions method_options(const FinetuneOptions& options);
+
+/// The bytes of --activation-budget; 0 when there is none. Throws wasi::argument_error, also when it does not go with
+/// the other options.
+[[nodiscard]] std::int64_t activation_budget(const FinetuneOptions& options);
 
 /// Everything about the loop but on_step. Throws wasi::argument_error.
 [[nodiscard]] wasi::train::TrainOptions train_options(const FinetuneOptions& options);

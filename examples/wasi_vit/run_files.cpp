@@ -10,6 +10,8 @@
 
 #include <wasi/core/error.hpp>
 
+#include "activation_budget.hpp"
+
 namespace wasi_examples {
 namespace {
 
@@ -23,6 +25,31 @@ using nlohmann::ordered_json;
 [[nodiscard]] double number(const ordered_json& value)
 {
     return value.is_null() ? not_known : value.get<double>();
+}
+
+/// What --activation-budget chose.
+[[nodiscard]] ordered_json plan_json(const wasi::train::ActivationPlan& plan)
+{
+    ordered_json json;
+    json["budget_bytes"] = plan.budget;
+    json["bytes"] = plan.solution.bytes;
+    json["perplexity"] = number(plan.solution.cost);
+    json["lower_bound"] = number(plan.solution.lower_bound);
+    json["optimal"] = plan.solution.status == wasi::rank::SolveStatus::optimal;
+    json["layers"] = ordered_json::array();
+    for (const auto& input : plan.inputs) {
+        ordered_json row;
+        row["name"] = short_name(input.layer);
+        row["form"] = to_string(input.chosen.form);
+        row["energy"] = number(input.chosen.energy);
+        row["ranks"] = input.chosen.ranks;
+        row["bytes"] = input.chosen.bytes;
+        row["exact_bytes"] = input.exact_bytes;
+        row["perplexity"] = number(input.chosen.perplexity);
+        row["gradient_norm"] = number(input.exact_norm);
+        json["layers"].push_back(std::move(row));
+    }
+    return json;
 }
 
 constexpr std::string_view energy_prefix = "captured_energy:";
@@ -90,6 +117,9 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
         row["saved_input_bytes"] = number(layer.saved_input_bytes);
         row["weight_bytes"] = number(layer.weight_bytes);
         json["layers"].push_back(std::move(row));
+    }
+    if (extras.activation_plan != nullptr) {
+        json["activation_plan"] = plan_json(*extras.activation_plan);
     }
     return json.dump(2) + "\n";
 }

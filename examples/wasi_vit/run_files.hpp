@@ -3,12 +3,17 @@
 
 #include "report_page.hpp"
 
+namespace wasi::train {
+struct ActivationPlan;
+}
+
 namespace wasi_examples {
 
 /// What report.json keeps of a run beside the page's figures.
 struct RunExtras {
     std::uint64_t seed = 0;
     bool interrupted = false;
+    const wasi::train::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
 };
 
 /// metrics.csv: step,epoch,loss,learning_rate,seconds and a column "captured_energy:LAYER" for each compressed layer.

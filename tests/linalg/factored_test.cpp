@@ -8,10 +8,6 @@ namespace {
 
 using wasi::Index;
 using wasi::linalg::Factored;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::tolerance;
 
 /// ||P Qᵀ||_F² element by element, in double.
@@ -31,7 +27,7 @@ double product_squares(wasi::ConstMatrixView<T> p, wasi::ConstMatrixView<T> q)
     return sum;
 }
 
-TEST_CASE_TEMPLATE("factored: the norm is that of the product", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("factored: the norm is that of the product", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -54,8 +50,7 @@ TEST_CASE_TEMPLATE("factored: the norm is that of the product", E, EigenFloat, E
     }
 }
 
-TEST_CASE_TEMPLATE("factored: with orthonormal Q it is the norm of P, without workspace", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("factored: with orthonormal Q it is the norm of P, without workspace", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;

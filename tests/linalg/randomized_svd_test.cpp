@@ -24,12 +24,8 @@ using wasi::linalg::Route;
 using wasi::linalg::Status;
 using wasi::linalg::SvdFactors;
 using wasi::linalg::Tolerance;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::Matrix;
 using wasi_tests::matrix_with_spectrum;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::tolerance;
 using wasi_tests::Values;
 
@@ -88,7 +84,7 @@ double spectral_bound(const Values& values, Index rank, Index extra, Index itera
 }
 
 TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape and number of power iterations", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 8;
@@ -109,7 +105,10 @@ TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape a
                 CHECK(f.info.rank == rank);
                 CHECK(f.info.status == Status::ok);
                 CHECK(f.info.route == (values.empty() ? Route::dense : Route::randomized));
-                CHECK(f.info.passes == (values.empty() ? 1 : 3 + 2 * iterations));
+                // One pass more where the first image is too ill-conditioned to go on with.
+                const Index least = values.empty() ? 1 : 3 + 2 * iterations;
+                CHECK(f.info.passes >= least);
+                CHECK(f.info.passes <= least + (iterations > 0 ? 1 : 0));
                 static_cast<void>(checked_error(a, f, values));
                 // The cut from rank + extra to rank costs one more sigma_{rank+1}.
                 CHECK(wasi_tests::spectral_norm(wasi_tests::residual(a.view(), f)) <=
@@ -121,14 +120,14 @@ TEST_CASE_TEMPLATE("randomized svd: the error bounds for every spectrum, shape a
 
 TEST_CASE_TEMPLATE(
     "randomized svd: on average without power iterations at most (1 + k / (p - 1)) times the best squared error", E,
-    EigenFloat, EigenDouble)
+    WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 6;
     for (const Index extra : {Index{2}, Index{5}, Index{12}}) {
         for (const Values& values :
-             {wasi_tests::polynomial(50, 0.5), wasi_tests::exponential(50, 0.9), wasi_tests::step(50, 6, 0.1)}) {
-            const auto a = matrix_with_spectrum<T>(80, 50, values, 3);
+             {wasi_tests::polynomial(70, 0.5), wasi_tests::exponential(70, 0.9), wasi_tests::step(70, 6, 0.1)}) {
+            const auto a = matrix_with_spectrum<T>(80, 70, values, 3);
             const double best = wasi_tests::tail_energy(values, rank);
             double sum = 0.0;
             double sum_with_power = 0.0;
@@ -148,8 +147,8 @@ TEST_CASE_TEMPLATE(
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the spectrum has a gap", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the spectrum has a gap", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const Values values{9.0, 8.0, 7.0, 6.0, 1e-3, 1e-3, 1e-3};
@@ -171,65 +170,65 @@ TEST_CASE_TEMPLATE("randomized svd: finds the known values and vectors where the
 
 TEST_CASE_TEMPLATE(
     "randomized svd: energy and tolerance give the right rank, at most one above, the sketch growing as it must", E,
-    EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+    WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     struct Case {
         Values values;
         double fraction;
-        Index passes;  // the norm, and six for each sketch
     };
-    const std::array<Case, 6> cases{{{wasi_tests::exponential(120, 0.8), 0.9, 7},
-                                     {wasi_tests::exponential(120, 0.8), 0.999, 7},
-                                     {wasi_tests::exponential(120, 0.93), 0.99, 13},
-                                     {wasi_tests::polynomial(120, 1.0), 0.95, 7},
-                                     {wasi_tests::polynomial(120, 0.5), 0.7, 13},
-                                     {wasi_tests::step(120, 30, 1e-2), 0.99, 13}}};
+    const std::array<Case, 6> cases{{{wasi_tests::exponential(120, 0.8), 0.9},
+                                     {wasi_tests::exponential(120, 0.8), 0.999},
+                                     {wasi_tests::exponential(120, 0.93), 0.99},
+                                     {wasi_tests::polynomial(120, 1.0), 0.95},
+                                     {wasi_tests::polynomial(120, 0.5), 0.7},
+                                     {wasi_tests::step(120, 30, 1e-2), 0.99}}};
     std::uint64_t seed = 10;
     for (const Case& wanted : cases) {
         const Values& values = wanted.values;
         const double fraction = wanted.fraction;
-        const Index passes = wanted.passes;
-        for (const Extents& extents : {Extents{150, 120}, Extents{120, 150}}) {
+        for (const Extents& extents : {Extents{210, 180}, Extents{180, 210}}) {
             const Index rows = extents.rows;
             const Index cols = extents.cols;
             const Index expected = wasi_tests::rank_for_energy(values, fraction);
             INFO("energy ", fraction, ", true rank ", expected, ", (", rows, ", ", cols, ")");
             const auto a = matrix_with_spectrum<T>(rows, cols, values, ++seed);
             for (const RankRule& rule : {RankRule(Energy{fraction}), RankRule(Tolerance{std::sqrt(1.0 - fraction)})}) {
-                const auto f = decompose<E>(a, {.rank = rule}, seed);
+                const auto f = decompose<E>(a, {.rank = rule, .first_block = 4}, seed);
                 CHECK(f.info.rank >= expected);
                 CHECK(f.info.rank <= expected + 1);
                 CHECK(f.info.captured_energy >= fraction);
                 CHECK(f.info.status == Status::ok);
                 CHECK(f.info.route == Route::randomized);
-                CHECK(f.info.passes == passes);
+                // The norm and six for each sketch, seven where its first image was made again; the first holds 16
+                // columns.
+                CHECK(f.info.passes >= 7);
+                CHECK((f.info.passes > 8) == (expected >= 16));
                 static_cast<void>(checked_error(a, f, values));
             }
         }
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: energy 1 of a matrix of low rank keeps its rank, by a sketch", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: energy 1 of a matrix of low rank keeps its rank, by a sketch", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Index rank : {Index{1}, Index{15}, Index{35}}) {
         for (std::uint64_t seed = 0; seed < 3; ++seed) {
             INFO("rank ", rank, ", seed ", seed);
             const auto values = wasi_tests::exponential(rank, 0.85);
-            const auto a = matrix_with_spectrum<T>(130, 120, values, seed);
+            const auto a = matrix_with_spectrum<T>(200, 190, values, seed);
             const auto f = decompose<E>(a, {.rank = Energy{1.0}}, seed);
             CHECK(f.info.rank == rank);
             CHECK(f.info.status == Status::ok);
             CHECK(f.info.route == Route::randomized);
-            CHECK(checked_error(a, f, values) <= std::pow(tolerance<T>(130, 1.0), 2.0));
+            CHECK(checked_error(a, f, values) <= std::pow(tolerance<T>(200, 1.0), 2.0));
         }
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonormal when the sketch grows", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonormal when the sketch grows", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     // All but the first rows are zero: the arbitrary directions that fill up a basis are the same ones again and again.
@@ -239,8 +238,9 @@ TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonorma
             q(i, j) = i == j && j < 10 ? T(1) : T(0);
         }
     }
-    wasi::linalg::detail::append_orthonormal<typename E::Storage, T>(q.view(), 10, 10, wasi::plain_memory());
-    wasi::linalg::detail::complete_orthonormal<typename E::Storage, T>(q.view(), 10, wasi::plain_memory());
+    CHECK_FALSE(
+        wasi::linalg::detail::append_orthonormal<typename E::Storage, T>(q.view(), 10, 10, wasi::plain_memory()));
+    static_cast<void>(E::Storage::orthonormalize(q.view(), wasi::plain_memory()));
     CHECK(wasi_tests::orthonormality_defect(q.view()) <= tolerance<T>(40, 1.0));
 
     auto a = matrix_with_spectrum<T>(120, 120, {}, 5);
@@ -261,8 +261,8 @@ TEST_CASE_TEMPLATE("randomized svd: columns beyond the rank of A stay orthonorma
     }
 }
 
-TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path and with any oversampling", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path and with any oversampling", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const Values values = wasi_tests::polynomial(120, 0.5);
@@ -290,11 +290,11 @@ TEST_CASE_TEMPLATE("randomized svd: max_rank binds and says so, in every path an
     CHECK(dense.info.route == Route::dense);
     CHECK(dense.info.rank == 60);
     CHECK(dense.info.status == Status::rank_limit);
-    CHECK(dense.info.passes > 1);
+    CHECK(dense.info.passes > 2);
 }
 
-TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense route and are exact", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("randomized svd: small, thin and zero matrices take the dense route and are exact", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Extents& extents : {Extents{1, 1}, Extents{1, 40}, Extents{40, 1}, Extents{20, 30}, Extents{100, 3}}) {

@@ -198,4 +198,58 @@ TEST_CASE("rank rule: values outside the domain throw and are named")
     CHECK(complaint([] { RankRule rule(1); }).empty());
 }
 
+TEST_CASE("Gavish-Donoho: the thresholds of the paper")
+{
+    // 4 / sqrt(3) for square matrices in known noise; 2.858 and 2.17 times the median in unknown noise.
+    CHECK(std::abs(wasi::linalg::detail::hard_threshold(1.0) - 4.0 / std::sqrt(3.0)) <= 1e-14);
+    const auto times_median = [](double beta) {
+        return wasi::linalg::detail::hard_threshold(beta) / std::sqrt(wasi::linalg::detail::noise_median(beta));
+    };
+    CHECK(std::abs(times_median(1.0) - 2.8582) <= 2e-4);  // their table 4
+    CHECK(std::abs(times_median(0.5) - 2.1711) <= 2e-4);
+    CHECK(std::abs(times_median(0.05) - 1.5194) <= 2e-4);
+}
+
+TEST_CASE("Gavish-Donoho: counts values above the threshold, noise known and unknown, either side longer")
+{
+    std::vector<double> values{50.0, 40.0, 30.0, 25.0};
+    for (int j = 0; j < 46; ++j) {  // noise of about variance 1: values from 14 down to 4
+        values.push_back(14.0 - 10.0 * j / 45.0);
+    }
+    const double total = squares(values);
+    for (const bool wide : {false, true}) {
+        const Spectrum spectrum{values, total, total, 0.0, wide ? 50 : 80, wide ? 80 : 50};
+        CHECK(RankRule(wasi::linalg::GavishDonoho{}).choose(spectrum) == 4);
+        // lambda(50/80) sqrt(80) = 18.6
+        CHECK(RankRule(wasi::linalg::GavishDonoho{1.0}).choose(spectrum) == 4);
+        CHECK(RankRule(wasi::linalg::GavishDonoho{1.5}).choose(spectrum) == 3);
+        CHECK(RankRule(wasi::linalg::GavishDonoho{100.0}).choose(spectrum) == 1);
+    }
+    CHECK(RankRule(wasi::linalg::GavishDonoho{}).needs_all_values());
+    CHECK_FALSE(RankRule(wasi::linalg::GavishDonoho{1.0}).needs_all_values());
+    CHECK_FALSE(RankRule(Energy{0.5}).needs_all_values());
+    const std::span<const double> some(values.data(), 10);
+    CHECK(contains(
+        complaint([&] {
+            static_cast<void>(RankRule(wasi::linalg::GavishDonoho{}).choose({some, total, total, 0.0, 80, 50}));
+        }),
+        "10 of 50"));
+    CHECK(contains(complaint([&] {
+                       static_cast<void>(RankRule(wasi::linalg::GavishDonoho{}).choose({values, total, total}));
+                   }),
+                   "matrix"));
+    CHECK(contains(complaint([] { RankRule(wasi::linalg::GavishDonoho{-1.0}); }), "-1"));
+}
+
+TEST_CASE("first_of: stops at whichever rule is met first, and asks for all values if one of them does")
+{
+    const std::vector<double> values{4.0, 3.0, 2.0, 1.0};
+    const Spectrum spectrum{values, 30.0, 30.0};
+    CHECK(first_of(Energy{0.99}, 2).choose(spectrum) == 2);
+    CHECK(first_of(3, Energy{0.5}).choose(spectrum) == 1);
+    CHECK(first_of(first_of(4, Tolerance{0.2}), Energy{1.0}).choose(spectrum) == 3);
+    CHECK_FALSE(first_of(Energy{0.99}, 2).needs_all_values());
+    CHECK(first_of(Energy{0.99}, first_of(2, wasi::linalg::GavishDonoho{})).needs_all_values());
+}
+
 }  // namespace

@@ -15,12 +15,8 @@ using wasi::ConstMatrixView;
 using wasi::Index;
 using wasi::linalg::normal_product;
 using wasi::linalg::subspace_step;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::Matrix;
 using wasi_tests::matrix_with_spectrum;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::random_matrix;
 using wasi_tests::tolerance;
 using wasi_tests::Values;
@@ -93,8 +89,7 @@ Matrix<double> leading_vectors(const Matrix<T>& a, Index count)
     return result;
 }
 
-TEST_CASE_TEMPLATE("normal product: is Aᵀ (A V) for row counts around every block boundary", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("normal product: is Aᵀ (A V) for row counts around every block boundary", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Index rows : {1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 500, 513, 1100}) {
@@ -131,8 +126,8 @@ TEST_CASE("normal product: shapes that do not fit throw and are named")
     CHECK_THROWS_WITH_AS(attempt(0, 5, 5, 2), "normal_product: empty matrix (0, 5)", wasi::shape_error);
 }
 
-TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squared gap in every step", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squared gap in every step", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 3;
@@ -163,8 +158,7 @@ TEST_CASE_TEMPLATE("subspace step: the tangent of the angle shrinks by the squar
     }
 }
 
-TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its columns", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its columns", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const auto a = matrix_with_spectrum<T>(40, 10, {3.0, 2.0, 1.5, 0.2, 0.1}, 5);
@@ -182,7 +176,7 @@ TEST_CASE_TEMPLATE("subspace step: depends on the subspace alone, not on its col
 }
 
 TEST_CASE_TEMPLATE("subspace step: a basis already there stays; zero and deficient matrices leave an orthonormal basis",
-                   E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;

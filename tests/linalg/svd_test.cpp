@@ -22,11 +22,7 @@ using wasi::linalg::SvdFactors;
 using wasi::linalg::Tolerance;
 using wasi::linalg::truncated_svd;
 using wasi::linalg::TruncatedSvdOptions;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::matrix_with_spectrum;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::Values;
 
 struct Extents {
@@ -70,8 +66,8 @@ void check_best_approximation(const wasi_tests::Matrix<T>& a, const SvdFactors<T
     CHECK(f.info.route == wasi::linalg::Route::dense);
 }
 
-TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for every spectrum and shape", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for every spectrum and shape", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     std::uint64_t seed = 0;
@@ -92,8 +88,8 @@ TEST_CASE_TEMPLATE("truncated svd: the best approximation of every rank, for eve
     }
 }
 
-TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the true spectrum asks for", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the true spectrum asks for", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
@@ -112,8 +108,7 @@ TEST_CASE_TEMPLATE("truncated svd: energy and tolerance give the rank that the t
     }
 }
 
-TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the rounding", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the rounding", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Extents& extents : {Extents{40, 16}, Extents{16, 40}, Extents{64, 64}}) {
@@ -135,7 +130,7 @@ TEST_CASE_TEMPLATE("truncated svd: energy 1 keeps the numerical rank, not the ro
     CHECK(wasi_tests::orthonormality_defect(f.u.matrix()) <= wasi_tests::tolerance<T>(12, 1.0));
 }
 
-TEST_CASE_TEMPLATE("truncated svd: max_rank binds and says so", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("truncated svd: max_rank binds and says so", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const auto values = wasi_tests::polynomial(12, 0.5);
@@ -157,7 +152,7 @@ TEST_CASE_TEMPLATE("truncated svd: max_rank binds and says so", E, EigenFloat, E
     CHECK(all.info.status == Status::ok);
 }
 
-TEST_CASE_TEMPLATE("thin svd: all of A", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("thin svd: all of A", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Extents& extents : shapes) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <support/central_differences.hpp>
+#include <support/engines.hpp>
 #include <support/models.hpp>
 #include <support/recording_sink.hpp>
 #include <wasi/optim/optimizer.hpp>
@@ -20,11 +21,13 @@ namespace train = wasi::train;
 constexpr double clip_limit = 0.5;  // the norm that sgd_clip_losses were clipped to
 
 /// The reference's model and its one batch.
-template <class T>
+template <class E>
 struct Golden {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     wasi::Ledger memory;
     wasi::io::SafetensorsFile file = golden_file("vit_golden.safetensors");
-    Model<T> model{tiny_config, memory, wasi::RandomKey(1)};
+    Model<T, S> model{tiny_config, memory, wasi::RandomKey(1)};
     Dataset<T> batch;
 
     Golden()
@@ -38,7 +41,7 @@ struct Golden {
     }
 
     /// Relative distance of ten losses to those stored under `name`.
-    [[nodiscard]] double series(const std::string& name, optim::Optimizer<T, EigenStorage>& optimizer, double rate,
+    [[nodiscard]] double series(const std::string& name, optim::Optimizer<T, S>& optimizer, double rate,
                                 double clip_norm = 0.0)
     {
         train::TrainOptions options;
@@ -64,20 +67,22 @@ template <class T>
 constexpr double forward_tolerance = std::is_same_v<T, float> ? 1e-5 : 1e-11;
 constexpr double series_tolerance = 2e-5;
 
-TEST_CASE_TEMPLATE("golden: logits are PyTorch's", T, float, double)
+TEST_CASE_TEMPLATE("golden: logits are PyTorch's", E, WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
+    using T = typename E::Scalar;
+    Golden<E> golden;
     const auto logits = train::predict(golden.model, golden.batch, Index{3});  // in batches of 3, 3 and 2
     const auto wanted = read_values<double>(golden.file, "logits_f64");
     CHECK(relative_distance(logits.span(), wanted) <= forward_tolerance<T>);
     CHECK(relative_distance(logits.span(), read_values<double>(golden.file, "logits")) <= 1e-5);
 }
 
-TEST_CASE_TEMPLATE("golden: loss and the gradient of every parameter are PyTorch's", T, float, double)
+TEST_CASE_TEMPLATE("golden: loss and the gradient of every parameter are PyTorch's", E, WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
+    using T = typename E::Scalar;
+    Golden<E> golden;
     RecordingSink<T> sink;
-    const double loss = loss_and_gradients<T>(golden.model, golden.batch, sink);
+    const double loss = loss_and_gradients(golden.model, golden.batch, sink);
     CHECK(loss == doctest::Approx(read_values<double>(golden.file, "loss")[0]).epsilon(2e-7));
     Index count = 0;
     const std::string prefix = "grad64.";
@@ -97,10 +102,12 @@ TEST_CASE_TEMPLATE("golden: loss and the gradient of every parameter are PyTorch
     CHECK(count == 32);
 }
 
-TEST_CASE_TEMPLATE("golden: ten steps of SGD with momentum and decay, and the weights afterwards", T, float, double)
+TEST_CASE_TEMPLATE("golden: ten steps of SGD with momentum and decay, and the weights afterwards", E,
+                   WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
-    optim::Sgd<T, EigenStorage> sgd({.momentum = 0.9, .weight_decay = 1e-4}, golden.memory);
+    using T = typename E::Scalar;
+    Golden<E> golden;
+    optim::Sgd<T, typename E::Storage> sgd({.momentum = 0.9, .weight_decay = 1e-4}, golden.memory);
     CHECK(golden.series("sgd_losses", sgd, 0.05) <= series_tolerance);
     golden.model.for_each_parameter([&](auto& parameter) {
         CAPTURE(parameter.name());
@@ -109,24 +116,27 @@ TEST_CASE_TEMPLATE("golden: ten steps of SGD with momentum and decay, and the we
     });
 }
 
-TEST_CASE_TEMPLATE("golden: ten steps of plain SGD", T, float, double)
+TEST_CASE_TEMPLATE("golden: ten steps of plain SGD", E, WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
-    optim::Sgd<T, EigenStorage> sgd({.momentum = 0.0, .weight_decay = 1e-4}, golden.memory);
+    using T = typename E::Scalar;
+    Golden<E> golden;
+    optim::Sgd<T, typename E::Storage> sgd({.momentum = 0.0, .weight_decay = 1e-4}, golden.memory);
     CHECK(golden.series("sgd_plain_losses", sgd, 0.1) <= series_tolerance);
 }
 
-TEST_CASE_TEMPLATE("golden: ten steps of SGD clipped by the global norm", T, float, double)
+TEST_CASE_TEMPLATE("golden: ten steps of SGD clipped by the global norm", E, WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
-    optim::Sgd<T, EigenStorage> sgd({.momentum = 0.0, .weight_decay = 1e-4}, golden.memory);
+    using T = typename E::Scalar;
+    Golden<E> golden;
+    optim::Sgd<T, typename E::Storage> sgd({.momentum = 0.0, .weight_decay = 1e-4}, golden.memory);
     CHECK(golden.series("sgd_clip_losses", sgd, 0.1, clip_limit) <= series_tolerance);
 }
 
-TEST_CASE_TEMPLATE("golden: ten steps of AdamW", T, float, double)
+TEST_CASE_TEMPLATE("golden: ten steps of AdamW", E, WASI_SHIPPED_ENGINES)
 {
-    Golden<T> golden;
-    optim::AdamW<T, EigenStorage> adamw({.weight_decay = 0.05}, golden.memory);
+    using T = typename E::Scalar;
+    Golden<E> golden;
+    optim::AdamW<T, typename E::Storage> adamw({.weight_decay = 0.05}, golden.memory);
     CHECK(golden.series("adamw_losses", adamw, 1e-3) <= series_tolerance);
 }
 

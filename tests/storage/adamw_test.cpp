@@ -12,14 +12,9 @@
 namespace {
 
 using wasi::AdamWStep;
-using wasi::EigenStorage;
 using wasi::Index;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::Matrix;
 using wasi_tests::max_difference;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::NaiveStorage;
 using wasi_tests::random_matrix;
 using wasi_tests::tolerance;
@@ -46,8 +41,10 @@ template <class T>
     return wasi_tests::matrix_with_spectrum<T>(rows, cols, {}, 0);
 }
 
-TEST_CASE_TEMPLATE("adamw_step: both storages, over several steps", T, float, double)
+TEST_CASE_TEMPLATE("adamw_step: both storages, over several steps", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : {std::array<Index, 2>{0, 3}, {1, 1}, {1, 7}, {9, 5}, {331, 211}}) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -61,7 +58,7 @@ TEST_CASE_TEMPLATE("adamw_step: both storages, over several steps", T, float, do
         for (int t = 1; t <= 5; ++t) {
             const auto g = random_matrix<T>(rows, cols, 1 + static_cast<std::uint64_t>(t));
             const auto step = step_at<T>(t, 1e-3, 0.5);
-            EigenStorage::adamw_step(fast_w.view(), fast_m.view(), fast_v.view(), g.view(), step);
+            S::adamw_step(fast_w.view(), fast_m.view(), fast_v.view(), g.view(), step);
             NaiveStorage::adamw_step(w.view(), m.view(), v.view(), g.view(), step);
         }
         // m and v are averages of numbers of order 1; a step moves a weight by about its rate of 0.01.
@@ -75,7 +72,7 @@ TEST_CASE_TEMPLATE("adamw_step: both storages, over several steps", T, float, do
 }
 
 TEST_CASE_TEMPLATE("adamw_step: the first step goes by the rate against the sign of the gradient, after the decay", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const double epsilon : {0.0, 0.25}) {

@@ -6,13 +6,13 @@
 #include <limits>
 #include <vector>
 
+#include <support/engines.hpp>
 #include <support/matrices.hpp>
 #include <support/naive_storage.hpp>
 #include <wasi/storage/eigen.hpp>
 
 namespace {
 
-using wasi::EigenStorage;
 using wasi::Index;
 using wasi_tests::Layout;
 using wasi_tests::layouts;
@@ -26,8 +26,10 @@ using wasi_tests::same_bits;
 constexpr std::array<std::array<Index, 2>, 9> shapes{
     {{0, 0}, {0, 5}, {5, 0}, {1, 1}, {1, 9}, {9, 1}, {7, 5}, {517, 131}, {3, 40001}}};
 
-TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, double)
+TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -39,11 +41,11 @@ TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, doub
             for (const Layout to_layout : rows* cols > 1000 ? std::vector<Layout>{layouts[2], layouts[7]}
                                                             : std::vector<Layout>(layouts.begin(), layouts.end())) {
                 Matrix<T> to(rows, cols, to_layout);
-                EigenStorage::copy(to.view(), from.view());
+                S::copy(to.view(), from.view());
                 CHECK(same_bits(to.view(), original.view()));
                 CHECK(to.guard_intact());
                 Matrix<T> turned(cols, rows, to_layout);
-                EigenStorage::copy(turned.view(), from.view().transposed());
+                S::copy(turned.view(), from.view().transposed());
                 CHECK(same_bits(turned.view().transposed(), original.view()));
                 Matrix<T> slow(rows, cols, to_layout);
                 NaiveStorage::copy(slow.view(), from.view());
@@ -53,8 +55,10 @@ TEST_CASE_TEMPLATE("copy: every mix of layouts, and a transpose", T, float, doub
     }
 }
 
-TEST_CASE_TEMPLATE("add_scaled: every layout and beta", T, float, double)
+TEST_CASE_TEMPLATE("add_scaled: every layout and beta", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -65,7 +69,7 @@ TEST_CASE_TEMPLATE("add_scaled: every layout and beta", T, float, double)
                 const auto x = values.in(layouts[(3 * i + 1) % 8]);
                 auto fast = beta == T(0) ? Matrix<T>(rows, cols, layouts[i]) : before.in(layouts[i]);
                 auto slow = fast;
-                EigenStorage::add_scaled(fast.view(), beta, T(-1.75), x.view());
+                S::add_scaled(fast.view(), beta, T(-1.75), x.view());
                 NaiveStorage::add_scaled(slow.view(), beta, T(-1.75), x.view());
                 INFO(rows, " x ", cols, ", beta ", beta, ", ", layouts[i].text());
                 CHECK(max_difference(fast.view(), slow.view()) <= wasi_tests::tolerance<T>(1, 8.0, 1.0));
@@ -75,13 +79,15 @@ TEST_CASE_TEMPLATE("add_scaled: every layout and beta", T, float, double)
     }
 }
 
-TEST_CASE_TEMPLATE("add_scaled: in place, and with the transpose of another matrix", T, float, double)
+TEST_CASE_TEMPLATE("add_scaled: in place, and with the transpose of another matrix", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const auto x = random_matrix<T>(13, 13, 7, layouts[2]);
     for (const Layout layout : layouts) {
         auto y = x.in(layout);
-        EigenStorage::add_scaled(y.view(), T(0.5), T(0), y.view());
-        EigenStorage::add_scaled(y.view(), T(0), T(4), y.view());
+        S::add_scaled(y.view(), T(0.5), T(0), y.view());
+        S::add_scaled(y.view(), T(0), T(4), y.view());
         auto expected = x;
         for (Index i = 0; i < 13; ++i) {
             for (Index j = 0; j < 13; ++j) {
@@ -89,16 +95,18 @@ TEST_CASE_TEMPLATE("add_scaled: in place, and with the transpose of another matr
             }
         }
         CHECK(same_bits(y.view(), expected.view()));
-        EigenStorage::add_scaled(y.view(), T(1), T(-2), x.view().transposed());
+        S::add_scaled(y.view(), T(1), T(-2), x.view().transposed());
         CHECK(max_difference(y.view().transposed(), y.view()) > 1.0);
-        EigenStorage::add_scaled(y.view(), T(1), T(-2), x.view());
-        EigenStorage::add_scaled(y.view(), T(1), T(2), x.view().transposed());
+        S::add_scaled(y.view(), T(1), T(-2), x.view());
+        S::add_scaled(y.view(), T(1), T(2), x.view().transposed());
         CHECK(wasi_tests::max_abs(y.view()) <= wasi_tests::tolerance<T>(1, 8.0));
     }
 }
 
-TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", T, float, double)
+TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -111,28 +119,29 @@ TEST_CASE_TEMPLATE("dot: sums in double, in every mix of layouts", T, float, dou
             const double scale = std::sqrt(static_cast<double>(rows * cols));
             INFO(rows, " x ", cols, ", ", layouts[i].text());
             // Double's rounding also for float: that is the promise.
-            CHECK(std::abs(EigenStorage::dot(a.view(), b.view()) - exact) <=
-                  wasi_tests::tolerance<double>(rows * cols, scale));
+            CHECK(std::abs(S::dot(a.view(), b.view()) - exact) <= wasi_tests::tolerance<double>(rows * cols, scale));
         }
     }
     Matrix<float> large(1, 1);
     large(0, 0) = 3e30F;
-    CHECK(EigenStorage::dot(large.view(), large.view()) == doctest::Approx(9e60));
+    CHECK(S::dot(large.view(), large.view()) == doctest::Approx(9e60));
 }
 
-TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at nothing outside", T, float, double)
+TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at nothing outside", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     constexpr T infinity = std::numeric_limits<T>::infinity();
     for (const Layout layout : layouts) {
         auto a = random_matrix<T>(5, 7, 10, layout);  // NaN all around it
-        CHECK(EigenStorage::all_finite(a.view()));
+        CHECK(S::all_finite(a.view()));
         for (const T bad : {std::numeric_limits<T>::quiet_NaN(), infinity, -infinity}) {
             int found = 0;
             for (Index i = 0; i < 5; ++i) {
                 for (Index j = 0; j < 7; ++j) {
                     const T good = a(i, j);
                     a(i, j) = bad;
-                    found += EigenStorage::all_finite(a.view()) ? 0 : 1;
+                    found += S::all_finite(a.view()) ? 0 : 1;
                     found += NaiveStorage::all_finite(a.view()) ? 0 : 1;
                     a(i, j) = good;
                 }
@@ -141,22 +150,24 @@ TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at not
         }
         // Finite numbers whose sum is not.
         a(0, 0) = a(0, 1) = std::numeric_limits<T>::max();
-        CHECK(EigenStorage::all_finite(a.view()));
+        CHECK(S::all_finite(a.view()));
         CHECK(NaiveStorage::all_finite(a.view()));
         // Bad numbers that could cancel.
         a(0, 0) = infinity;
         a(0, 1) = -infinity;
-        CHECK_FALSE(EigenStorage::all_finite(a.view()));
+        CHECK_FALSE(S::all_finite(a.view()));
     }
     auto large = random_matrix<T>(517, 131, 11);
-    CHECK(EigenStorage::all_finite(large.view()));
+    CHECK(S::all_finite(large.view()));
     large(516, 130) = infinity;
-    CHECK_FALSE(EigenStorage::all_finite(large.view()));
-    CHECK(EigenStorage::all_finite(large.view().row_block(0, 0)));
+    CHECK_FALSE(S::all_finite(large.view()));
+    CHECK(S::all_finite(large.view().row_block(0, 0)));
 }
 
-TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout", T, float, double)
+TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const wasi::RandomKey key(12);
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
@@ -165,14 +176,14 @@ TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout
         NaiveStorage::fill_normal(expected.view(), key);
         for (const Layout layout : layouts) {
             Matrix<T> filled(rows, cols, layout);
-            EigenStorage::fill_normal(filled.view(), key);
+            S::fill_normal(filled.view(), key);
             INFO(rows, " x ", cols, ", ", layout.text());
             CHECK(same_bits(filled.view(), expected.view()));
             CHECK(filled.guard_intact());
         }
     }
     Matrix<T> one(1, 3);
-    EigenStorage::fill_normal(one.view(), key);
+    S::fill_normal(one.view(), key);
     CHECK(one(0, 2) == static_cast<T>(key.normal(2)));
 }
 

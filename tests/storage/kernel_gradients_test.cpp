@@ -14,9 +14,7 @@
 /// The backward kernels against central differences of the forward ones, in double.
 namespace {
 
-using wasi_tests::EigenDouble;
 using wasi_tests::Matrix;
-using wasi_tests::NaiveDouble;
 using wasi_tests::random_matrix;
 
 /// The elements of a contiguous matrix.
@@ -42,7 +40,7 @@ void check_derivative(Matrix<double>& gradient, Matrix<double>& x, const std::fu
     return wasi_tests::NaiveStorage::dot(w.view(), y.view());
 }
 
-TEST_CASE_TEMPLATE("gelu_backward is the derivative of gelu", E, EigenDouble, NaiveDouble)
+TEST_CASE_TEMPLATE("gelu_backward is the derivative of gelu", E, WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;
     auto x = random_matrix<double>(5, 9, 1);
@@ -56,7 +54,7 @@ TEST_CASE_TEMPLATE("gelu_backward is the derivative of gelu", E, EigenDouble, Na
     });
 }
 
-TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, EigenDouble, NaiveDouble)
+TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;
     auto x = random_matrix<double>(5, 9, 3);  // no element within two steps of the kink
@@ -70,7 +68,7 @@ TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, EigenDouble, Na
     });
 }
 
-TEST_CASE_TEMPLATE("softmax_backward is the derivative of softmax", E, EigenDouble, NaiveDouble)
+TEST_CASE_TEMPLATE("softmax_backward is the derivative of softmax", E, WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;
     for (const double scale : {1.0, 0.35}) {
@@ -88,8 +86,8 @@ TEST_CASE_TEMPLATE("softmax_backward is the derivative of softmax", E, EigenDoub
     }
 }
 
-TEST_CASE_TEMPLATE("layer_norm_backward is the derivative of layer_norm by input, gain and bias", E, EigenDouble,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("layer_norm_backward is the derivative of layer_norm by input, gain and bias", E,
+                   WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;
     auto x = random_matrix<double>(6, 11, 7);
@@ -113,7 +111,7 @@ TEST_CASE_TEMPLATE("layer_norm_backward is the derivative of layer_norm by input
     check_derivative(dbias, bias, loss);
 }
 
-TEST_CASE_TEMPLATE("cross_entropy's gradient is the derivative of its loss", E, EigenDouble, NaiveDouble)
+TEST_CASE_TEMPLATE("cross_entropy's gradient is the derivative of its loss", E, WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;
     auto x = random_matrix<double>(5, 6, 11);

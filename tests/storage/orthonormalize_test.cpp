@@ -19,10 +19,6 @@ using wasi_tests::matrix_with_spectrum;
 using wasi_tests::NaiveStorage;
 using wasi_tests::random_matrix;
 
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 
 template <class T>
 void scale(Matrix<T>& a, double factor)
@@ -67,8 +63,7 @@ void check_laws(const std::string& what, const Matrix<typename E::Scalar>& a, In
     }
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {
@@ -82,8 +77,7 @@ TEST_CASE_TEMPLATE("orthonormalize: laws for well-conditioned matrices", E, Eige
     check_laws<E>("large", random_matrix<T>(211, 97, 6), 97);
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or equal", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or equal", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {
@@ -125,8 +119,7 @@ TEST_CASE_TEMPLATE("orthonormalize: laws where columns are dependent, zero or eq
     }
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     // Squares of these vanish or overflow in float (1e25, 1e-25) and in double (1e200, 1e-200).
@@ -144,8 +137,7 @@ TEST_CASE_TEMPLATE("orthonormalize: laws at the ends of the exponent range", E, 
     check_laws<E>("one denormal element", a, 1);
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: columns of very different size are all kept", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("orthonormalize: columns of very different size are all kept", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     auto a = random_matrix<T>(40, 5, 6);
@@ -185,7 +177,7 @@ TEST_CASE_TEMPLATE("orthonormalize: both storages find the same subspace", T, fl
     }
 }
 
-TEST_CASE_TEMPLATE("orthonormalize: a block of a larger matrix, the rest untouched", E, EigenFloat, EigenDouble)
+TEST_CASE_TEMPLATE("orthonormalize: a block of a larger matrix, the rest untouched", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;
     auto a = random_matrix<T>(30, 12, 9);

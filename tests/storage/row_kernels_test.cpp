@@ -28,8 +28,10 @@ using wasi_tests::tolerance;
 /// One element, one row, one column, odd sizes, none, and several pieces of work.
 constexpr std::array<std::array<Index, 2>, 7> shapes{{{1, 1}, {1, 13}, {9, 1}, {7, 5}, {0, 4}, {331, 211}, {3, 33001}}};
 
-TEST_CASE_TEMPLATE("sums over rows and additions to rows", T, float, double)
+TEST_CASE_TEMPLATE("sums over rows and additions to rows", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -38,7 +40,7 @@ TEST_CASE_TEMPLATE("sums over rows and additions to rows", T, float, double)
         auto fast = random_matrix<T>(rows, cols, 1);
         auto slow = fast;
         const auto v = random_vector<T>(cols, 2);
-        EigenStorage::add_to_rows(fast.view(), v);
+        S::add_to_rows(fast.view(), v);
         NaiveStorage::add_to_rows(slow.view(), v);
         CHECK(same_bits(fast.view(), slow.view()));
         CHECK(fast.guard_intact());
@@ -46,7 +48,7 @@ TEST_CASE_TEMPLATE("sums over rows and additions to rows", T, float, double)
         std::vector<T> fast_sum(static_cast<std::size_t>(cols), std::numeric_limits<T>::quiet_NaN());
         auto slow_sum = fast_sum;
         wasi::Ledger ledger;
-        EigenStorage::column_sums(std::span<T>(fast_sum), slow.view(), ledger);
+        S::column_sums(std::span<T>(fast_sum), slow.view(), ledger);
         NaiveStorage::column_sums(std::span<T>(slow_sum), slow.view(), ledger);
         CHECK(max_difference(fast_sum, slow_sum) <=
               tolerance<T>(rows, 2.0 * std::sqrt(static_cast<double>(rows)) + 4.0));
@@ -54,25 +56,29 @@ TEST_CASE_TEMPLATE("sums over rows and additions to rows", T, float, double)
     }
 }
 
-TEST_CASE_TEMPLATE("products of elements, also of a matrix with itself", T, float, double)
+TEST_CASE_TEMPLATE("products of elements, also of a matrix with itself", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
         auto fast = random_matrix<T>(rows, cols, 3);
         auto slow = fast;
         const auto x = random_matrix<T>(rows, cols, 4);
-        EigenStorage::multiply_elements(fast.view(), x.view());
+        S::multiply_elements(fast.view(), x.view());
         NaiveStorage::multiply_elements(slow.view(), x.view());
         CHECK(same_bits(fast.view(), slow.view()));
-        EigenStorage::multiply_elements(fast.view(), fast.view());
+        S::multiply_elements(fast.view(), fast.view());
         NaiveStorage::multiply_elements(slow.view(), slow.view());
         CHECK(same_bits(fast.view(), slow.view()));
     }
 }
 
-TEST_CASE_TEMPLATE("gelu and relu with their gradients", T, float, double)
+TEST_CASE_TEMPLATE("gelu and relu with their gradients", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     for (const auto& shape : shapes) {
         const Index rows = shape[0];
         const Index cols = shape[1];
@@ -90,17 +96,17 @@ TEST_CASE_TEMPLATE("gelu and relu with their gradients", T, float, double)
         const double largest = std::max(1.0, wasi_tests::max_abs(x.view()));
         Matrix<T> fast(rows, cols);
         Matrix<T> slow(rows, cols);
-        EigenStorage::gelu(fast.view(), x.view());
+        S::gelu(fast.view(), x.view());
         NaiveStorage::gelu(slow.view(), x.view());
         CHECK(max_difference(fast.view(), slow.view()) <= tolerance<T>(1, largest));
-        EigenStorage::gelu_backward(fast.view(), dy.view(), x.view());
+        S::gelu_backward(fast.view(), dy.view(), x.view());
         NaiveStorage::gelu_backward(slow.view(), dy.view(), x.view());
         CHECK(max_difference(fast.view(), slow.view()) <=
               tolerance<T>(1, 2.0 * std::max(1.0, wasi_tests::max_abs(dy.view()))));
-        EigenStorage::relu(fast.view(), x.view());
+        S::relu(fast.view(), x.view());
         NaiveStorage::relu(slow.view(), x.view());
         CHECK(max_difference(fast.view(), slow.view()) == 0.0);
-        EigenStorage::relu_backward(fast.view(), dy.view(), x.view());
+        S::relu_backward(fast.view(), dy.view(), x.view());
         NaiveStorage::relu_backward(slow.view(), dy.view(), x.view());
         CHECK(max_difference(fast.view(), slow.view()) == 0.0);
         CHECK(fast.guard_intact());
@@ -109,10 +115,10 @@ TEST_CASE_TEMPLATE("gelu and relu with their gradients", T, float, double)
         for (const bool over_upstream : {true, false}) {
             auto gelu = over_upstream ? dy : x;
             auto relu = gelu;
-            EigenStorage::gelu_backward(gelu.view(), over_upstream ? gelu.view() : dy.view(),
-                                        over_upstream ? x.view() : gelu.view());
-            EigenStorage::relu_backward(relu.view(), over_upstream ? relu.view() : dy.view(),
-                                        over_upstream ? x.view() : relu.view());
+            S::gelu_backward(gelu.view(), over_upstream ? gelu.view() : dy.view(),
+                             over_upstream ? x.view() : gelu.view());
+            S::relu_backward(relu.view(), over_upstream ? relu.view() : dy.view(),
+                             over_upstream ? x.view() : relu.view());
             CHECK(max_difference(relu.view(), slow.view()) == 0.0);
             NaiveStorage::gelu_backward(fast.view(), dy.view(), x.view());
             CHECK(max_difference(gelu.view(), fast.view()) <=

@@ -20,10 +20,6 @@ using wasi_tests::Matrix;
 using wasi_tests::NaiveStorage;
 using wasi_tests::random_matrix;
 
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 
 /// V diag(values) Vᵀ with a random orthonormal V, symmetric to the last bit.
 template <class T>
@@ -90,7 +86,7 @@ void check_eigh(const std::string& what, std::vector<double> expected, Layout la
     CHECK(residual <= wasi_tests::tolerance<T>(n, largest));
 }
 
-TEST_CASE_TEMPLATE("eigh: laws, in every layout", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("eigh: laws, in every layout", E, WASI_TEST_ENGINES)
 {
     for (const Layout layout : layouts) {
         check_eigh<E>("positive and negative values", linear(11, -2.0, 5.0), layout);
@@ -105,7 +101,7 @@ TEST_CASE_TEMPLATE("eigh: laws, in every layout", E, EigenFloat, EigenDouble, Na
     check_eigh<E>("in groups", {3.0, 3.0, 3.0, -1.0, -1.0, 0.0, 0.0});
 }
 
-TEST_CASE_TEMPLATE("eigh: laws at the ends of the exponent range", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("eigh: laws at the ends of the exponent range", E, WASI_TEST_ENGINES)
 {
     const double far = sizeof(typename E::Scalar) == 4 ? 1e25 : 1e200;
     for (const double factor : {far, 1.0 / far, 1e25, 1e-25}) {
@@ -125,7 +121,7 @@ TEST_CASE_TEMPLATE("eigh: both storages find the same leading subspace", T, floa
           wasi_tests::tolerance<T>(7 * 3, 9.0 / 5.0));
 }
 
-TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     struct Case {
@@ -154,8 +150,7 @@ TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, EigenFloat, EigenDou
     }
 }
 
-TEST_CASE_TEMPLATE("solve_spd: says no to a matrix that is not positive definite", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("solve_spd: says no to a matrix that is not positive definite", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     for (const Layout layout : layouts) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include <support/engines.hpp>
 #include <support/matrices.hpp>
 #include <wasi/core/parallel.hpp>
 #include <wasi/storage/eigen.hpp>
@@ -58,8 +59,10 @@ template <class T, class... Tensors>
     return result;
 }
 
-TEST_CASE_TEMPLATE("threads: multiply on every path", T, float, double)
+TEST_CASE_TEMPLATE("threads: multiply on every path", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     struct Sizes {
         Index m, n, k;
     };
@@ -75,70 +78,76 @@ TEST_CASE_TEMPLATE("threads: multiply on every path", T, float, double)
         const auto bt = normal<T>(n, k, 3);
         check_same_bits<T>([&] {
             auto c = normal<T>(m, n, 4);
-            EigenStorage::multiply(c.matrix(), T(0.5), a.matrix(), b.matrix(), T(0.25), wasi::plain_memory());
+            S::multiply(c.matrix(), T(0.5), a.matrix(), b.matrix(), T(0.25), wasi::plain_memory());
             auto d = normal<T>(n, m, 5);
-            EigenStorage::multiply(d.matrix().transposed(), T(1), a.matrix(), bt.matrix().transposed(), T(0),
-                                   wasi::plain_memory());
+            S::multiply(d.matrix().transposed(), T(1), a.matrix(), bt.matrix().transposed(), T(0),
+                        wasi::plain_memory());
             return list<T>(std::move(c), std::move(d));
         });
     }
 }
 
-TEST_CASE_TEMPLATE("threads: factorizations", T, float, double)
+TEST_CASE_TEMPLATE("threads: factorizations", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const auto tall = normal<T>(400, 90, 6);
     const auto wide = normal<T>(70, 260, 7);
     check_same_bits<T>([&] {
         auto q = tall.clone({});
-        static_cast<void>(EigenStorage::orthonormalize(q.matrix(), wasi::plain_memory()));
+        static_cast<void>(S::orthonormalize(q.matrix(), wasi::plain_memory()));
         return list<T>(std::move(q));
     });
     check_same_bits<T>([&] {
         auto u = normal<T>(70, 70, 0);
         auto s = normal<T>(1, 70, 0);
         auto v = normal<T>(260, 70, 0);
-        CHECK(EigenStorage::svd(wide.matrix(), u.matrix(), s.span(), v.matrix(), wasi::plain_memory()));
+        CHECK(S::svd(wide.matrix(), u.matrix(), s.span(), v.matrix(), wasi::plain_memory()));
         return list<T>(std::move(u), std::move(s), std::move(v));
     });
     Tensor<T> gram = wasi::workspace<T>(wasi::plain_memory(), 90, 90);
-    EigenStorage::multiply(gram.matrix(), T(1), tall.matrix().transposed(), tall.matrix(), T(0), wasi::plain_memory());
+    S::multiply(gram.matrix(), T(1), tall.matrix().transposed(), tall.matrix(), T(0), wasi::plain_memory());
     check_same_bits<T>([&] {
         auto v = gram.clone({});
         auto w = normal<T>(1, 90, 0);
-        CHECK(EigenStorage::eigh(v.matrix(), w.span(), wasi::plain_memory()));
+        CHECK(S::eigh(v.matrix(), w.span(), wasi::plain_memory()));
         return list<T>(std::move(v), std::move(w));
     });
     check_same_bits<T>([&] {
         auto a = gram.clone({});
         auto b = normal<T>(90, 130, 8);
-        CHECK(EigenStorage::solve_spd(a.matrix(), b.matrix(), wasi::plain_memory()));
+        CHECK(S::solve_spd(a.matrix(), b.matrix(), wasi::plain_memory()));
         return list<T>(std::move(b));
     });
 }
 
-TEST_CASE_TEMPLATE("threads: sums, copies and random numbers", T, float, double)
+TEST_CASE_TEMPLATE("threads: sums, copies and random numbers", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const auto x = normal<T>(1001, 203, 9);  // seven pieces of work
     check_same_bits<T>([&] {
         auto sum = normal<T>(1, 203, 0);
-        EigenStorage::column_sums(sum.span(), x.matrix(), wasi::plain_memory());
+        S::column_sums(sum.span(), x.matrix(), wasi::plain_memory());
         auto copy = normal<T>(203, 1001, 0);
-        EigenStorage::copy(copy.matrix().transposed(), x.matrix());
+        S::copy(copy.matrix().transposed(), x.matrix());
         auto y = normal<T>(1001, 203, 10);
-        EigenStorage::add_scaled(y.matrix(), T(0.3), T(0.7), x.matrix());
-        EigenStorage::add_to_rows(y.matrix(), std::span<const T>(sum.span()));
-        EigenStorage::multiply_elements(y.matrix(), x.matrix());
+        S::add_scaled(y.matrix(), T(0.3), T(0.7), x.matrix());
+        S::add_to_rows(y.matrix(), std::span<const T>(sum.span()));
+        S::multiply_elements(y.matrix(), x.matrix());
         // The dot product as a number of type T would hide its last bits: half of them go into each of two elements.
         auto dots = normal<T>(1, 2, 0);
-        const double dot = EigenStorage::dot(x.matrix(), y.matrix());
+        const double dot = S::dot(x.matrix(), y.matrix());
         dots.span()[0] = static_cast<T>(dot);
         dots.span()[1] = static_cast<T>(dot - static_cast<double>(dots.span()[0]));
         return list<T>(std::move(sum), std::move(copy), std::move(y), std::move(dots));
     });
 }
 
-TEST_CASE_TEMPLATE("threads: row kernels", T, float, double)
+TEST_CASE_TEMPLATE("threads: row kernels", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const Index rows = 1001;
     const Index cols = 203;
     const auto x = normal<T>(rows, cols, 11);
@@ -155,48 +164,49 @@ TEST_CASE_TEMPLATE("threads: row kernels", T, float, double)
         auto gelu_backward = empty();
         auto relu = empty();
         auto relu_backward = empty();
-        EigenStorage::gelu(gelu.matrix(), x.matrix());
-        EigenStorage::gelu_backward(gelu_backward.matrix(), dy.matrix(), x.matrix());
-        EigenStorage::relu(relu.matrix(), x.matrix());
-        EigenStorage::relu_backward(relu_backward.matrix(), dy.matrix(), x.matrix());
+        S::gelu(gelu.matrix(), x.matrix());
+        S::gelu_backward(gelu_backward.matrix(), dy.matrix(), x.matrix());
+        S::relu(relu.matrix(), x.matrix());
+        S::relu_backward(relu_backward.matrix(), dy.matrix(), x.matrix());
         return list<T>(std::move(gelu), std::move(gelu_backward), std::move(relu), std::move(relu_backward));
     });
     check_same_bits<T>([&] {
         auto p = x.clone({});
-        EigenStorage::softmax(p.matrix(), T(0.5));
+        S::softmax(p.matrix(), T(0.5));
         auto backward = dy.clone({});
-        EigenStorage::softmax_backward(backward.matrix(), p.matrix(), T(0.5));
+        S::softmax_backward(backward.matrix(), p.matrix(), T(0.5));
         auto loss_gradient = empty();
         auto loss = normal<T>(1, 1, 0);
-        loss.span()[0] = static_cast<T>(EigenStorage::cross_entropy(loss_gradient.matrix(), x.matrix(), labels));
+        loss.span()[0] = static_cast<T>(S::cross_entropy(loss_gradient.matrix(), x.matrix(), labels));
         return list<T>(std::move(p), std::move(backward), std::move(loss_gradient), std::move(loss));
     });
     check_same_bits<T>([&] {
         auto y = empty();
         auto mean = normal<T>(1, rows, 0);
         auto inverse = normal<T>(1, rows, 0);
-        EigenStorage::layer_norm(y.matrix(), mean.span(), inverse.span(), x.matrix(), gain.span(), bias.span(),
-                                 T(1e-6));
+        S::layer_norm(y.matrix(), mean.span(), inverse.span(), x.matrix(), gain.span(), bias.span(), T(1e-6));
         auto dx = empty();
         auto dgain = normal<T>(1, cols, 0);
         auto dbias = normal<T>(1, cols, 0);
-        EigenStorage::layer_norm_backward(dx.matrix(), dgain.span(), dbias.span(), dy.matrix(), x.matrix(), mean.span(),
-                                          inverse.span(), gain.span(), wasi::plain_memory());
+        S::layer_norm_backward(dx.matrix(), dgain.span(), dbias.span(), dy.matrix(), x.matrix(), mean.span(),
+                               inverse.span(), gain.span(), wasi::plain_memory());
         return list<T>(std::move(y), std::move(mean), std::move(inverse), std::move(dx), std::move(dgain),
                        std::move(dbias));
     });
 }
 
-TEST_CASE_TEMPLATE("threads: a step of AdamW", T, float, double)
+TEST_CASE_TEMPLATE("threads: a step of AdamW", E, WASI_SHIPPED_ENGINES)
 {
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
     const auto gradient = normal<T>(1001, 203, 15);
     check_same_bits<T>([&] {
         auto w = normal<T>(1001, 203, 16);
         auto m = normal<T>(1001, 203, 17);
         auto v = normal<T>(1001, 203, 18);
-        EigenStorage::multiply_elements(v.matrix(), v.matrix());
-        EigenStorage::adamw_step(w.matrix(), m.matrix(), v.matrix(), gradient.matrix(),
-                                 wasi::AdamWStep<T>{T(0.9), T(0.999), T(1e-8), T(1e-4), T(1e-2), T(3), T(0.7)});
+        S::multiply_elements(v.matrix(), v.matrix());
+        S::adamw_step(w.matrix(), m.matrix(), v.matrix(), gradient.matrix(),
+                      wasi::AdamWStep<T>{T(0.9), T(0.999), T(1e-8), T(1e-4), T(1e-2), T(3), T(0.7)});
         return list<T>(std::move(w), std::move(m), std::move(v));
     });
 }

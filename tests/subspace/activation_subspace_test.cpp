@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,7 +97,7 @@ TEST_CASE_TEMPLATE("fixed ranks: as asked, clipped to what a batch has, smaller 
         }
         CHECK(factors.captured_energy ==
               doctest::Approx(true_energy(x, factors)).epsilon(200.0 * static_cast<double>(wasi::epsilon<T>)));
-        CHECK(max_difference(subspace.basis().matrix(), std::as_const(factors.bases[2]).matrix()) == 0.0);
+        CHECK(max_difference(subspace.basis(), std::as_const(factors.bases[2]).matrix()) == 0.0);
     }
     CHECK(subspace.restarts() == 1);
 }
@@ -199,6 +200,61 @@ TEST_CASE("restart_below 0 never restarts: the energy falls and the feature rank
     CHECK(factors.captured_energy < 0.7);
 }
 
+TEST_CASE("restart_every takes a fresh basis by the clock")
+{
+    auto subspace = make<double>({.ranks = {8, 9, 5}, .restart_every = 3});
+    std::vector<Index> restarts;
+    for (std::uint64_t seed = 1; seed <= 7; ++seed) {
+        (void)subspace.compress(activations<double>(8, 0.0, seed).view<3>());
+        restarts.push_back(subspace.restarts());
+    }
+    CHECK(restarts == std::vector<Index>{1, 1, 1, 2, 2, 2, 3});
+}
+
+TEST_CASE("drift: small in a standing subspace, the angle itself in one that turns")
+{
+    auto subspace = make<double>({.ranks = {8, 9, 8}});
+    CHECK(subspace.drift() == 0.0);
+    double where = 0.0;
+    (void)subspace.compress(activations<double>(16, where, 1, 0.0).view<3>());
+    CHECK(subspace.drift() == 0.0);
+    // Eight dimensions without noise: the basis is exact after every step.
+    for (const double turn : {0.0, 0.01, 0.1, 0.5}) {
+        where += turn;
+        (void)subspace.compress(activations<double>(16, where, 2, 0.0).view<3>());
+        CHECK(subspace.drift() == doctest::Approx(std::sin(turn * 1.5707963267948966)).epsilon(1e-9));
+    }
+}
+
+TEST_CASE("feature hysteresis: off the feature rank stands still, on it follows the rule, after a while")
+{
+    const auto ranks = [](std::optional<linalg::RankHysteresis> hysteresis) {
+        auto subspace = make<double>({.ranks = {linalg::Energy{0.99}, linalg::Energy{0.99}, linalg::Energy{0.85}},
+                                      .restart_below = 0.0,
+                                      .feature_hysteresis = hysteresis});
+        std::vector<Index> result;
+        for (int step = 0; step < 8; ++step) {
+            // Eight strong directions with some noise, then noise alone.
+            const auto x = activations<double>(8, 0.0, static_cast<std::uint64_t>(step) + 1, step < 2 ? 0.02 : 5.0);
+            const auto factors = subspace.compress(x.view<3>());
+            CHECK(factors.ranks() == subspace.ranks());
+            CHECK(factors.captured_energy == subspace.captured_energy());
+            CHECK(factors.captured_energy == doctest::Approx(true_energy(x, factors)).epsilon(1e-12));
+            CHECK(max_difference(subspace.basis(), std::as_const(factors.bases[2]).matrix()) == 0.0);
+            CHECK(orthonormality_defect(subspace.basis()) <= 1e-13);
+            result.push_back(subspace.ranks()[2]);
+        }
+        CHECK(subspace.restarts() == 1);
+        return result;
+    };
+    const auto still = ranks(std::nullopt);
+    CHECK(still == std::vector<Index>(8, still[0]));
+    const auto followed = ranks(linalg::RankHysteresis{.band = 0.1, .patience = 2});
+    CHECK(followed[2] == followed[0]);  // wanted once
+    CHECK(followed[3] > followed[0]);   // wanted twice
+    CHECK(followed[7] > followed[3]);
+}
+
 TEST_CASE("a jump to an orthogonal subspace of the same size is found in one step")
 {
     // Hardly anything of the new data is seen by the old basis, but one product with X and its transpose turns it
@@ -268,6 +324,9 @@ TEST_CASE("zeros, and input that is refused")
         auto fresh = make<double>({});
         CHECK_THROWS_AS((void)fresh.compress(std::as_const(spoilt).view<3>()), wasi::argument_error);
     }
+    CHECK_THROWS_AS((void)make<double>({.restart_every = -1}), wasi::argument_error);
+    CHECK_THROWS_AS((void)make<double>({.feature_hysteresis = linalg::RankHysteresis{.patience = 0}}),
+                    wasi::argument_error);
     for (const double share : {-0.1, 1.5, std::numeric_limits<double>::quiet_NaN()}) {
         CHECK_THROWS_AS((void)make<double>({.restart_below = share}), wasi::argument_error);
     }

@@ -1,13 +1,13 @@
 #pragma once
-// The bodies behind support/models.hpp, for models_float.cpp and models_double.cpp alone.
+// The bodies behind support/models.hpp, for the files models_*.cpp alone.
 #include <numeric>
 
 #include <support/models.hpp>
 
 namespace wasi_tests {
 
-template <class T>
-void randomize(Model<T>& model, std::uint64_t seed)
+template <class T, class S>
+void randomize(Model<T, S>& model, std::uint64_t seed)
 {
     const wasi::RandomKey key(seed);
     std::uint64_t name = 0;
@@ -45,9 +45,9 @@ Dataset<T> random_images(const wasi::nn::VisionTransformerConfig& config, Index 
 
 namespace detail {
 
-template <class T>
-[[nodiscard]] wasi::autograd::Variable<T> loss_variable(const wasi::autograd::Context<T, EigenStorage>& context,
-                                                        Model<T>& model, const Dataset<T>& data)
+template <class T, class S>
+[[nodiscard]] wasi::autograd::Variable<T> loss_variable(const wasi::autograd::Context<T, S>& context,
+                                                        Model<T, S>& model, const Dataset<T>& data)
 {
     std::vector<Index> all(static_cast<std::size_t>(data.count));
     std::iota(all.begin(), all.end(), Index{0});
@@ -57,23 +57,23 @@ template <class T>
 
 }  // namespace detail
 
-template <class T>
-double loss_and_gradients(Model<T>& model, const Dataset<T>& data, wasi::autograd::Sink<T>& sink)
+template <class T, class S>
+double loss_and_gradients(Model<T, S>& model, const Dataset<T>& data, wasi::autograd::Sink<T>& sink)
 {
-    wasi::autograd::Tape<T, EigenStorage> tape(model.memory());
+    wasi::autograd::Tape<T, S> tape(model.memory());
     const auto loss = detail::loss_variable<T>({model.memory(), &tape}, model, data);
     tape.backward(loss, sink);
     return static_cast<double>(*loss.value().data());
 }
 
-template <class T>
-double loss_of(Model<T>& model, const Dataset<T>& data)
+template <class T, class S>
+double loss_of(Model<T, S>& model, const Dataset<T>& data)
 {
     return static_cast<double>(*detail::loss_variable<T>({model.memory(), nullptr}, model, data).value().data());
 }
 
-template <class T>
-std::map<std::string, std::vector<T>> snapshot(Model<T>& model)
+template <class T, class S>
+std::map<std::string, std::vector<T>> snapshot(Model<T, S>& model)
 {
     std::map<std::string, std::vector<T>> result;
     model.for_each_parameter([&](auto& parameter) {
@@ -92,10 +92,9 @@ std::map<std::string, std::vector<T>> snapshot(Model<T>& model)
     return result;
 }
 
-template <class T>
-std::vector<double> train_losses(Model<T>& model, const Dataset<T>& data,
-                                 wasi::optim::Optimizer<T, EigenStorage>& optimizer, wasi::train::TrainOptions options,
-                                 wasi::RandomKey key)
+template <class T, class S>
+std::vector<double> train_losses(Model<T, S>& model, const Dataset<T>& data, wasi::optim::Optimizer<T, S>& optimizer,
+                                 wasi::train::TrainOptions options, wasi::RandomKey key)
 {
     std::vector<double> losses;
     options.on_step = [&](const wasi::train::StepRecord& record) {
@@ -106,26 +105,27 @@ std::vector<double> train_losses(Model<T>& model, const Dataset<T>& data,
     return losses;
 }
 
-template <class T>
-void apply(Model<T>& model, const wasi::train::MethodOptions& options, wasi::RandomKey key)
+template <class T, class S>
+void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::RandomKey key)
 {
     wasi::train::apply_method(model, options, key);
 }
 
 }  // namespace wasi_tests
 
-#define WASI_INSTANTIATE_MODELS(T)                                                                                     \
-    template wasi::Index wasi::train::train(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&,                \
-                                            optim::Optimizer<T, EigenStorage>&, const TrainOptions&, RandomKey);       \
-    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, EigenStorage>&, const Dataset<T>&, Index);  \
-    template void wasi::train::apply_method(nn::VisionTransformer<T, EigenStorage>&, const MethodOptions&, RandomKey); \
-    template void wasi_tests::randomize(Model<T>&, std::uint64_t);                                                     \
-    template wasi_tests::Dataset<T> wasi_tests::random_images(const wasi::nn::VisionTransformerConfig&, Index,         \
-                                                              std::uint64_t);                                          \
-    template double wasi_tests::loss_and_gradients(Model<T>&, const Dataset<T>&, wasi::autograd::Sink<T>&);            \
-    template double wasi_tests::loss_of(Model<T>&, const Dataset<T>&);                                                 \
-    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T>&);                                    \
-    template std::vector<double> wasi_tests::train_losses(Model<T>&, const Dataset<T>&,                                \
-                                                          wasi::optim::Optimizer<T, EigenStorage>&,                    \
-                                                          wasi::train::TrainOptions, wasi::RandomKey);                 \
-    template void wasi_tests::apply(Model<T>&, const wasi::train::MethodOptions&, wasi::RandomKey)
+#define WASI_INSTANTIATE_MODELS(T, S)                                                                                 \
+    template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const Dataset<T>&, optim::Optimizer<T, S>&, \
+                                            const TrainOptions&, RandomKey);                                          \
+    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, S>&, const Dataset<T>&, Index);            \
+    template void wasi::train::apply_method(nn::VisionTransformer<T, S>&, const MethodOptions&, RandomKey);           \
+    template void wasi_tests::randomize(Model<T, S>&, std::uint64_t);                                                 \
+    template double wasi_tests::loss_and_gradients(Model<T, S>&, const Dataset<T>&, wasi::autograd::Sink<T>&);        \
+    template double wasi_tests::loss_of(Model<T, S>&, const Dataset<T>&);                                             \
+    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T, S>&);                                \
+    template std::vector<double> wasi_tests::train_losses(                                                            \
+        Model<T, S>&, const Dataset<T>&, wasi::optim::Optimizer<T, S>&, wasi::train::TrainOptions, wasi::RandomKey);  \
+    template void wasi_tests::apply(Model<T, S>&, const wasi::train::MethodOptions&, wasi::RandomKey)
+
+#define WASI_INSTANTIATE_IMAGES(T)                                                                             \
+    template wasi_tests::Dataset<T> wasi_tests::random_images(const wasi::nn::VisionTransformerConfig&, Index, \
+                                                              std::uint64_t)

@@ -52,6 +52,74 @@ struct NaiveStorage : NaiveRowKernels {
         }
         return naive::orthonormalize(a);
     }
+    template <wasi::Scalar T>
+    [[nodiscard]] static Index cholesky_orthonormalize(View<T> a, wasi::Memory& memory)
+    {
+        const auto n = static_cast<double>(a.cols);
+        memory.count_flops(4.0 * static_cast<double>(a.rows) * n * n);
+        if (!all_finite(a)) {
+            return -1;
+        }
+        // Columns of length 1: independence has nothing to do with scale.
+        std::vector<T> before;
+        for_each(a, [&](Index i, Index j) { before.push_back(a(i, j)); });
+        const auto element = [&](Index i, Index j) {
+            return Wide<T>(before[static_cast<std::size_t>(i * a.cols + j)]);
+        };
+        const auto restore = [&] {
+            for_each(a, [&](Index i, Index j) { a(i, j) = static_cast<T>(element(i, j)); });
+            return Index{-1};
+        };
+        for (Index j = 0; j < a.cols; ++j) {
+            Wide<T> square = 0;
+            for (Index i = 0; i < a.rows; ++i) {
+                square += element(i, j) * element(i, j);
+            }
+            for (Index i = 0; i < a.rows && square > Wide<T>(0); ++i) {
+                a(i, j) = static_cast<T>(element(i, j) / std::sqrt(square));
+            }
+        }
+        if (naive::orthonormalize(a) < a.cols) {
+            return restore();
+        }
+        std::vector<Wide<T>> diagonal(static_cast<std::size_t>(a.cols), Wide<T>(0));  // R_jj = q_j . a_j, made positive
+        for (Index j = 0; j < a.cols; ++j) {
+            auto& value = diagonal[static_cast<std::size_t>(j)];
+            for (Index i = 0; i < a.rows; ++i) {
+                value += Wide<T>(a(i, j)) * element(i, j);
+            }
+            for (Index i = 0; i < a.rows && value < Wide<T>(0); ++i) {
+                a(i, j) = -a(i, j);
+            }
+            value = std::abs(value);
+        }
+        const Wide<T> largest = diagonal.empty() ? Wide<T>(0) : *std::max_element(diagonal.begin(), diagonal.end());
+        const Wide<T> threshold = static_cast<Wide<T>>(std::max(a.rows, a.cols)) * wasi::epsilon<T> * largest;
+        return std::count_if(diagonal.begin(), diagonal.end(), [=](Wide<T> value) { return value > threshold; });
+    }
+    template <class T>
+    static void gram(View<double> g, double beta, View<T> a, wasi::Memory& memory)
+    {
+        naive::expect(g.rows == a.cols && g.cols == a.cols, "gram: shapes");
+        memory.count_flops(static_cast<double>(a.rows) * static_cast<double>(a.cols) * static_cast<double>(a.cols + 1));
+        for_each(g, [&](Index i, Index j) {
+            long double sum = 0;
+            for (Index p = 0; p < a.rows; ++p) {
+                sum += static_cast<long double>(a(p, i)) * static_cast<long double>(a(p, j));
+            }
+            g(i, j) = static_cast<double>(beta == 0.0 ? sum : sum + static_cast<long double>(beta) * g(i, j));
+        });
+    }
+    [[nodiscard]] static Index eigh_leading(View<double> a, std::span<double> w, const wasi::ChooseCount& choose,
+                                            wasi::Memory& memory)
+    {
+        if (!eigh<double>(a, w, memory)) {
+            return -1;
+        }
+        const Index count = std::clamp<Index>(choose(w), 0, a.cols);
+        naive::poison(a.col_block(count, a.cols - count));
+        return count;
+    }
     template <class T>
     [[nodiscard]] static bool svd(View<T> a, Out<std::remove_const_t<T>> u, OutRow<std::remove_const_t<T>> s,
                                   Out<std::remove_const_t<T>> v, wasi::Memory& memory)
@@ -80,6 +148,12 @@ struct NaiveStorage : NaiveRowKernels {
     {
         overwrite(
             to, [](Wide<T> x) { return x; }, from);
+    }
+    template <wasi::Scalar To, class From>
+    static void convert(View<To> to, View<From> from)
+    {
+        naive::expect(to.shape() == from.shape(), "convert: shapes");
+        for_each(to, [&](Index i, Index j) { to(i, j) = static_cast<To>(from(i, j)); });
     }
     template <wasi::Scalar T>
     static void add_scaled(View<T> y, Value<T> beta, Value<T> alpha, In<T> x)

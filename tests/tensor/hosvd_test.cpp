@@ -20,10 +20,6 @@ using wasi::tensor::hosvd;
 using wasi::tensor::ModeRules;
 using wasi::tensor::sequentially_truncated_hosvd;
 using wasi::tensor::Tucker;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::PlainTensor;
 using wasi_tests::tolerance;
 
@@ -107,7 +103,7 @@ void check_hosvd(const Extents<N>& shape, const Extents<N>& ranks, std::uint64_t
 }
 
 TEST_CASE_TEMPLATE("hosvd: between the best possible and the sum of the tails, for orders 2 to 4 and tall modes", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
         check_hosvd<E, 2>({8, 12}, {3, 3}, seed);
@@ -119,8 +115,7 @@ TEST_CASE_TEMPLATE("hosvd: between the best possible and the sum of the tails, f
     }
 }
 
-TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -145,8 +140,7 @@ TEST_CASE_TEMPLATE("hosvd: exact at full rank; reconstruct gives the tensor back
     check(tall, tucker);
 }
 
-TEST_CASE_TEMPLATE("hosvd: energy 1 keeps the multilinear rank, not the rounding of the squares", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: energy 1 keeps the multilinear rank, not the rounding of the squares", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -210,7 +204,7 @@ void check_sequential(const Extents<N>& shape, const ModeRules<N>& rules, const 
 
 TEST_CASE_TEMPLATE(
     "sequentially truncated hosvd: the squared error is the sum of what the modes discard, in every order", E,
-    EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+    WASI_TEST_ENGINES)
 {
     std::array<std::size_t, 3> order{0, 1, 2};
     std::uint64_t seed = 10;
@@ -227,8 +221,7 @@ TEST_CASE_TEMPLATE(
     check_sequential<E, 4>({3, 4, 5, 4}, equal_rules<4>(Energy{0.8}), {2, 0, 3, 1}, 0.8, 2);
 }
 
-TEST_CASE_TEMPLATE("hosvd: a zero tensor, a rule for each mode, a callable", E, EigenFloat, EigenDouble, NaiveFloat,
-                   NaiveDouble)
+TEST_CASE_TEMPLATE("hosvd: a zero tensor, a rule for each mode, a callable", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;

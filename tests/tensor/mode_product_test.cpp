@@ -9,11 +9,7 @@
 namespace {
 
 using wasi::Index;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::Matrix;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::PlainTensor;
 using wasi_tests::tolerance;
 
@@ -49,7 +45,7 @@ void check_shape(const std::array<Index, N>& shape)
 }
 
 TEST_CASE_TEMPLATE("mode product, unfolding and Gram matrix are what index loops say, for every order and mode", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     check_shape<E, 2>({5, 7});
     check_shape<E, 2>({1, 4});
@@ -65,8 +61,8 @@ TEST_CASE_TEMPLATE("mode product, unfolding and Gram matrix are what index loops
     check_shape<E, 4>({1, 3, 4, 1});
 }
 
-TEST_CASE_TEMPLATE("mode product: products in different modes commute, in one mode they compose", E, EigenFloat,
-                   EigenDouble)
+TEST_CASE_TEMPLATE("mode product: products in different modes commute, in one mode they compose", E,
+                   WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;

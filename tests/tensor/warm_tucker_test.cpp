@@ -15,11 +15,7 @@ using wasi::linalg::Energy;
 using wasi::linalg::RankRule;
 using wasi::tensor::Tucker;
 using wasi::tensor::warm_tucker_step;
-using wasi_tests::EigenDouble;
-using wasi_tests::EigenFloat;
 using wasi_tests::Matrix;
-using wasi_tests::NaiveDouble;
-using wasi_tests::NaiveFloat;
 using wasi_tests::PlainTensor;
 using wasi_tests::tolerance;
 using wasi_tests::Values;
@@ -127,7 +123,7 @@ double check_step(const PlainTensor<T, 3>& x, const Tucker<T, 3>& tucker)
 }
 
 TEST_CASE_TEMPLATE("warm tucker step: the feature mode discards at most tail² (1 + (s_{r+1} / s_r)² tan² theta)", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     constexpr Index rank = 4;
@@ -154,8 +150,8 @@ TEST_CASE_TEMPLATE("warm tucker step: the feature mode discards at most tail² (
     }
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: repeated on one tensor the feature basis becomes the leading one", E, EigenFloat,
-                   EigenDouble, NaiveFloat, NaiveDouble)
+TEST_CASE_TEMPLATE("warm tucker step: repeated on one tensor the feature basis becomes the leading one", E,
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const Values values{4.0, 3.0, 2.5, 1.0, 0.8, 0.5};
@@ -171,7 +167,7 @@ TEST_CASE_TEMPLATE("warm tucker step: repeated on one tensor the feature basis b
 }
 
 TEST_CASE_TEMPLATE("warm tucker step: batches of any size, ranks above what there is, zero and deficient tensors", E,
-                   EigenFloat, EigenDouble, NaiveFloat, NaiveDouble)
+                   WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     using S = typename E::Storage;
@@ -204,8 +200,82 @@ TEST_CASE_TEMPLATE("warm tucker step: batches of any size, ranks above what ther
                                                                    RankRule(1), wasi::plain_memory())));
 }
 
-TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor's", E, EigenFloat, EigenDouble,
-                   NaiveFloat, NaiveDouble)
+/// What holds for a warm step of any order, in double: orthonormal bases, and the modes from the last to the first
+/// discard exactly the tail of what they are given. Returns what the feature mode discards.
+template <class T, std::size_t N>
+double check_any_order(const PlainTensor<T, N>& x, const Tucker<T, N>& tucker)
+{
+    const double whole = wasi_tests::squares(x.view());
+    const double rounding = tolerance<T>(x.view().size(), whole);
+    REQUIRE(tucker.shape() == x.shape);
+    CHECK(wasi_tests::basis_defect(tucker) <= tolerance<T>(x.shape[N - 1], 1.0));
+    auto left = wasi_tests::mode_product_by_loops(x.view(), tucker.bases[N - 1].matrix().transposed(), N - 1);
+    const double by_features = whole - wasi_tests::squares(left.view());
+    double discarded = by_features;
+    for (std::size_t m = N - 1; m-- > 0;) {
+        const auto values = wasi_tests::singular_values(wasi_tests::unfold_by_loops(left.view(), m).view());
+        const auto smaller = wasi_tests::mode_product_by_loops(left.view(), tucker.bases[m].matrix().transposed(), m);
+        const double lost = wasi_tests::squares(left.view()) - wasi_tests::squares(smaller.view());
+        CHECK(std::abs(lost - wasi_tests::tail_energy(values, tucker.ranks()[m])) <= rounding);
+        discarded += lost;
+        left = smaller;
+    }
+    const double error = wasi_tests::squared_error<T, N>(x.view(), tucker);
+    CHECK(std::abs(error - discarded) <= rounding);
+    CHECK(std::abs(error - (1.0 - tucker.captured_energy) * whole) <= rounding);
+    CHECK(std::abs(tucker.error * tucker.error * whole - error) <= rounding);
+    return by_features;
+}
+
+TEST_CASE_TEMPLATE("warm tucker step: four modes (batch, height, width, features), and two", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
+    auto& memory = wasi::plain_memory();
+    const Values values{4.0, 3.0, 2.5, 1.0, 0.8, 0.5};
+    for (const auto& extents : {std::array<Index, 4>{3, 4, 5, 12},
+                                {1, 4, 5, 12},
+                                {5, 1, 3, 12},
+                                {75, 4, 2, 12}}) {  // the last: several blocks in each piece
+        INFO("shape ", wasi::shape_text(extents));
+        const Index rows = extents[0] * extents[1] * extents[2];
+        const auto matrix = wasi_tests::matrix_with_spectrum<T>(rows, 12, values, 5);
+        PlainTensor<T, 4> x(extents);
+        PlainTensor<T, 2> flat({rows, 12});
+        for (Index i = 0; i < rows * 12; ++i) {
+            x.elements[static_cast<std::size_t>(i)] = matrix(i / 12, i % 12);
+        }
+        flat.elements = x.elements;
+        const auto old = start_basis<T>(12, 3, 6);
+        const auto four = warm_tucker_step<S, T, 4>(x.view(), old.view(), {2, Energy{0.9}, 2}, memory);
+        const auto two = warm_tucker_step<S, T, 2>(flat.view(), old.view(), Energy{0.9}, memory);
+        CHECK(four.ranks()[3] == 3);
+        CHECK(four.ranks()[0] == std::min<Index>(2, extents[0]));
+        const double discarded = check_any_order(x, four);
+        // The same rows, so the same feature basis, whatever the other modes are called.
+        const double rounding = tolerance<T>(x.view().size(), wasi_tests::energy(values));
+        CHECK(std::abs(check_any_order(flat, two) - discarded) <= rounding);
+        CHECK(wasi_tests::projector_distance(four.bases[3].matrix(), two.bases[1].matrix()) <= tolerance<T>(rows, 4.0));
+        const double tangent = squared_tangent(leading_features(wasi_tests::PlainTensor<T, 3>{[&] {
+                                                                    PlainTensor<T, 3> three({1, rows, 12});
+                                                                    three.elements = x.elements;
+                                                                    return three;
+                                                                }()},
+                                                                3),
+                                               old);
+        CHECK(discarded <=
+              wasi_tests::tail_energy(values, 3) * (1.0 + std::pow(values[3] / values[2], 2.0) * tangent) + rounding);
+        // The step for three modes is the step for three modes.
+        PlainTensor<T, 3> three({extents[0], extents[1] * extents[2], 12});
+        three.elements = x.elements;
+        const auto named = warm_tucker_step<S, T>(three.view(), old.view(), RankRule(2), RankRule(Energy{0.9}), memory);
+        const auto listed = warm_tucker_step<S, T, 3>(three.view(), old.view(), {2, Energy{0.9}}, memory);
+        CHECK(wasi_tests::same_bits(named.core.matrix(), listed.core.matrix()));
+        static_cast<void>(check_any_order(three, listed));
+    }
+}
+
+TEST_CASE_TEMPLATE("warm tucker step: energies are fractions of the whole tensor's", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;
     const auto x = wasi_tests::random_tensor<T, 3>({9, 8, 12}, 10);

@@ -7,14 +7,17 @@
 #include <vector>
 
 #include "wasi/core/random.hpp"
+#include "wasi/linalg/linear_operator.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
+#include "wasi/linalg/range_finder.hpp"
 #include "wasi/linalg/rank_rule.hpp"
 #include "wasi/linalg/svd.hpp"
 
 namespace wasi::linalg {
 
 struct RandomizedSvdOptions {
-    /// How many singular triplets to return: {.rank = 64} or {.rank = Energy{0.9}} or {.rank = Tolerance{1e-3}}.
+    /// How many singular triplets to return: {.rank = 64}, {.rank = Energy{0.9}}, {.rank = Tolerance{1e-3}}, or the
+    /// first of several that is met, {.rank = first_of(Energy{0.9}, 64)}.
     RankRule rank = Energy{0.99};
     /// Never more triplets than this; a rule that would need more ends with Status::rank_limit.
     Index max_rank = std::numeric_limits<Index>::max();
@@ -24,134 +27,181 @@ struct RandomizedSvdOptions {
     /// Power iterations, each two more passes over A. Two suffice for spectra that decay like 1/sqrt(j); steep ones
     /// need none.
     Index power_iterations = 2;
+    /// First width of the sketch for rules that are not a fixed rank; it doubles until the rule is met.
+    Index first_block = 16;
+    /// Random vectors behind residual_estimate, whose relative standard deviation is at most 1 / sqrt(2 probes). They
+    /// ride along with the first pass. 0: no estimate.
+    Index probes = 8;
 };
 
 namespace detail {
 
-/// Columns [0, old) of q are orthonormal; makes columns [old, old + added) so too and orthogonal to the old ones,
-/// unless they lie in the span of the old ones (then only some are: see complete_orthonormal). Projecting twice is
-/// enough for orthogonality to rounding (Giraud, Langou, Rozložník 2005).
-template <class S, Scalar T>
-void append_orthonormal(MatrixView<T> q, Index old, Index added, Memory& memory)
+/// A dense SVD is cheaper than a sketch once the sketch is about this share of the smaller side: measured by
+/// bench/linalg/dense_crossover.cpp, see docs/linalg.md.
+inline constexpr double dense_share = 0.3;
+
+/// The dense SVD of an operator: of the matrix behind it where there is one, else of A applied to the identity.
+template <class S, Scalar T, class Operator>
+[[nodiscard]] SvdFactors<T> dense_svd(const Operator& a, const TruncatedSvdOptions& options, Memory& memory)
 {
-    const auto head = q.col_block(0, old);
-    const auto block = q.col_block(old, added);
-    Tensor<T> coefficients = workspace<T>(memory, old, added);
-    for (int sweep = 0; sweep < 2; ++sweep) {
-        if (old > 0) {
-            S::multiply(coefficients.matrix(), T(1), head.transposed(), block, T(0), memory);
-            S::multiply(block, T(-1), head, coefficients.matrix(), T(1), memory);
+    if constexpr (requires { a.dense(); }) {
+        return truncated_svd<S, T>(a.dense(), options, memory);
+    } else {
+        Tensor<T> identity = workspace<T>(memory, a.cols(), a.cols());
+        Tensor<T> matrix = workspace<T>(memory, a.rows(), a.cols());
+        identity.fill(T(0));
+        for (Index j = 0; j < a.cols(); ++j) {
+            identity.matrix()(j, j) = T(1);
         }
-        (void)S::orthonormalize(block, memory);
+        a.apply(matrix.matrix(), std::as_const(identity).matrix(), memory);
+        SvdFactors<T> result = truncated_svd<S, T>(std::as_const(matrix).matrix(), options, memory);
+        result.info.passes = 1;
+        return result;
     }
 }
 
-/// Makes all of q orthonormal. Where A has no more directions than the old columns hold, what append_orthonormal puts
-/// in the new ones is arbitrary and may repeat old ones; a QR of all columns together replaces those. Old columns
-/// change by rounding and sign only.
-template <class S, Scalar T>
-void complete_orthonormal(MatrixView<T> q, Index old, Memory& memory)
+/// What the rule would ask for at least: the values beyond those of the sketch are not above its last one, so the most
+/// favourable spectrum goes on with that one until the energy is used up.
+[[nodiscard]] inline Index least_rank(const RankRule& rule, std::span<const double> values, Spectrum spectrum)
 {
-    if (old > 0) {
-        (void)S::orthonormalize(q, memory);
+    std::vector<double> hopeful(values.begin(), values.end());
+    double left = spectrum.total;
+    for (const double value : values) {
+        left -= value * value;
     }
+    const double last = hopeful.back();
+    while (last > 0.0 && left > 0.0 && static_cast<Index>(hopeful.size()) < std::min(spectrum.rows, spectrum.cols)) {
+        hopeful.push_back(std::min(last, std::sqrt(left)));
+        left -= last * last;
+    }
+    spectrum.values = hopeful;
+    return rule.choose(spectrum);
 }
-
-/// A dense SVD is cheaper than a sketch once the sketch is about this share of the smaller side.
-inline constexpr double dense_share = 0.45;
 
 }  // namespace detail
 
-/// Truncated SVD A ~ U diag(s) Vᵀ, U (m,k), V (n,k), by a randomized range finder with power iterations (Halko,
-/// Martinsson, Tropp 2011, algorithms 4.4 and 5.1). For rules other than a fixed rank the sketch grows by blocks that
-/// double, each made orthogonal to what is there, until the rule is met. Where the sketch would be wider than 0.45 of
-/// the smaller side, the dense SVD is cheaper and is taken.
+/// Truncated SVD A ~ U diag(s) Vᵀ, U (m,k), V (n,k), of a matrix or of any linear operator, by a randomized range
+/// finder with power iterations (Halko, Martinsson, Tropp 2011, algorithms 4.4 and 5.1). For rules other than a fixed
+/// rank the sketch grows by blocks that at least double, each made orthogonal to what is there, until the rule is met
+/// (a blocked adaptive QB). Power iterations are re-orthonormalised; of the two half steps only the shorter side's,
+/// unless the sketch is too ill-conditioned for that. Where the sketch would be wider than 0.3 of the smaller side, the
+/// dense SVD is cheaper and is taken; so it is for rules that need all singular values.
 ///
 /// Error for a fixed rank k, oversampling p >= 2, q power iterations and l the smaller side of A:
 /// E ||A - U diag(s) Vᵀ||_2 <= (1 + (1 + sqrt(k / (p - 1)) + e sqrt(k + p) sqrt(l - k) / p)^(1 / (2q + 1)))
 /// sigma_{k+1}, where the first 1 is the cut from k + p to k (their theorem 9.3 and corollary 10.10). captured_energy =
-/// sum of s² / ||A||², in double, is what is really captured; s_j never exceeds sigma_j, so an energy or tolerance may
-/// take a few more triplets than it must. Throws argument_error on NaN or infinity in A and on negative oversampling or
-/// power_iterations, shape_error on an empty A. Cost 2 mn (k+p) (2 + 2q) flops in 2 + 2q passes, workspace (m + n)(k +
-/// p). Same bits for any number of threads. This overload is the engine's: views in, booked tensors out.
-template <class S, Scalar T>
-requires StorageFor<S, T>
-[[nodiscard]] SvdFactors<T> randomized_svd(ConstMatrixView<T> a, const RandomizedSvdOptions& options, RandomKey key,
+/// sum of s² / ||A||_F², in double, is what is really captured; s_j never exceeds sigma_j, so an energy or tolerance
+/// may take a few more triplets than it must. residual_estimate² = ||(1 - Q Qᵀ) A Ω||_F² / probes + the discarded s² of
+/// the sketch, an unbiased estimate of ||A - U diag(s) Vᵀ||_F² that sees relative residuals down to about epsilon,
+/// where 1 - captured_energy ends at 1e-8; the rules use it there. An operator without squared_norm() has its norm
+/// estimated the same way. Throws argument_error on NaN or infinity in A (for an operator: in what it returns) and on
+/// negative options, shape_error on an empty A. Cost 2 mn (k+p) (2 + 2q) flops in 2 + 2q passes, workspace (m + n)(k +
+/// p). Same bits for any number of threads. This overload is the engine's: an operator in, booked tensors out. Example:
+/// examples/operator_svd.cpp
+template <class S, Scalar T, class Operator>
+requires StorageFor<S, T> && LinearOperator<Operator, T>
+[[nodiscard]] SvdFactors<T> randomized_svd(const Operator& a, const RandomizedSvdOptions& options, RandomKey key,
                                            Memory& memory)
 {
-    const Index smaller = std::min(a.rows, a.cols);
-    require<shape_error>(smaller > 0, "randomized_svd: empty matrix ", shape_text(a.shape()));
+    const Index smaller = std::min<Index>(a.rows(), a.cols());
+    require<shape_error>(smaller > 0, "randomized_svd: empty matrix (", a.rows(), ", ", a.cols(), ")");
     require<argument_error>(options.oversampling >= 0, "randomized_svd: oversampling is ", options.oversampling);
     require<argument_error>(options.power_iterations >= 0, "randomized_svd: power_iterations is ",
                             options.power_iterations);
     require<argument_error>(options.max_rank >= 1, "randomized_svd: max_rank is ", options.max_rank);
-    require_finite<S, T>(a, "randomized_svd", "a");
+    require<argument_error>(options.first_block >= 1, "randomized_svd: first_block is ", options.first_block);
+    require<argument_error>(options.probes >= 0, "randomized_svd: probes is ", options.probes);
 
-    const double total = S::dot(a, a);
+    constexpr bool norm_known = requires
+    {
+        a.squared_norm();
+    };
+    double total = -1.0;
+    if constexpr (norm_known) {
+        total = a.squared_norm();
+        require<argument_error>(std::isfinite(total), "randomized_svd: ||A||² is not finite");
+    }
+    const TruncatedSvdOptions dense_options{.rank = options.rank, .max_rank = options.max_rank};
     const std::optional<Index> fixed = options.rank.fixed();
     const Index limit = std::min(options.max_rank, smaller);
     const Index extra = std::min(options.oversampling, smaller);
     const auto dense_from = static_cast<Index>(detail::dense_share * static_cast<double>(smaller));
     // One column above the limit tells a rule that is met at the limit from one that is not, also without oversampling.
-    Index width = std::min(fixed ? std::min(*fixed, limit + 1) + extra : std::min<Index>(16, limit) + extra, smaller);
-    if (width > dense_from || total == 0.0) {
-        return truncated_svd<S, T>(a, {.rank = options.rank, .max_rank = options.max_rank}, memory);
+    Index width =
+        std::min(fixed ? std::min(*fixed, limit + 1) + extra : std::min(options.first_block, limit) + extra, smaller);
+    if (width > dense_from || total == 0.0 || options.rank.needs_all_values()) {
+        return detail::dense_svd<S, T>(a, dense_options, memory);
     }
-
-    Tensor<T> q = workspace<T>(memory, 0, 0);
-    Index have = 0;
-    Index passes = 1;  // the norm
-    for (Index block = 0;; ++block) {
-        const Index added = width - have;
-        Tensor<T> wider = workspace<T>(memory, a.rows, width);
-        if (have > 0) {
-            S::copy(wider.matrix().col_block(0, have), q.matrix());
+    // Without a norm, energies need the estimate.
+    const Index probes = norm_known ? options.probes : std::max<Index>(options.probes, 1);
+    // Products of a multiple of 16 columns cost no more than what is left of one.
+    width = std::max(width, std::min((width + 15) / 16 * 16, dense_from));
+    detail::RangeFinder<S, T, Operator> finder(a, probes, key, memory);
+    const double noise = 1e3 * static_cast<double>(epsilon<T>);  // a difference of energies below this is rounding
+    for (;;) {
+        finder.widen(width, options.power_iterations);
+        const auto projected = finder.projected();  // (n, width), (Qᵀ A)ᵀ = V diag(s) U_smallᵀ
+        const double seen = S::dot(projected, projected);
+        const double unseen = finder.residual_squared();
+        double whole = norm_known ? total : seen + unseen;
+        if (norm_known && probes > 0 && whole - seen < noise * whole) {
+            whole = seen + 4.0 * unseen;  // four: an estimate may be low
         }
-        q = std::move(wider);
-        const auto fresh = q.matrix().col_block(have, added);
-        Tensor<T> sample = workspace<T>(memory, a.cols, added);
-        S::fill_normal(sample.matrix(), key.derive(block));
-        S::multiply(fresh, T(1), a, sample.matrix(), T(0), memory);
-        detail::append_orthonormal<S, T>(q.matrix(), have, added, memory);
-        for (Index iteration = 0; iteration < options.power_iterations; ++iteration) {
-            S::multiply(sample.matrix(), T(1), a.transposed(), fresh, T(0), memory);
-            (void)S::orthonormalize(sample.matrix(), memory);
-            S::multiply(fresh, T(1), a, sample.matrix(), T(0), memory);
-            detail::append_orthonormal<S, T>(q.matrix(), have, added, memory);
-        }
-        detail::complete_orthonormal<S, T>(q.matrix(), have, memory);
-        passes += 1 + 2 * options.power_iterations;
-        have = width;
-
-        Tensor<T> projected = workspace<T>(memory, a.cols, width);  // (Qᵀ A)ᵀ
-        S::multiply(projected.matrix(), T(1), a.transposed(), q.matrix(), T(0), memory);
-        ++passes;
-        SvdFactors<T> small = thin_svd<S, T>(projected.matrix(), memory);  // (Qᵀ A)ᵀ = V diag(s) U_smallᵀ
-        // A rule that wants every value of the sketch may want more, unless there is nothing beyond.
-        const std::vector<double> values(small.s.span().begin(), small.s.span().end());
-        const bool unmet = options.rank.choose({values, total, total, detail::rounding_floor(small)}) == width &&
-                           S::dot(projected.matrix(), projected.matrix()) < total * (1.0 - 1e-12);
-        if (!fixed && unmet && width < smaller && width < limit + std::max<Index>(extra, 1)) {
-            width = std::min(2 * width, smaller);
+        Index wanted = 0;
+        Index at_least = 0;
+        bool unmet = false;
+        SvdFactors<T> result = leading_svd<S, T>(
+            projected,
+            [&](std::span<const double> values) {
+                const double floor = detail::rounding_floor<T>(a.rows(), a.cols(), values);
+                wanted = options.rank.choose({values, whole, whole, floor, a.rows(), a.cols()});
+                // A rule that wants every value of the sketch may want more, unless there is nothing beyond.
+                unmet = !fixed && wanted == width && seen < whole * (1.0 - 1e-12) && width < smaller &&
+                        width < limit + std::max<Index>(extra, 1);
+                if (unmet) {
+                    at_least = detail::least_rank(options.rank, values, {{}, whole, whole, floor, a.rows(), a.cols()});
+                }
+                return unmet ? 0 : std::min(wanted, options.max_rank);
+            },
+            memory);
+        if (unmet) {
+            const Index needed = std::min(at_least, limit) + extra;
+            width = std::min(std::max(2 * width, needed), smaller);
+            if (width > dense_from && needed <= dense_from && 4 * finder.basis().cols <= 3 * dense_from) {
+                width = dense_from;  // less than twice as wide, and it may do
+            }
             if (width > dense_from) {
-                SvdFactors<T> result =
-                    truncated_svd<S, T>(a, {.rank = options.rank, .max_rank = options.max_rank}, memory);
-                result.info.passes += passes;
+                result = detail::dense_svd<S, T>(a, dense_options, memory);
+                result.info.passes += finder.passes();
                 return result;
             }
             continue;
         }
-        SvdFactors<T> result =
-            truncate<S, T>(std::move(small), {.rank = options.rank, .max_rank = options.max_rank}, total, memory);
         // So far `u` holds right and `v` small left vectors.
-        Tensor<T> left = workspace<T>(memory, a.rows, result.info.rank);
-        S::multiply(left.matrix(), T(1), q.matrix(), result.v.matrix(), T(0), memory);
+        Tensor<T> left = workspace<T>(memory, a.rows(), result.s.size());
+        S::multiply(left.matrix(), T(1), finder.basis(), std::as_const(result.v).matrix(), T(0), memory);
         result.v = std::move(result.u);
         result.u = std::move(left);
-        result.info.passes = passes;
+        detail::account(result, norm_known ? total : whole, wanted);
+        const double tail = result.info.residual_estimate;
+        result.info.residual_estimate = probes > 0 ? std::sqrt(unseen + tail * tail) : -1.0;
+        result.info.passes = finder.passes() + (norm_known ? 1 : 0);
         result.info.route = Route::randomized;
         return result;
     }
+}
+
+/// The same for a matrix. Throws argument_error on NaN or infinity in A.
+template <class S, Scalar T>
+requires StorageFor<S, T>
+[[nodiscard]] SvdFactors<T> randomized_svd(ConstMatrixView<T> a, const RandomizedSvdOptions& options, RandomKey key,
+                                           Memory& memory)
+{
+    const double total = S::dot(a, a);
+    if (!std::isfinite(total)) {  // a finite sum of squares has finite terms: the usual case costs no pass of its own
+        require_finite<S, T>(a, "randomized_svd", "a");
+    }
+    return randomized_svd<S, T, MatrixOperator<S, T>>(MatrixOperator<S, T>(a, total), options, key, memory);
 }
 
 /// The same for a user's matrix; U, s and V are of the same kind. Example: examples/randomized_svd.cpp

@@ -29,6 +29,13 @@ struct Tolerance {
     double relative;
 };
 
+/// The optimal hard threshold of Gavish and Donoho (2014) for a low-rank matrix in white noise: keep the singular
+/// values above lambda(beta) sqrt(longer side) noise, beta the shorter over the longer side. With the noise's standard
+/// deviation unknown (0), it is estimated from the median singular value, which needs all of them, so the dense route.
+struct GavishDonoho {
+    double noise = 0.0;
+};
+
 /// What a rule may look at. `total` is the sum of all squared singular values, also of those that are not listed;
 /// `reference` is the energy that fractions are taken of (the whole tensor's, when modes are truncated one after
 /// another).
@@ -37,38 +44,90 @@ struct Spectrum {
     double total;
     double reference;
     double noise = 0.0;  // values at or below this are rounding, not data; energy 1 does not keep them
+    Index rows = 0;      // of the matrix; 0 where the values are not those of one matrix
+    Index cols = 0;
 };
 
-/// How many singular values to keep: a fixed number, an energy, a tolerance, or any callable Index(const Spectrum&).
+namespace detail {
+
+/// lambda(beta) of Gavish and Donoho (2014), equation 11.
+[[nodiscard]] inline double hard_threshold(double beta)
+{
+    return std::sqrt(2.0 * (beta + 1.0) + 8.0 * beta / ((beta + 1.0) + std::sqrt(beta * beta + 14.0 * beta + 1.0)));
+}
+
+/// The median of the Marchenko-Pastur law with ratio beta: eigenvalues of pure noise of variance 1, scaled by the
+/// longer side. By bisection; the density is integrated in t with x = low + (high - low) sin²(t), where it is smooth.
+[[nodiscard]] inline double noise_median(double beta)
+{
+    const double root = std::sqrt(beta);
+    const double low = (1.0 - root) * (1.0 - root);
+    const double width = 4.0 * root;
+    const auto below = [&](double angle) {  // the law's mass below low + width sin²(angle)
+        constexpr int steps = 400;          // Simpson
+        const double h = angle / steps;
+        double sum = 0.0;
+        for (int i = 0; i <= steps; ++i) {
+            const double t = h * i;
+            const double sine = std::sin(t);
+            const double cosine = std::cos(t);
+            const double x = low + width * sine * sine;
+            // sqrt((high - x)(x - low)) dx / (2 pi beta x)
+            const double value =
+                x > 0.0 ? width * width * sine * sine * cosine * cosine / (3.14159265358979323846 * beta * x)
+                        : width * cosine * cosine / (3.14159265358979323846 * beta);
+            sum += value * (i == 0 || i == steps ? 1.0 : i % 2 == 1 ? 4.0 : 2.0);
+        }
+        return sum * h / 3.0;
+    };
+    double left = 0.0;
+    double right = 1.57079632679489661923;
+    for (int i = 0; i < 60; ++i) {
+        const double middle = 0.5 * (left + right);
+        (below(middle) < 0.5 ? left : right) = middle;
+    }
+    const double sine = std::sin(left);
+    return low + width * sine * sine;
+}
+
+}  // namespace detail
+
+/// How many singular values to keep: a fixed number, an energy, a tolerance, the Gavish-Donoho threshold, the first of
+/// several (first_of), or any callable Index(const Spectrum&).
 /// Rules are asked by algorithms; the answer is clamped to [1, number of values] by `choose` (0 for an empty spectrum).
 /// Throws argument_error for a rank below 1, an energy outside (0, 1], a tolerance outside [0, 1).
 class RankRule {
 public:
+    // NOLINTBEGIN(google-explicit-constructor): {.rank = 64} and {.rank = Energy{0.9}} are what this class is for
     template <std::integral I>
-    RankRule(I rank)  // NOLINT(google-explicit-constructor): {.rank = 64} is the common case
-        : RankRule(FixedRank{static_cast<Index>(rank)})
+    RankRule(I rank) : RankRule(FixedRank{static_cast<Index>(rank)})
     {
     }
-    RankRule(FixedRank rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
+    RankRule(FixedRank rule) : rule_(rule)
     {
         require<argument_error>(rule.rank >= 1, "rank must be at least 1, got ", rule.rank);
     }
-    RankRule(Energy rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
+    RankRule(Energy rule) : rule_(rule)
     {
         require<argument_error>(rule.fraction > 0.0 && rule.fraction <= 1.0, "energy must be in (0, 1], got ",
                                 rule.fraction);
     }
-    RankRule(Tolerance rule) : rule_(rule)  // NOLINT(google-explicit-constructor)
+    RankRule(Tolerance rule) : rule_(rule)
     {
         require<argument_error>(rule.relative >= 0.0 && rule.relative < 1.0, "tolerance must be in [0, 1), got ",
                                 rule.relative);
     }
+    RankRule(GavishDonoho rule) : rule_(rule)
+    {
+        require<argument_error>(rule.noise >= 0.0 && std::isfinite(rule.noise),
+                                "Gavish-Donoho: noise must be 0 (unknown) or positive, got ", rule.noise);
+    }
     template <class F>
-    requires std::is_invocable_r_v<Index, const F&, const Spectrum&> RankRule(
-        F rule)  // NOLINT(google-explicit-constructor)
+    requires std::is_invocable_r_v<Index, const F&, const Spectrum&> RankRule(F rule)
         : rule_(std::function<Index(const Spectrum&)>(std::move(rule)))
     {
     }
+    // NOLINTEND(google-explicit-constructor)
 
     /// The rank, when it is known before any spectrum is.
     [[nodiscard]] std::optional<Index> fixed() const
@@ -76,6 +135,15 @@ public:
         const auto* rule = std::get_if<FixedRank>(&rule_);
         return rule == nullptr ? std::nullopt : std::optional<Index>(rule->rank);
     }
+
+    /// Whether the rule can answer only when every singular value is listed.
+    [[nodiscard]] bool needs_all_values() const
+    {
+        const auto* rule = std::get_if<GavishDonoho>(&rule_);
+        return needs_all_ || (rule != nullptr && rule->noise == 0.0);
+    }
+
+    friend RankRule first_of(RankRule first, RankRule second);
 
     [[nodiscard]] Index choose(const Spectrum& spectrum) const
     {
@@ -93,6 +161,25 @@ private:
     static Index ask(const Tolerance& rule, const Spectrum& spectrum)
     {
         return fewest(spectrum, rule.relative * rule.relative * spectrum.reference);
+    }
+    static Index ask(const GavishDonoho& rule, const Spectrum& spectrum)
+    {
+        const auto [shorter, longer] = std::minmax(spectrum.rows, spectrum.cols);
+        require<argument_error>(shorter > 0, "Gavish-Donoho: the rule is for the singular values of a matrix");
+        const double beta = static_cast<double>(shorter) / static_cast<double>(longer);
+        double threshold = detail::hard_threshold(beta);
+        if (rule.noise > 0.0) {
+            threshold *= std::sqrt(static_cast<double>(longer)) * rule.noise;
+        } else {
+            require<argument_error>(static_cast<Index>(spectrum.values.size()) == shorter,
+                                    "Gavish-Donoho: the noise is unknown and only ", spectrum.values.size(), " of ",
+                                    shorter, " singular values are at hand");
+            const auto size = spectrum.values.size();
+            const double median = 0.5 * (spectrum.values[(size - 1) / 2] + spectrum.values[size / 2]);
+            threshold *= median / std::sqrt(detail::noise_median(beta));
+        }
+        return std::count_if(spectrum.values.begin(), spectrum.values.end(),
+                             [&](double value) { return value > threshold; });
     }
     static Index ask(const std::function<Index(const Spectrum&)>& rule, const Spectrum& spectrum)
     {
@@ -122,7 +209,19 @@ private:
         return rank;
     }
 
-    std::variant<FixedRank, Energy, Tolerance, std::function<Index(const Spectrum&)>> rule_;
+    std::variant<FixedRank, Energy, Tolerance, GavishDonoho, std::function<Index(const Spectrum&)>> rule_;
+    bool needs_all_ = false;
 };
+
+/// The rule that keeps the fewer of what `first` and `second` ask for: it stops at whichever is met first.
+[[nodiscard]] inline RankRule first_of(RankRule first, RankRule second)
+{
+    const bool all = first.needs_all_values() || second.needs_all_values();
+    RankRule result([first = std::move(first), second = std::move(second)](const Spectrum& spectrum) {
+        return std::min(first.choose(spectrum), second.choose(spectrum));
+    });
+    result.needs_all_ = all;
+    return result;
+}
 
 }  // namespace wasi::linalg

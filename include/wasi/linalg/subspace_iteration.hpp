@@ -50,7 +50,7 @@ void subspace_step(ConstMatrixView<T> a, MatrixView<T> v, Memory& memory)
     Tensor<T> image = workspace<T>(memory, v.rows, v.cols);
     normal_product<S, T>(image.matrix(), a, v, memory);
     S::copy(v, image.matrix());
-    (void)S::orthonormalize(v, memory);
+    (void)orthonormalize_columns<S, T>(v, memory);
 }
 
 /// subspace_step for Eigen types and their like: V, a matrix of the caller's, follows the leading right singular
@@ -62,11 +62,12 @@ void subspace_step(const A& a, typename Family<A>::Matrix& v, Memory& memory = p
     using F = Family<A>;
     using S = typename F::Storage;
     F::with_view(a, [&](auto view) {
-        require<shape_error>(v.rows() == view.cols && v.cols() <= v.rows(), "subspace_step: a basis (", v.rows(), ", ",
-                             v.cols(), ") does not fit a matrix ", shape_text(view.shape()));
+        const auto basis = F::view(v);
+        require<shape_error>(basis.rows == view.cols && basis.cols <= basis.rows, "subspace_step: a basis ",
+                             shape_text(basis.shape()), " does not fit a matrix ", shape_text(view.shape()));
         require_finite<S, typename F::Scalar>(view, "subspace_step", "a");
-        require_finite<S, typename F::Scalar>(F::view(v), "subspace_step", "v");
-        subspace_step<S, typename F::Scalar>(view, F::view(v), memory);
+        require_finite<S, typename F::Scalar>(basis, "subspace_step", "v");
+        subspace_step<S, typename F::Scalar>(view, basis, memory);
     });
 }
 

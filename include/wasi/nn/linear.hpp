@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,8 +48,15 @@ public:
     {
         compressor_.emplace(options, key, bias.values.memory(), Tag{Use::optimiser_state, layer_});
     }
+    /// From now on the input is saved exactly.
+    void save_input_exactly() { compressor_.reset(); }
     /// The subspace of the saved input; nullptr when it is saved exactly.
     [[nodiscard]] const Compressor* compressor() const { return compressor_ ? &*compressor_ : nullptr; }
+
+    /// Is shown the exact input X (B,N,I) and the gradient dY (B,N,O) of the output in every backward pass.
+    using Observer = std::function<void(ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy)>;
+    /// While there is an observer inputs are saved exactly, so no basis moves: for calibration. An empty one ends it.
+    void observe(Observer observer) { observer_ = std::move(observer); }
 
     /// Throws shape_error unless the last extent of x is I.
     [[nodiscard]] Variable forward(const Context& context, const Variable& x)
@@ -97,7 +105,7 @@ private:
         if (!weight.trainable()) {
             return {};
         }
-        if (compressor_) {
+        if (compressor_ && !observer_) {
             auto factors =
                 std::make_shared<tensor::Tucker<T, 3>>(compressor_->compress(as_three(x.value().data(), x.shape())));
             factors->rebook(tag);
@@ -144,6 +152,9 @@ private:
             S::column_sums(sum.span(), upstream, memory);
             pass.deliver(bias, autograd::Dense<T>{std::as_const(sum).matrix()});
         }
+        if (observer_ && saved.exact) {
+            observer_(as_three(saved.exact->data(), shape), as_three(dy.data(), dy.shape()));
+        }
         if (weight.trainable()) {
             deliver_weight_gradient(dy, saved, std::move(inner), pass);
         }
@@ -181,6 +192,7 @@ private:
 
     std::uint16_t layer_;
     std::optional<Compressor> compressor_;
+    Observer observer_;
 };
 
 }  // namespace wasi::nn

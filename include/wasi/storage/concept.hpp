@@ -1,6 +1,7 @@
 #pragma once
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "wasi/core/memory.hpp"
@@ -8,6 +9,9 @@
 #include "wasi/storage/view.hpp"
 
 namespace wasi {
+
+/// How many leading eigenvectors to compute, asked once all eigenvalues (descending) are known.
+using ChooseCount = std::function<Index(std::span<const double>)>;
 
 // Version 14 of the formatter breaks concepts and tables in comments.
 // clang-format off
@@ -20,24 +24,36 @@ namespace wasi {
 ///   multiply(c, alpha, a, b, beta, memory)   C = alpha A B + beta C;  A (m,k), B (k,n), C (m,n); C overlaps neither
 ///   orthonormalize(a, memory)                A (m,n), m >= n, becomes Q with QᵀQ = 1 and span(Q) containing span(A),
 ///                                            also when columns are dependent or zero; returns the numerical rank of A
+///   cholesky_orthonormalize(a, memory)       the same, several times faster, for columns that are independent; returns
+///                                            the numerical rank, or -1 and A as it was when they are not
+///   gram(g, beta, a, memory)                 G = beta G + AᵀA, G (n,n) in double: products and sums in double
 ///   svd(a, u, s, v, memory)                  A = U diag(s) Vᵀ thin, s descending; false when it does not converge
 ///   eigh(a, w, memory)                       symmetric A (n,n) becomes its eigenvectors, w descending; false likewise
+///   eigh_leading(a, w, choose, memory)       in double: all eigenvalues, descending, into w; the first k = choose(w)
+///                                            columns of A become their eigenvectors; returns k, -1 when not converged
 ///   solve_spd(a, b, memory)                  B becomes A⁻¹ B, A symmetric positive definite (destroyed); false when
 ///                                            A is not
 ///   copy(to, from)                           any mix of layouts, so also a transpose
+///   convert(to, from)                        copy between float and double
 ///   add_scaled(y, beta, alpha, x)            Y = beta Y + alpha X (beta = 0: Y may hold NaN before)
 ///   dot(a, b) -> double                      sum of a_ij b_ij, products and sum in double
 ///   all_finite(a) -> bool
 ///   fill_normal(a, key)                      element (i,j) = key.normal(i cols + j)
 template <class S, class T>
 concept StorageFor =
-    Scalar<T> && requires(MatrixView<T> c, ConstMatrixView<T> a, std::span<T> s, T x, Memory& memory, RandomKey key) {
+    Scalar<T> && requires(MatrixView<T> c, ConstMatrixView<T> a, std::span<T> s, T x, Memory& memory, RandomKey key,
+                          MatrixView<double> g, std::span<double> w, const ChooseCount& choose) {
     { S::multiply(c, x, a, a, x, memory) };
     { S::orthonormalize(c, memory) } -> std::same_as<Index>;
+    { S::cholesky_orthonormalize(c, memory) } -> std::same_as<Index>;
+    { S::gram(g, 1.0, a, memory) };
     { S::svd(a, c, s, c, memory) } -> std::same_as<bool>;
     { S::eigh(c, s, memory) } -> std::same_as<bool>;
+    { S::eigh_leading(g, w, choose, memory) } -> std::same_as<Index>;
     { S::solve_spd(c, c, memory) } -> std::same_as<bool>;
     { S::copy(c, a) };
+    { S::convert(g, a) };
+    { S::convert(c, ConstMatrixView<double>(g)) };
     { S::add_scaled(c, x, x, a) };
     { S::dot(a, a) } -> std::same_as<double>;
     { S::all_finite(a) } -> std::same_as<bool>;

@@ -4,8 +4,11 @@
 #include <type_traits>
 
 #include "wasi/storage/concept.hpp"
+#include "wasi/storage/eigen/cholesky_qr.hpp"
+#include "wasi/storage/eigen/eigh_leading.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/eigen/factorizations.hpp"
+#include "wasi/storage/eigen/gram.hpp"
 #include "wasi/storage/eigen/products.hpp"
 #include "wasi/storage/eigen/row_kernels.hpp"
 
@@ -44,6 +47,16 @@ struct EigenStorage {
     {
         return eigen::orthonormalize<T>(a, memory);
     }
+    template <Scalar T>
+    [[nodiscard]] static Index cholesky_orthonormalize(MatrixView<T> a, Memory& memory)
+    {
+        return eigen::cholesky_orthonormalize<T>(a, memory);
+    }
+    template <class T>
+    static void gram(MatrixView<double> g, double beta, MatrixView<T> a, Memory& memory)
+    {
+        eigen::gram<std::remove_const_t<T>>(g, beta, a, memory);
+    }
     template <class T>
     [[nodiscard]] static bool svd(MatrixView<T> a, Out<std::remove_const_t<T>> u, OutRow<std::remove_const_t<T>> s,
                                   Out<std::remove_const_t<T>> v, Memory& memory)
@@ -55,6 +68,13 @@ struct EigenStorage {
     {
         return eigen::eigh<T>(a, w, memory);
     }
+    // A template only so that nobody compiles the solver who does not call it.
+    template <class Real = double>
+    [[nodiscard]] static Index eigh_leading(MatrixView<Real> a, OutRow<Real> w, const ChooseCount& choose,
+                                            Memory& memory)
+    {
+        return eigen::eigh_leading<Real>(a, w, choose, memory);
+    }
     template <Scalar T>
     [[nodiscard]] static bool solve_spd(MatrixView<T> a, Out<T> b, Memory& memory)
     {
@@ -64,6 +84,11 @@ struct EigenStorage {
     static void copy(MatrixView<T> to, In<T> from)
     {
         eigen::copy<T>(to, from);
+    }
+    template <Scalar To, class From>
+    static void convert(MatrixView<To> to, MatrixView<From> from)
+    {
+        eigen::convert<To, std::remove_const_t<From>>(to, from);
     }
     template <Scalar T>
     static void add_scaled(MatrixView<T> y, Value<T> beta, Value<T> alpha, In<T> x)

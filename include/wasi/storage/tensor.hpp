@@ -11,13 +11,14 @@
 
 namespace wasi {
 
-/// The extents of a tensor of order 0 to 4.
+/// The extents of a tensor of order 0 to 6.
 class Shape {
 public:
-    static constexpr std::size_t max_order = 4;
+    static constexpr std::size_t max_order = 6;
 
     Shape() = default;
-    Shape(std::initializer_list<Index> extents)
+    Shape(std::initializer_list<Index> extents) : Shape(std::span(extents.begin(), extents.size())) {}
+    explicit Shape(std::span<const Index> extents)
     {
         require<shape_error>(extents.size() <= max_order, "Shape: order ", extents.size(), " is above ", max_order);
         for (const Index extent : extents) {
@@ -152,7 +153,14 @@ private:
     {
         return static_cast<std::size_t>(shape.size()) * sizeof(T);
     }
-    [[nodiscard]] Index leading() const { return shape_.back() == 0 ? 0 : shape_.size() / shape_.back(); }
+    [[nodiscard]] Index leading() const  // also where the last extent is zero
+    {
+        Index rows = shape_.order() == 0 ? shape_.size() : 1;
+        for (auto extent = shape_.begin(); extent + 1 < shape_.end(); ++extent) {
+            rows *= *extent;
+        }
+        return rows;
+    }
 
     template <std::size_t N>
     [[nodiscard]] std::array<Index, N> extents() const

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "wasi/core/random.hpp"
-#include "wasi/linalg/randomized_svd.hpp"
+#include "wasi/linalg/subspace_tracker.hpp"
 #include "wasi/tensor/warm_tucker.hpp"
 
 namespace wasi::subspace {
@@ -18,6 +18,12 @@ struct ActivationSubspaceOptions {
     /// Restart when the captured energy falls below this share of what it was right after the last restart. A share,
     /// not an absolute value: small ranks capture little even when the basis is perfect. 0 = never restart.
     double restart_below = 0.9;
+    /// Restart every so many steps. 0 = never for that reason.
+    Index restart_every = 0;
+    /// Ask the feature rule at every step too, and let the feature rank follow it this slowly. Off by default: it costs
+    /// one more read of X and a few more columns (see linalg::SubspaceTracker, which then holds the basis and judges
+    /// restarts by the energy of the feature mode). Fixed ranks do not move.
+    std::optional<linalg::RankHysteresis> feature_hysteresis = std::nullopt;
 };
 
 /// The warm-started subspace of one layer's saved input (ASI, arXiv 2505.05086, with our warm step: see
@@ -25,31 +31,47 @@ struct ActivationSubspaceOptions {
 /// batches of any size may follow one another. Thread safety: one object, one thread at a time. Example:
 /// examples/subspaces_without_autograd.cpp
 template <Scalar T, class S>
-requires StorageFor<S, T>
+requires StorageFor<S, T> && StorageFor<S, double>
 class ActivationSubspace {
 public:
-    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1].
+    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1], a negative
+    /// restart_every and a hysteresis out of range.
     ActivationSubspace(ActivationSubspaceOptions options, RandomKey key, Memory& memory, Tag tag)
         : options_(std::move(options)), key_(key), memory_(&memory), tag_(tag)
     {
         require<argument_error>(options_.restart_below >= 0.0 && options_.restart_below <= 1.0,
                                 "ActivationSubspace: restart_below must be in [0, 1], got ", options_.restart_below);
+        require<argument_error>(options_.restart_every >= 0, "ActivationSubspace: restart_every is ",
+                                options_.restart_every);
+        if (options_.feature_hysteresis) {
+            tracker_.emplace(
+                linalg::SubspaceTrackerOptions{
+                    .rank = options_.ranks[2], .restart = policy(), .hysteresis = *options_.feature_hysteresis},
+                key, memory, tag);
+        }
     }
 
-    /// Tucker factors of X (B,N,I); moves the feature basis one step. The first call, and one that finds the basis
-    /// stale, takes a fresh basis by randomized SVD. Throws shape_error when I changes, argument_error on NaN or
-    /// infinity.
+    /// Tucker factors of X (B,N,I); moves the feature basis one step. The first call, one that is due by restart_every,
+    /// and one that finds the basis stale, take a fresh basis by randomized SVD. Throws shape_error when I changes,
+    /// argument_error on NaN or infinity.
     [[nodiscard]] tensor::Tucker<T, 3> compress(ConstTensorView<T, 3> x)
     {
+        if (tracker_) {
+            return compress_tracked(x);
+        }
+        require<shape_error>(basis_.empty() || x.shape[2] == basis_.shape()[0], "ActivationSubspace: X ",
+                             shape_text(x.shape), " after inputs with ", basis_.empty() ? 0 : basis_.shape()[0],
+                             " features");
         ++steps_;
-        if (basis_.empty()) {
+        if (basis_.empty() || policy().due(since_restart_)) {
             return restart(x);
         }
         tensor::Tucker<T, 3> result = tensor::warm_tucker_step<S, T>(x, std::as_const(basis_).matrix(),
                                                                      options_.ranks[0], options_.ranks[1], *memory_);
-        if (result.captured_energy < options_.restart_below * energy_at_restart_) {
+        if (policy().stale(result.captured_energy, energy_at_restart_)) {
             return restart(x);
         }
+        ++since_restart_;
         keep(result);
         return result;
     }
@@ -58,20 +80,44 @@ public:
     [[nodiscard]] double captured_energy() const { return captured_energy_; }
     /// (r1, r2, r3) of the last step; zeros before the first.
     [[nodiscard]] std::array<Index, 3> ranks() const { return ranks_; }
-    [[nodiscard]] Index restarts() const { return restarts_; }
+    /// Sine of the largest principal angle between the feature bases of the last step and the one before; 0 at the
+    /// first step.
+    [[nodiscard]] double drift() const { return drift_; }
+    [[nodiscard]] Index restarts() const { return tracker_ ? tracker_->info().restarts : restarts_; }
     /// The feature basis (I, r3); empty before the first step.
-    [[nodiscard]] const Tensor<T>& basis() const { return basis_; }
+    [[nodiscard]] ConstMatrixView<T> basis() const
+    {
+        return tracker_ ? tracker_->basis() : basis_.empty() ? ConstMatrixView<T>{} : basis_.matrix();
+    }
 
 private:
+    [[nodiscard]] linalg::RestartPolicy policy() const { return {options_.restart_below, options_.restart_every}; }
+
+    [[nodiscard]] tensor::Tucker<T, 3> compress_tracked(ConstTensorView<T, 3> x)
+    {
+        const auto& info = tracker_->follow(x.rows_by(2));
+        Tensor<T> basis = workspace<T>(*memory_, x.shape[2], info.rank);
+        S::copy(basis.matrix(), tracker_->basis());
+        const double total = S::dot(x.rows_by(2), x.rows_by(2));
+        tensor::Tucker<T, 3> result = tensor::tucker_from_feature_basis<S, T>(x, std::move(basis), options_.ranks[0],
+                                                                              options_.ranks[1], total, *memory_);
+        captured_energy_ = result.captured_energy;
+        ranks_ = result.ranks();
+        drift_ = info.drift;
+        return result;
+    }
+
     [[nodiscard]] tensor::Tucker<T, 3> restart(ConstTensorView<T, 3> x)
     {
         const double total = tensor::detail::checked_energy<S, T, 3>(x, "ActivationSubspace");
         ++restarts_;
-        linalg::SvdFactors<T> svd = linalg::randomized_svd<S, T>(
-            x.rows_by(2), {.rank = options_.ranks[2], .power_iterations = 1}, key_.derive(steps_), *memory_);
+        linalg::SvdFactors<T> svd =
+            linalg::randomized_svd<S, T>(x.rows_by(2), {.rank = options_.ranks[2], .power_iterations = 1, .probes = 0},
+                                         key_.derive(steps_), *memory_);
         tensor::Tucker<T, 3> result = tensor::tucker_from_feature_basis<S, T>(x, std::move(svd.v), options_.ranks[0],
                                                                               options_.ranks[1], total, *memory_);
         energy_at_restart_ = result.captured_energy;
+        since_restart_ = 1;
         keep(result);
         return result;
     }
@@ -80,6 +126,10 @@ private:
     {
         captured_energy_ = result.captured_energy;
         ranks_ = result.ranks();
+        if (!basis_.empty()) {
+            drift_ = linalg::sine_of_largest_angle<S, T>(std::as_const(basis_).matrix(),
+                                                         std::as_const(result.bases[2]).matrix(), *memory_);
+        }
         if (basis_.shape() == result.bases[2].shape()) {
             S::copy(basis_.matrix(), result.bases[2].matrix());
         } else {
@@ -94,9 +144,12 @@ private:
     Tensor<T> basis_;  // (I, r3)
     double captured_energy_ = 0.0;
     double energy_at_restart_ = 0.0;
+    double drift_ = 0.0;
     std::array<Index, 3> ranks_{};
     Index steps_ = 0;
+    Index since_restart_ = 0;  // steps taken with this basis, the restart included
     Index restarts_ = 0;
+    std::optional<linalg::SubspaceTracker<T, S>> tracker_;  // with feature_hysteresis: holds the basis then
 };
 
 }  // namespace wasi::subspace

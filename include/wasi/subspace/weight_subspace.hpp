@@ -6,6 +6,8 @@
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/svd.hpp"
 #include "wasi/subspace/polar.hpp"
+#include "wasi/subspace/rank_r_update.hpp"
+#include "wasi/subspace/update_form.hpp"
 
 namespace wasi::subspace {
 
@@ -15,10 +17,11 @@ using linalg::FactorGradients;
 /// subspace iteration (WSI; WASI, arXiv 2510.09160). Unlike the published code it never keeps W, and always pairs R
 /// with the new L: the orthonormalisation may flip and mix columns, so coefficients of the old basis do not belong to
 /// the new one. Letters: O outputs, I inputs, K rank, eta the step, alpha = 1 - shrink. Weight decay lambda enters as
-/// shrink = eta lambda, a number of its own, so that a tiny one is not lost in 1 - shrink before it has to be. Thread
-/// safety: one object, one thread at a time. Example: examples/subspaces_without_autograd.cpp
+/// shrink = eta lambda, a number of its own, so that a tiny one is not lost in 1 - shrink before it has to be. Memory:
+/// L and R are booked as they came; rank-r steps keep R Rᵀ (K,K) in double beside them, booked as optimiser state of
+/// the same layer. Thread safety: one object, one thread at a time. Example: examples/subspaces_without_autograd.cpp
 template <Scalar T, class S>
-requires StorageFor<S, T>
+requires StorageFor<S, T> && StorageFor<S, double>
 class WeightSubspace {
 public:
     /// The best rank-K approximation of W, K by explained variance or any other rule: L = U_K, R = L_KᵀW.
@@ -56,7 +59,12 @@ public:
     [[nodiscard]] Index outputs() const { return left_.shape()[0]; }
     [[nodiscard]] Index inputs() const { return right_.shape()[1]; }
     [[nodiscard]] Index rank() const { return left_.shape()[1]; }
+    /// Bytes of L and R: the parameters, and what a file holds.
     [[nodiscard]] std::size_t bytes() const { return left_.bytes() + right_.bytes(); }
+    /// Bytes of R Rᵀ (K² doubles) while rank-r steps use it, else 0.
+    [[nodiscard]] std::size_t state_bytes() const { return gram_.bytes(); }
+    /// How the updates so far were computed.
+    [[nodiscard]] const UpdateCounts& updates() const { return updates_; }
     /// Share of ||W||² that the start kept.
     [[nodiscard]] double energy_at_start() const { return energy_at_start_; }
 
@@ -79,41 +87,33 @@ public:
     ///     L+ = orth(Y),   R+ = L+ᵀ W+ = alpha (L+ᵀL) R - eta (L+ᵀP) Qᵀ
     ///
     /// Equal to the truncated SVD of W+ up to O(eta³), and to a Riemannian gradient step up to O(eta²). Q need not be
-    /// orthonormal. Cost (8 O + 4 I) K² + 6 (O+I) K r flops; workspace (2 O + 2 I) K. Throws shape_error unless P is
-    /// (O,r), Q (I,r).
-    void update(T step, T shrink, const linalg::Factored<T>& gradient)
+    /// orthonormal. This plain form costs plain_update_flops, about (10 O + 4 I) K², and a workspace of
+    /// (2 O + 2 I) K. For thin gradients the same weight comes from rank_r_update in O((O+I) K r); `automatic` takes
+    /// the cheaper one (cheaper_update), and every form falls back to the plain one where rank_r_update declines. The
+    /// rank-r form changes L and R in place and lets rounding add up in LᵀL: every 256 such steps it is measured
+    /// (2 O K² flops) and repaired as a pair, L <- q, R <- T R for L = q T. Throws shape_error unless P is (O,r),
+    /// Q (I,r).
+    void update(T step, T shrink, const linalg::Factored<T>& gradient, UpdateForm form = UpdateForm::automatic)
     {
         require<shape_error>(
             gradient.p.rows == outputs() && gradient.q.rows == inputs() && gradient.p.cols == gradient.q.cols,
             "WeightSubspace::update: a gradient P ", shape_text(gradient.p.shape()), " Qᵀ, Q ",
             shape_text(gradient.q.shape()), " does not fit W (", outputs(), ", ", inputs(), ")");
-        Memory& memory = left_.memory();
-        const T alpha = T(1) - shrink;
-        const Index r = gradient.rank();
-        const Index k = rank();
-        Tensor<T> small = workspace<T>(memory, r, k);  // PᵀL, then QᵀZ
-        Tensor<T> square = workspace<T>(memory, k, k);
-        Tensor<T> z = workspace<T>(memory, inputs(), k);
-        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
-        S::copy(z.matrix(), right().transposed());
-        S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
-
-        Tensor<T> fresh(memory, left_.tag(), left_.shape());
-        S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
-        S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
-        S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
-        S::multiply(fresh.matrix(), -step, gradient.p, small.matrix(), T(1), memory);
-        (void)S::orthonormalize(fresh.matrix(), memory);
-
-        const auto fresh_left = std::as_const(fresh).matrix();
-        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
-        Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
-        S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
-        S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
-        S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
-        S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
-        left_ = std::move(fresh);
-        right_ = std::move(fresh_right);
+        if (form == UpdateForm::automatic) {
+            form = cheaper_update({outputs(), inputs(), rank(), gradient.rank()});
+        }
+        if (form == UpdateForm::rank_r) {
+            if (rank_r_update<S, T>(left_.matrix(), right_.matrix(), gram_, step, shrink, gradient, left_.memory())) {
+                ++updates_.rank_r;
+                if (updates_.rank_r % steps_between_checks == 0) {
+                    repair();
+                }
+                return;
+            }
+            ++updates_.declined;
+        }
+        plain_update(step, shrink, gradient);
+        ++updates_.plain;
     }
 
     /// The step along the tangent space, from the partial gradients alone (dW itself is never needed):
@@ -153,6 +153,7 @@ public:
         S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
         left_ = std::move(fresh);
         right_ = std::move(fresh_right);
+        gram_.forget();
     }
 
     /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
@@ -185,8 +186,64 @@ public:
 
 private:
     WeightSubspace(Tensor<T> left, Tensor<T> right, double energy)
-        : left_(std::move(left)), right_(std::move(right)), energy_at_start_(energy)
+        : left_(std::move(left)),
+          right_(std::move(right)),
+          gram_(left_.memory(), Tag{Use::optimiser_state, left_.tag().layer}),
+          energy_at_start_(energy)
     {
+    }
+
+    static constexpr Index steps_between_checks = 256;
+
+    void plain_update(T step, T shrink, const linalg::Factored<T>& gradient)
+    {
+        Memory& memory = left_.memory();
+        const T alpha = T(1) - shrink;
+        const Index r = gradient.rank();
+        const Index k = rank();
+        Tensor<T> small = workspace<T>(memory, r, k);  // PᵀL, then QᵀZ
+        Tensor<T> square = workspace<T>(memory, k, k);
+        Tensor<T> z = workspace<T>(memory, inputs(), k);
+        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
+        S::copy(z.matrix(), right().transposed());
+        S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
+
+        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
+        S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
+        S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
+        S::multiply(fresh.matrix(), -step, gradient.p, small.matrix(), T(1), memory);
+        linalg::orthonormalize_columns<S, T>(fresh.matrix(), memory);
+
+        const auto fresh_left = std::as_const(fresh).matrix();
+        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
+        S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
+        S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
+        S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
+        S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
+        left_ = std::move(fresh);
+        right_ = std::move(fresh_right);
+        gram_.forget();
+    }
+
+    /// Orthonormal L again where rounding has added up, with the same product: L <- q, R <- T R for L = q T. q is the
+    /// polar factor, so columns neither flip nor mix.
+    void repair()
+    {
+        const double enough = 8.0 * std::sqrt(static_cast<double>(rank())) * static_cast<double>(epsilon<T>);
+        if (orthogonality_defect() <= enough) {
+            return;
+        }
+        Memory& memory = left_.memory();
+        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
+        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
+        polar_factor<S, T>(left_.matrix(), memory);
+        Tensor<T> turn = workspace<T>(memory, rank(), rank());
+        S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
+        S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        gram_.forget();
+        ++updates_.repairs;
     }
 
     /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹
@@ -218,6 +275,8 @@ private:
 
     Tensor<T> left_;   // (O,K)
     Tensor<T> right_;  // (K,I)
+    RightGram<T, S> gram_;
+    UpdateCounts updates_;
     double energy_at_start_ = 1.0;
 };
 

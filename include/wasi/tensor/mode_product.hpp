@@ -2,10 +2,15 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/concept.hpp"
-#include "wasi/storage/tensor.hpp"
+#include "wasi/storage/eigen/family.hpp"
+#include "wasi/storage/tensor_family.hpp"
 
 /// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right =
 /// 1 are plain matrices, so the first and the last mode cost one matrix product without any copy.
@@ -24,14 +29,8 @@ template <class T, std::size_t N>
 template <Scalar T, std::size_t N>
 [[nodiscard]] Tensor<T> make_tensor(Memory& memory, const std::array<Index, N>& shape, Tag tag = {})
 {
-    static_assert(N >= 2 && N <= Shape::max_order);
-    if constexpr (N == 2) {
-        return Tensor<T>(memory, tag, Shape{shape[0], shape[1]});
-    } else if constexpr (N == 3) {
-        return Tensor<T>(memory, tag, Shape{shape[0], shape[1], shape[2]});
-    } else {
-        return Tensor<T>(memory, tag, Shape{shape[0], shape[1], shape[2], shape[3]});
-    }
+    static_assert(N >= 1 && N <= Shape::max_order);
+    return Tensor<T>(memory, tag, Shape(std::span(shape)));
 }
 
 /// Y = X x_m M, that is y[.., i, ..] = sum_j m(i,j) x[.., j, ..], M (p,q), q the extent of mode m (Kolda, Bader
@@ -65,6 +64,34 @@ requires StorageFor<S, T>
     Tensor<T> y = make_tensor<T>(memory, with_extent(x, mode, m.rows));
     mode_product<S, T, N>(y.template view<N>(), x, m, mode, memory);
     return y;
+}
+
+/// X x_m M_m for every mode that has a matrix, in the order that costs least: the mode with the largest 1/p - 1/q
+/// first, M_m (p,q), since exchanging two neighbours in any other order saves work. Into a new workspace tensor.
+/// Throws shape_error, also when there is no matrix at all.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> mode_products(ConstTensorView<T, N> x,
+                                      const std::array<std::optional<ConstMatrixView<T>>, N>& matrices, Memory& memory)
+{
+    std::vector<std::size_t> order;
+    for (std::size_t m = 0; m < N; ++m) {
+        if (matrices[m].has_value()) {
+            order.push_back(m);
+        }
+    }
+    require<shape_error>(!order.empty(), "mode_products: no matrix");
+    const auto gain = [&](std::size_t m) {
+        return 1.0 / std::max(1.0, static_cast<double>(matrices[m]->rows)) -
+               1.0 / std::max(1.0, static_cast<double>(matrices[m]->cols));
+    };
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return gain(a) > gain(b); });
+    Tensor<T> result = mode_product<S, T, N>(x, *matrices[order[0]], order[0], memory);
+    for (std::size_t step = 1; step < order.size(); ++step) {
+        result = mode_product<S, T, N>(std::as_const(result).template view<N>(), *matrices[order[step]], order[step],
+                                       memory);
+    }
+    return result;
 }
 
 /// The unfolding X_(m), (n_m, product of the others), the others in their order with the last fastest. One copy.
@@ -115,6 +142,45 @@ requires StorageFor<S, T>
         S::add_scaled(gram.matrix(), piece == 0 ? T(0) : T(1), T(1), partial.template view<3>().slice(piece));
     }
     return gram;
+}
+
+/// mode_product for users' tensors and matrices: Y is of the kind of X. Throws shape_error.
+template <TensorLike X, MatrixLike M>
+requires std::same_as < typename TensorFamily<X>::Scalar,
+typename Family<M>::Scalar >
+    [[nodiscard]] auto mode_product(const X& x, const M& m, std::size_t mode, Memory& memory = plain_memory())
+{
+    using F = TensorFamily<X>;
+    using T = typename F::Scalar;
+    constexpr std::size_t order = F::order;
+    require<shape_error>(mode < order, "mode_product: mode ", mode, " of a tensor of order ", order);
+    return F::with_view(x, [&](ConstTensorView<T, order> from) {
+        return Family<M>::with_view(m, [&](ConstMatrixView<T> matrix) {
+            const std::size_t at = view_mode<X>(mode);
+            auto result = F::make(view_order<X>(with_extent(from, at, matrix.rows)));
+            mode_product<typename F::Storage, T, order>(F::view(result), from, matrix, at, memory);
+            return result;
+        });
+    });
+}
+
+/// The unfolding X_(m) of a user's tensor as a matrix, one column for each fibre. Columns come in the order in which
+/// the fibres lie in memory: the last index fastest for row-major tensors, the first for column-major ones. Throws
+/// shape_error.
+template <TensorLike X>
+[[nodiscard]] auto unfold(const X& x, std::size_t mode, Memory& memory = plain_memory())
+{
+    using F = TensorFamily<X>;
+    using T = typename F::Scalar;
+    constexpr std::size_t order = F::order;
+    require<shape_error>(mode < order, "unfold: mode ", mode, " of a tensor of order ", order);
+    return F::with_view(x, [&](ConstTensorView<T, order> from) {
+        const Tensor<T> unfolded = unfold<typename F::Storage, T, order>(from, view_mode<X>(mode), memory);
+        using M = Family<typename F::Matrix>;
+        auto result = M::make_matrix(unfolded.shape()[0], unfolded.shape()[1]);
+        F::Storage::copy(M::view(result), unfolded.matrix());
+        return result;
+    });
 }
 
 }  // namespace wasi::tensor

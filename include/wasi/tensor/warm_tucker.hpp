@@ -1,57 +1,188 @@
 #pragma once
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "wasi/linalg/subspace_iteration.hpp"
 #include "wasi/tensor/hosvd.hpp"
 
 namespace wasi::tensor {
 
-/// Tucker factors of X (B,N,I) once the feature basis U_3 is known: contract the feature mode, then take the token and
-/// batch bases exactly, from the Gram matrices (N,N) and (B,B) of what is left. Samples are shuffled, so a batch basis
-/// of the last step is worth nothing now; the Grams are small, so exact costs little and needs no state. `basis` moves
-/// into the result. `total` is ||X||².
+namespace detail {
+
+/// X as a matrix with one column for each index of the warm mode, which is the first or the last.
+template <class T, std::size_t N>
+[[nodiscard]] ConstMatrixView<T> columns_by(ConstTensorView<T, N> x, std::size_t mode)
+{
+    return mode == 0 ? x.rows_by(1).transposed() : x.rows_by(N - 1);
+}
+
+/// G = Aᵀ(A V), and ||A||² as the return value, in one read of A: each block of rows is used three times while it is in
+/// cache. Cut like linalg::normal_product.
+template <class S, Scalar T>
+requires StorageFor<S, T>
+[[nodiscard]] double normal_product_and_energy(MatrixView<T> g, ConstMatrixView<T> a, ConstMatrixView<T> v,
+                                               Memory& memory)
+{
+    constexpr Index pieces = 8;
+    constexpr Index block_elements = Index{1} << 15;  // 128 KiB of floats: stays in a core's second cache
+    const Index height = std::max<Index>(32, (a.rows + pieces - 1) / pieces);
+    const Index count = (a.rows + height - 1) / height;
+    const Index block_rows = std::clamp<Index>(block_elements / a.cols / 8 * 8, 16, 64);
+    Tensor<T> partial = make_tensor<T, 3>(memory, {count, a.cols, v.cols});
+    Tensor<T> images = make_tensor<T, 3>(memory, {count, block_rows, v.cols});
+    std::vector<double> energies(static_cast<std::size_t>(count), 0.0);
+    parallel_for(count, [&](Index piece) {
+        const auto sum = partial.template view<3>().slice(piece);
+        const Index end = std::min((piece + 1) * height, a.rows);
+        for (Index first = piece * height; first < end; first += block_rows) {
+            const Index rows = std::min(block_rows, end - first);
+            const auto block = a.row_block(first, rows);
+            const auto image = images.template view<3>().slice(piece).row_block(0, rows);
+            energies[static_cast<std::size_t>(piece)] += S::dot(block, block);
+            S::multiply(image, T(1), block, v, T(0), memory);
+            S::multiply(sum, T(1), block.transposed(), image, first == piece * height ? T(0) : T(1), memory);
+        }
+    });
+    double energy = 0.0;
+    for (Index piece = 0; piece < count; ++piece) {
+        S::add_scaled(g, piece == 0 ? T(0) : T(1), T(1), partial.template view<3>().slice(piece));
+        energy += energies[static_cast<std::size_t>(piece)];
+    }
+    return energy;
+}
+
+/// The Tucker form with the basis of the warm mode given (moved from), the other modes exact, from next to the warm
+/// mode to the far end, each in what the ones before have left. rules[warm] is not asked.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tucker<T, N> tucker_from_warm_basis(ConstTensorView<T, N> x, std::size_t warm, Tensor<T> basis,
+                                                  const ModeRules<N>& rules, double total, Memory& memory)
+{
+    Tucker<T, N> result;
+    result.bases[warm] = std::move(basis);
+    result.core = mode_product<S, T, N>(x, std::as_const(result.bases[warm]).matrix().transposed(), warm, memory);
+    for (std::size_t step = 1; step < N; ++step) {
+        const std::size_t m = warm == 0 ? step : N - 1 - step;
+        const auto left = std::as_const(result.core).template view<N>();
+        result.bases[m] = leading_basis<S, T, N>(left, m, rules[m], total, memory);
+        result.core = mode_product<S, T, N>(left, std::as_const(result.bases[m]).matrix().transposed(), m, memory);
+    }
+    set_energy<S, T, N>(result, total);
+    return result;
+}
+
+/// warm_tucker_step for a warm mode at either end; rules[warm] is not asked.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tucker<T, N> warm_step(ConstTensorView<T, N> x, std::size_t warm, ConstMatrixView<T> basis,
+                                     const ModeRules<N>& rules, Memory& memory)
+{
+    constexpr std::string_view who = "warm_tucker_step";
+    require<shape_error>(basis.rows == x.shape[warm] && basis.cols >= 1 && basis.cols <= basis.rows, who,
+                         ": a feature basis ", shape_text(basis.shape()), " does not fit X ", shape_text(x.shape));
+    require<shape_error>(x.size() > 0, who, ": empty tensor ", shape_text(x.shape));
+    linalg::require_finite<S, T>(basis, who, "feature_basis");
+    Tensor<T> next = workspace<T>(memory, basis.rows, basis.cols);
+    const double total = normal_product_and_energy<S, T>(next.matrix(), columns_by<T, N>(x, warm), basis, memory);
+    require_finite_energy<S, T, N>(x, total, who);
+    static_cast<void>(S::orthonormalize(next.matrix(), memory));
+    return tucker_from_warm_basis<S, T, N>(x, warm, std::move(next), rules, total, memory);
+}
+
+/// Rules for all modes from those of all but the last; what stands in the last place is not asked.
+template <std::size_t N>
+[[nodiscard]] ModeRules<N> with_warm_mode(const ModeRules<N - 1>& exact)
+{
+    return [&]<std::size_t... M>(std::index_sequence<M...>)
+    {
+        return ModeRules<N>(std::array<linalg::RankRule, N>{exact[M]..., linalg::RankRule(1)});
+    }
+    (std::make_index_sequence<N - 1>());
+}
+
+}  // namespace detail
+
+/// Tucker factors of X (B, .., I) once the basis of the last mode, the features, is known: contract it, then take the
+/// bases of the other modes exactly, from the last but one to the batch, each from the Gram matrix of what is left.
+/// Samples are shuffled, so a batch basis of the last step is worth nothing now; the Grams are small, so exact costs
+/// little and needs no state. `basis` moves into the result. `total` is ||X||².
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tucker<T, N> tucker_from_feature_basis(ConstTensorView<T, N> x, Tensor<T> basis,
+                                                     const ModeRules<N - 1>& exact, double total, Memory& memory)
+{
+    return detail::tucker_from_warm_basis<S, T, N>(x, N - 1, std::move(basis), detail::with_warm_mode<N>(exact), total,
+                                                   memory);
+}
+
+/// The same for X (B,N,I).
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, 3> tucker_from_feature_basis(ConstTensorView<T, 3> x, Tensor<T> basis,
                                                      const linalg::RankRule& batch, const linalg::RankRule& token,
                                                      double total, Memory& memory)
 {
-    Tucker<T, 3> result;
-    result.bases[2] = std::move(basis);
-    result.core = mode_product<S, T, 3>(x, std::as_const(result.bases[2]).matrix().transposed(), 2, memory);
-    for (const std::size_t m : {std::size_t{1}, std::size_t{0}}) {
-        const auto left = std::as_const(result.core).template view<3>();
-        result.bases[m] = detail::leading_basis<S, T, 3>(left, m, m == 1 ? token : batch, total, memory);
-        result.core = mode_product<S, T, 3>(left, std::as_const(result.bases[m]).matrix().transposed(), m, memory);
-    }
-    result.captured_energy =
-        total > 0.0 ? S::dot(result.core.matrix(), std::as_const(result.core).matrix()) / total : 1.0;
-    return result;
+    return tucker_from_feature_basis<S, T, 3>(x, std::move(basis), ModeRules<2>(batch, token), total, memory);
 }
 
-/// One warm Tucker step for X (B,N,I): the feature basis of the last step moves by one subspace iteration,
-/// U_3 <- orth(X_(3) X_(3)ᵀ U_3), then token and batch modes exactly. The squared error is the sum of what each mode
-/// discards; the feature mode's is at most tail² (1 + (s_{r+1}/s_r)² tan² theta), theta the angle of the old basis to
-/// the leading subspace. Cost: three products with X in two reads, 6 BNI r_3 flops, and Grams of (B,N,r_3). Throws
-/// shape_error on an empty X and unless the basis is (I, r_3) with 1 <= r_3 <= I, argument_error on NaN or infinity in
-/// X or the basis.
+/// One warm Tucker step for X (B, .., I) of any order, (B,N,I) or (B,H,W,I): the basis of the features, the last mode,
+/// moves by one subspace iteration, U <- orth(X_(N) X_(N)ᵀ U), then the other modes exactly. The squared error is the
+/// sum of what each mode discards; the feature mode's is at most tail² (1 + (s_{r+1}/s_r)² tan² theta), theta the angle
+/// of the old basis to the leading subspace. Cost: ||X||² and three products with X in two reads of it, 8 |X| + 6 |X| r
+/// flops, and Grams of what is left, r / I of X. The error is taken from energies: below sqrt(epsilon) it is not seen.
+/// Throws shape_error on an empty X and unless the basis is (I, r) with 1 <= r <= I, argument_error on NaN or infinity
+/// in X or the basis.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tucker<T, N> warm_tucker_step(ConstTensorView<T, N> x, ConstMatrixView<T> feature_basis,
+                                            const ModeRules<N - 1>& exact, Memory& memory)
+{
+    return detail::warm_step<S, T, N>(x, N - 1, feature_basis, detail::with_warm_mode<N>(exact), memory);
+}
+
+/// The same for X (B,N,I).
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, 3> warm_tucker_step(ConstTensorView<T, 3> x, ConstMatrixView<T> feature_basis,
                                             const linalg::RankRule& batch, const linalg::RankRule& token,
                                             Memory& memory)
 {
-    require<shape_error>(
-        feature_basis.rows == x.shape[2] && feature_basis.cols >= 1 && feature_basis.cols <= feature_basis.rows,
-        "warm_tucker_step: a feature basis ", shape_text(feature_basis.shape()), " does not fit X ",
-        shape_text(x.shape));
-    const double total = detail::checked_energy<S, T, 3>(x, "warm_tucker_step");
-    linalg::require_finite<S, T>(feature_basis, "warm_tucker_step", "feature_basis");
-    Tensor<T> basis = workspace<T>(memory, feature_basis.rows, feature_basis.cols);
-    S::copy(basis.matrix(), feature_basis);
-    linalg::subspace_step<S, T>(x.rows_by(2), basis.matrix(), memory);
-    return tucker_from_feature_basis<S, T>(x, std::move(basis), batch, token, total, memory);
+    return warm_tucker_step<S, T, 3>(x, feature_basis, ModeRules<2>(batch, token), memory);
+}
+
+/// What `warm_tucker_step` may do.
+template <std::size_t N>
+struct WarmTuckerOptions {
+    /// One rule for each mode but the last, or one for all of them. The last mode keeps the rank of its basis.
+    ModeRules<N - 1> ranks = linalg::Energy{0.9};
+};
+
+/// warm_tucker_step for users' tensors: the basis, any matrix (I, r), is that of the user's last mode, whatever the
+/// layout. Hand bases[N - 1] of the result back at the next step. The error is exact (one more read of X when it
+/// is below 1% in float).
+template <TensorLike X, MatrixLike A>
+requires std::same_as < typename TensorFamily<X>::Scalar,
+typename Family<A>::Scalar > [[nodiscard]] auto warm_tucker_step(const X& x, const A& feature_basis,
+                                                                 const WarmTuckerOptions<order_of<X>>& options = {},
+                                                                 Memory& memory = plain_memory())
+{
+    using F = TensorFamily<X>;
+    using S = typename F::Storage;
+    using T = typename F::Scalar;
+    constexpr std::size_t order = F::order;
+    return F::with_view(x, [&](ConstTensorView<T, order> view) {
+        return Family<A>::with_view(feature_basis, [&](ConstMatrixView<T> basis) {
+            const ModeRules<order> rules(view_order<X>(detail::with_warm_mode<order>(options.ranks).by_mode()));
+            Tucker<T, order> result =
+                detail::warm_step<S, T, order>(view, view_mode<X>(order - 1), basis, rules, memory);
+            const double total = S::dot(view.rows_by(order - 1), view.rows_by(order - 1));
+            detail::resolve_error<S, T, order>(result, view, total, memory);
+            return as_family<F>(result);
+        });
+    });
 }
 
 }  // namespace wasi::tensor

@@ -4,12 +4,16 @@
 // clang-format off
 #define WASI_EIGEN_FACTORIZATIONS(TEMPLATE, T) \
     TEMPLATE Index orthonormalize<T>(MatrixView<T>, Memory&); \
+    TEMPLATE Index cholesky_orthonormalize<T>(MatrixView<T>, Memory&); \
+    TEMPLATE void gram<T>(MatrixView<double>, double, ConstMatrixView<T>, Memory&); \
     TEMPLATE bool svd<T>(ConstMatrixView<T>, MatrixView<T>, std::span<T>, MatrixView<T>, Memory&); \
     TEMPLATE bool eigh<T>(MatrixView<T>, std::span<T>, Memory&); \
     TEMPLATE bool solve_spd<T>(MatrixView<T>, MatrixView<T>, Memory&);
 #define WASI_EIGEN_KERNELS(TEMPLATE, T) \
     TEMPLATE void multiply<T>(MatrixView<T>, T, ConstMatrixView<T>, ConstMatrixView<T>, T, Memory&); \
     TEMPLATE void copy<T>(MatrixView<T>, ConstMatrixView<T>); \
+    TEMPLATE void convert<T, float>(MatrixView<T>, ConstMatrixView<float>); \
+    TEMPLATE void convert<T, double>(MatrixView<T>, ConstMatrixView<double>); \
     TEMPLATE void add_scaled<T>(MatrixView<T>, T, T, ConstMatrixView<T>); \
     TEMPLATE double dot<T>(ConstMatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE bool all_finite<T>(ConstMatrixView<T>); \
@@ -52,8 +56,10 @@ WASI_EIGEN_FACTORIZATIONS(extern template, float)
 
 #if defined(WASI_INSTANTIATE_TEMPLATES) || defined(WASI_INSTANTIATE_DOUBLE_FACTORIZATIONS)
 WASI_EIGEN_FACTORIZATIONS(template, double)
+template Index eigh_leading<double>(MatrixView<double>, std::span<double>, const ChooseCount&, Memory&);
 #else
 WASI_EIGEN_FACTORIZATIONS(extern template, double)
+extern template Index eigh_leading<double>(MatrixView<double>, std::span<double>, const ChooseCount&, Memory&);
 #endif
 
 }  // namespace wasi::eigen

@@ -1,0 +1,60 @@
+#pragma once
+#include <Eigen/SparseCore>
+#include <concepts>
+#include <utility>
+
+#include "wasi/linalg/randomized_svd.hpp"
+#include "wasi/storage/eigen/maps.hpp"
+
+namespace wasi::linalg {
+
+/// An Eigen::SparseMatrix (or a map, or a Ref of one) as an operator. A view: the matrix must outlive it. Products go
+/// over the non-zeros once for each call, 2 nnz p flops, on one thread.
+template <class Sparse>
+requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<typename Sparse::Scalar>
+class SparseOperator {
+public:
+    using T = typename Sparse::Scalar;
+
+    explicit SparseOperator(const Sparse& a) : a_(&a), squared_norm_(a.template cast<double>().squaredNorm()) {}
+
+    [[nodiscard]] Index rows() const { return a_->rows(); }
+    [[nodiscard]] Index cols() const { return a_->cols(); }
+    [[nodiscard]] double squared_norm() const { return squared_norm_; }
+    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    {
+        count(x, memory);
+        const SerialScope serial;
+        eigen::row_major_map(y) = *a_ * eigen::row_major_map(x);
+    }
+    void apply_adjoint(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    {
+        count(x, memory);
+        const SerialScope serial;
+        eigen::row_major_map(y) = a_->transpose() * eigen::row_major_map(x);
+    }
+
+private:
+    void count(ConstMatrixView<T> x, Memory& memory) const
+    {
+        memory.count_flops(2.0 * static_cast<double>(a_->nonZeros()) * static_cast<double>(x.cols));
+    }
+
+    const Sparse* a_;
+    double squared_norm_;
+};
+
+/// randomized_svd of a sparse matrix; U, s and V are Eigen matrices. Throws as that of a dense matrix does.
+/// Example: examples/operator_svd.cpp
+template <class Sparse>
+requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<typename Sparse::Scalar>
+[[nodiscard]] auto randomized_svd(const Sparse& a, const RandomizedSvdOptions& options, RandomKey key,
+                                  Memory& memory = plain_memory())
+{
+    using T = typename Sparse::Scalar;
+    const SparseOperator<Sparse> map(a);
+    return as_family<Eigen::MatrixX<T>>(
+        randomized_svd<EigenStorage, T, SparseOperator<Sparse>>(map, options, key, memory));
+}
+
+}  // namespace wasi::linalg

@@ -1,0 +1,13 @@
+#pragma once
+
+namespace wasi::linalg {
+
+/// How a computation ended. Bad input is an error; these are properties of good input.
+enum class Status {
+    ok,
+    rank_limit,      ///< the rule asked for more than max_rank
+    not_converged,   ///< an iteration inside did not converge; the factors are not to be trusted
+    rank_deficient,  ///< columns are dependent or zero; the basis is orthonormal all the same
+};
+
+}  // namespace wasi::linalg

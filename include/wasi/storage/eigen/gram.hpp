@@ -1,0 +1,88 @@
+#pragma once
+#include <Eigen/Core>
+#include <algorithm>
+#include <concepts>
+
+#include "wasi/core/parallel.hpp"
+#include "wasi/storage/eigen/elementwise.hpp"
+#include "wasi/storage/eigen/maps.hpp"
+#include "wasi/storage/tensor.hpp"
+
+/// Gram matrices in double. A float matrix is converted in pieces that stay in cache; the products of two floats are
+/// exact in double, so singular values down to 1e-7 of the largest survive the squaring.
+namespace wasi::eigen {
+
+/// sum += A_iᵀ A_j for two blocks of columns of A, a piece of rows at a time. Templates although the sum is double:
+/// only what calls them compiles them.
+template <Scalar T, class Sum>
+void add_column_products(Sum& sum, ConstMatrixView<T> left, ConstMatrixView<T> right, bool same)
+{
+    constexpr Index piece_rows = 128;
+    RowMajor<double> wide_left(std::min(piece_rows, left.rows), left.cols);
+    RowMajor<double> wide_right(same ? 0 : wide_left.rows(), right.cols);
+    for (Index first = 0; first < left.rows; first += piece_rows) {
+        const Index rows = std::min(piece_rows, left.rows - first);
+        with_map(left.row_block(first, rows),
+                 [&](const auto& map) { wide_left.topRows(rows) = map.template cast<double>(); });
+        if (!same) {
+            with_map(right.row_block(first, rows),
+                     [&](const auto& map) { wide_right.topRows(rows) = map.template cast<double>(); });
+        }
+        sum.noalias() += wide_left.topRows(rows).transpose() * (same ? wide_left : wide_right).topRows(rows);
+    }
+}
+
+/// G = beta G + AᵀA, G (n,n) in double, A (m,n). The lower triangle is computed by tiles, threaded over them, or over
+/// the rows where there is one tile only, and mirrored. m n² multiply-adds, half of the plain product.
+template <Scalar T>
+void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memory)
+{
+    const Index n = a.cols;
+    memory.count_flops(static_cast<double>(a.rows) * static_cast<double>(n) * static_cast<double>(n + 1));
+    constexpr Index tile = 96;
+    const Index tiles = (n + tile - 1) / tile;
+    const auto finish = [&](MatrixView<double> target, const auto& sum) {
+        auto map = row_major_map(target);
+        if (beta == 0.0) {
+            map = sum;
+        } else {
+            map = beta * map + sum;
+        }
+    };
+    if (tiles <= 1) {
+        const Index pieces = std::clamp<Index>(a.rows * n * n / (Index{1} << 18), 1, 8);
+        Tensor<double> partial(memory, Tag{Use::workspace, 0}, Shape{pieces, n, n});
+        parallel_for(pieces, [&](Index piece) {
+            const Index first = piece * a.rows / pieces;
+            auto sum = row_major_map(partial.template view<3>().slice(piece));
+            sum.setZero();
+            const auto rows = a.row_block(first, (piece + 1) * a.rows / pieces - first);
+            add_column_products<T>(sum, rows, rows, true);
+        });
+        auto sum = row_major_map(partial.template view<3>().slice(0));
+        for (Index piece = 1; piece < pieces; ++piece) {
+            sum += row_major_map(partial.template view<3>().slice(piece));
+        }
+        finish(g, sum);
+        return;
+    }
+    parallel_for(tiles * (tiles + 1) / 2, [&](Index index) {
+        Index row = 0;  // tiles of the lower triangle, row after row
+        while ((row + 1) * (row + 2) / 2 <= index) {
+            ++row;
+        }
+        const Index col = index - row * (row + 1) / 2;
+        const Index i = row * tile;
+        const Index j = col * tile;
+        const Index rows = std::min(tile, n - i);
+        const Index cols = std::min(tile, n - j);
+        RowMajor<double> sum = RowMajor<double>::Zero(rows, cols);
+        add_column_products<T>(sum, a.col_block(i, rows), a.col_block(j, cols), row == col);
+        finish(g.block(i, j, rows, cols), sum);
+        if (row != col) {
+            finish(g.block(j, i, cols, rows), sum.transpose());
+        }
+    });
+}
+
+}  // namespace wasi::eigen

@@ -1,0 +1,230 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "wasi/tensor/tucker_of.hpp"
+
+/// Inner products, norms and distances of tensors in Tucker form, without forming the full tensor (Kolda, Bader 2009,
+/// 4.1; Bader, Kolda 2007). Sums are taken in double over terms that are rounded to T.
+namespace wasi::tensor {
+
+/// <A~, B~> = <S_A, S_B x_1 (U_1ᵀ V_1) ... x_N (U_Nᵀ V_N)>. The bases need not be orthonormal. Cost about
+/// sum 2 n_m r_m s_m flops and products with a core. Throws shape_error unless both have the same shape.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double inner_product(const TuckerView<T, N>& a, const TuckerView<T, N>& b, Memory& memory)
+{
+    detail::require_fits(a, "inner_product");
+    detail::require_fits(b, "inner_product");
+    require<shape_error>(a.shape() == b.shape(), "inner_product: a tensor ", shape_text(a.shape()), " and one ",
+                         shape_text(b.shape()));
+    std::array<Tensor<T>, N> products;
+    std::array<std::optional<ConstMatrixView<T>>, N> factors;
+    for (std::size_t m = 0; m < N; ++m) {
+        products[m] = workspace<T>(memory, a.bases[m].cols, b.bases[m].cols);
+        S::multiply(products[m].matrix(), T(1), a.bases[m].transposed(), b.bases[m], T(0), memory);
+        factors[m] = std::as_const(products[m]).matrix();
+    }
+    const Tensor<T> moved = mode_products<S, T, N>(b.core, factors, memory);
+    return S::dot(a.core.rows_by(N - 1), moved.matrix());
+}
+
+/// <A~, X> = <S, X x_1 U_1ᵀ ... x_N U_Nᵀ>; one read of X, 2 r |X| flops for the first contraction. Throws shape_error
+/// unless both have the same shape.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double inner_product(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
+{
+    detail::require_fits(a, "inner_product");
+    require<shape_error>(a.shape() == x.shape, "inner_product: a tensor ", shape_text(a.shape()), " and one ",
+                         shape_text(x.shape));
+    const Tensor<T> moved = mode_products<S, T, N>(x, detail::all_bases(a, true), memory);
+    return S::dot(a.core.rows_by(N - 1), moved.matrix());
+}
+
+/// ||A~||² = <A~, A~>; with orthonormal bases (every decomposition here gives such) that is ||S||².
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double squared_norm(const TuckerView<T, N>& a, Memory& memory)
+{
+    return inner_product<S, T, N>(a, a, memory);
+}
+
+/// ||A~ - B~||: both cores are written in a common orthonormal basis [U_m V_m] = Q_m [R_m P_m] of each mode and
+/// subtracted there, so two tensors that are nearly equal are told apart to rounding, which
+/// ||A||² + ||B||² - 2 <A, B> cannot (it sees nothing below sqrt(epsilon)). Throws shape_error unless both have the
+/// same shape.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double distance(const TuckerView<T, N>& a, const TuckerView<T, N>& b, Memory& memory)
+{
+    detail::require_fits(a, "distance");
+    detail::require_fits(b, "distance");
+    require<shape_error>(a.shape() == b.shape(), "distance: a tensor ", shape_text(a.shape()), " and one ",
+                         shape_text(b.shape()));
+    std::array<Tensor<T>, N> from_a;
+    std::array<Tensor<T>, N> from_b;
+    auto left = detail::all_bases(a, false);
+    auto right = detail::all_bases(b, false);
+    for (std::size_t m = 0; m < N; ++m) {
+        const Index n = a.bases[m].rows;
+        const Index joined = a.bases[m].cols + b.bases[m].cols;
+        if (joined >= n) {
+            continue;  // the unit vectors are a basis too, and shorter
+        }
+        Tensor<T> common = workspace<T>(memory, n, joined);  // (n, r + s)
+        S::copy(common.matrix().col_block(0, a.bases[m].cols), a.bases[m]);
+        S::copy(common.matrix().col_block(a.bases[m].cols, b.bases[m].cols), b.bases[m]);
+        static_cast<void>(S::orthonormalize(common.matrix(), memory));
+        from_a[m] = workspace<T>(memory, joined, a.bases[m].cols);
+        from_b[m] = workspace<T>(memory, joined, b.bases[m].cols);
+        S::multiply(from_a[m].matrix(), T(1), common.matrix().transposed(), a.bases[m], T(0), memory);
+        S::multiply(from_b[m].matrix(), T(1), common.matrix().transposed(), b.bases[m], T(0), memory);
+        left[m] = std::as_const(from_a[m]).matrix();
+        right[m] = std::as_const(from_b[m]).matrix();
+    }
+    Tensor<T> difference = mode_products<S, T, N>(a.core, left, memory);
+    const Tensor<T> other = mode_products<S, T, N>(b.core, right, memory);
+    S::add_scaled(difference.matrix(), T(1), T(-1), other.matrix());
+    return std::sqrt(S::dot(difference.matrix(), std::as_const(difference).matrix()));
+}
+
+namespace detail {
+
+/// ||X - X~||², by blocks of rows: the modes in the middle are expanded once, the first and the last one a block at a
+/// time. X is read once; 2 r_N |X| flops.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double squared_residual(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
+{
+    std::array<std::optional<ConstMatrixView<T>>, N> middle;
+    for (std::size_t m = 1; m + 1 < N; ++m) {
+        middle[m] = a.bases[m];
+    }
+    Tensor<T> expanded;  // (r_1, n_2, .., n_{N-1}, r_N)
+    auto half = a.core;
+    if constexpr (N > 2) {
+        expanded = mode_products<S, T, N>(a.core, middle, memory);
+        half = std::as_const(expanded).template view<N>();
+    }
+    if (x.size() == 0) {
+        return 0.0;
+    }
+    const Index slices = x.shape[0];
+    const Index last = x.shape[N - 1];
+    const Index slice_rows = x.size() / (slices * last);
+    const Index rank = half.shape[N - 1];
+    constexpr Index block_rows = 64;
+    const Index chunk = std::min(slices, (block_rows + slice_rows - 1) / slice_rows);  // slices expanded at a time
+    const Index pieces = std::min<Index>(8, (slices + chunk - 1) / chunk);
+    const Index rows = std::min(block_rows, chunk * slice_rows);
+    Tensor<T> images = make_tensor<T, 2>(memory, {pieces, chunk * slice_rows * rank});
+    Tensor<T> blocks = make_tensor<T, 2>(memory, {pieces, rows * last});
+    std::vector<double> sums(static_cast<std::size_t>(pieces), 0.0);
+    parallel_for(pieces, [&](Index piece) {
+        const Index end = (piece + 1) * slices / pieces;
+        for (Index slice = piece * slices / pieces; slice < end; slice += chunk) {
+            const Index count = std::min(chunk, end - slice);
+            T* image_data = images.data() + piece * chunk * slice_rows * rank;
+            S::multiply(MatrixView<T>::row_major(image_data, count, slice_rows * rank), T(1),
+                        a.bases[0].row_block(slice, count), half.rows_by(1), T(0), memory);
+            const auto image = ConstMatrixView<T>::row_major(image_data, count * slice_rows, rank);
+            for (Index row = 0; row < image.rows; row += rows) {
+                const Index height = std::min(rows, image.rows - row);
+                const auto rest = MatrixView<T>::row_major(blocks.data() + piece * rows * last, height, last);
+                S::copy(rest, x.rows_by(N - 1).row_block(slice * slice_rows + row, height));
+                S::multiply(rest, T(-1), image.row_block(row, height), a.bases[N - 1].transposed(), T(1), memory);
+                sums[static_cast<std::size_t>(piece)] += S::dot(rest, ConstMatrixView<T>(rest));
+            }
+        }
+    });
+    double sum = 0.0;
+    for (const double part : sums) {
+        sum += part;
+    }
+    return sum;
+}
+
+}  // namespace detail
+
+/// ||X - X~||, summed over the residual itself by blocks of rows: sees errors down to the rounding of T, about
+/// epsilon ||X||. One read of X, 2 r_N |X| flops, workspace for 64 rows. Throws shape_error unless both have the same
+/// shape.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double distance(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
+{
+    detail::require_fits(a, "distance");
+    require<shape_error>(a.shape() == x.shape, "distance: a tensor ", shape_text(a.shape()), " and one ",
+                         shape_text(x.shape));
+    return std::sqrt(detail::squared_residual<S, T, N>(a, x, memory));
+}
+
+/// ||X - X~|| / ||X||, 0 when both are zero; as exact as distance. One more read of X.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] double relative_error(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
+{
+    const double rest = distance<S, T, N>(a, x, memory);
+    return rest == 0.0 ? 0.0 : rest / std::sqrt(S::dot(x.rows_by(N - 1), x.rows_by(N - 1)));
+}
+
+/// inner_product for users' types.
+template <class F>
+[[nodiscard]] double inner_product(const TuckerOf<F>& a, const TuckerOf<F>& b, Memory& memory = plain_memory())
+{
+    return inner_product<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view_of(b), memory);
+}
+
+/// squared_norm for users' types.
+template <class F>
+[[nodiscard]] double squared_norm(const TuckerOf<F>& a, Memory& memory = plain_memory())
+{
+    return squared_norm<typename F::Storage, typename F::Scalar, F::order>(view_of(a), memory);
+}
+
+/// distance for users' types.
+template <class F>
+[[nodiscard]] double distance(const TuckerOf<F>& a, const TuckerOf<F>& b, Memory& memory = plain_memory())
+{
+    return distance<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view_of(b), memory);
+}
+
+/// Tensors whose views count modes in the same order as those of the family F, so that both can be in one expression.
+template <class X, class F>
+concept TensorLikeOf = TensorLike<X> && TensorFamily<X>::order == F::order&& TensorFamily<X>::reversed ==
+                       F::reversed&& std::same_as<typename TensorFamily<X>::Scalar, typename F::Scalar>;
+
+/// inner_product with a user's tensor.
+template <class F, TensorLikeOf<F> X>
+[[nodiscard]] double inner_product(const TuckerOf<F>& a, const X& x, Memory& memory = plain_memory())
+{
+    return TensorFamily<X>::with_view(x, [&](ConstTensorView<typename F::Scalar, F::order> view) {
+        return inner_product<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view, memory);
+    });
+}
+
+/// distance to a user's tensor.
+template <class F, TensorLikeOf<F> X>
+[[nodiscard]] double distance(const TuckerOf<F>& a, const X& x, Memory& memory = plain_memory())
+{
+    return TensorFamily<X>::with_view(x, [&](ConstTensorView<typename F::Scalar, F::order> view) {
+        return distance<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view, memory);
+    });
+}
+
+/// relative_error against a user's tensor.
+template <class F, TensorLikeOf<F> X>
+[[nodiscard]] double relative_error(const TuckerOf<F>& a, const X& x, Memory& memory = plain_memory())
+{
+    return TensorFamily<X>::with_view(x, [&](ConstTensorView<typename F::Scalar, F::order> view) {
+        return relative_error<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view, memory);
+    });
+}
+
+}  // namespace wasi::tensor

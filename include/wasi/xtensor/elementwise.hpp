@@ -1,0 +1,105 @@
+#pragma once
+#include "wasi/xtensor/adapt.hpp"
+#include "wasi/xtensor/kernels.hpp"
+
+/// Copies, sums and reductions over whole matrices as xtensor expressions, cut into the same pieces as Eigen's: by the
+/// shape alone.
+namespace wasi::xtensor {
+
+template <Scalar T>
+void copy(MatrixView<T> to, ConstMatrixView<T> from)
+{
+    if (!to.is_row_major()) {
+        copy<T>(to.transposed(), from.transposed());
+        return;
+    }
+    if (from.is_row_major()) {
+        for_lines([](auto target, const auto& source) { xt::noalias(target) = source; }, to, from);
+        return;
+    }
+    eigen::for_row_pieces(to.rows, to.cols, [&](Index first, Index count, Index) {
+        for (Index i = first; i < first + count; ++i) {
+            auto target = row(to, i);
+            xt::noalias(target) = strided_row(from, i);
+        }
+    });
+}
+
+/// y = beta y + alpha x for lines.
+template <Scalar T, class Target, class Source>
+void add_scaled_line(Target& y, T beta, T alpha, const Source& x)
+{
+    if (beta == T(0)) {
+        xt::noalias(y) = alpha * x;
+    } else if (beta == T(1)) {
+        xt::noalias(y) += alpha * x;
+    } else {
+        xt::noalias(y) = beta * y + alpha * x;
+    }
+}
+
+template <Scalar T>
+void add_scaled(MatrixView<T> y, T beta, T alpha, ConstMatrixView<T> x)
+{
+    if (!y.is_row_major()) {
+        add_scaled<T>(y.transposed(), beta, alpha, x.transposed());
+        return;
+    }
+    if (x.is_row_major()) {
+        for_lines([&](auto target, const auto& source) { add_scaled_line<T>(target, beta, alpha, source); }, y, x);
+        return;
+    }
+    eigen::for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        for (Index i = first; i < first + count; ++i) {
+            auto target = row(y, i);
+            add_scaled_line<T>(target, beta, alpha, strided_row(x, i));
+        }
+    });
+}
+
+template <Scalar T>
+double dot(ConstMatrixView<T> a, ConstMatrixView<T> b)
+{
+    if (!a.is_row_major()) {
+        return dot<T>(a.transposed(), b.transposed());
+    }
+    const auto products = [](const auto& left, const auto& right) {
+        return xt::cast<double>(left) * xt::cast<double>(right);
+    };
+    if (b.is_row_major()) {
+        return total_over_lines(products, a, b);
+    }
+    return eigen::sum_over_pieces(a.rows, a.cols, [&](Index first, Index count) {
+        double total = 0.0;
+        for (Index i = first; i < first + count; ++i) {
+            const auto left = row(a, i);
+            const auto right = strided_row(b, i);
+            total += xt::sum<double>(products(left, right), xt::evaluation_strategy::immediate)();
+        }
+        return total;
+    });
+}
+
+template <Scalar T>
+bool all_finite(ConstMatrixView<T> a)
+{
+    if (!a.is_row_major()) {
+        return all_finite<T>(a.transposed());
+    }
+    // x - x is zero for every finite number and NaN for the others.
+    return total_over_lines([](const auto& values) { return values - values; }, a) == 0.0;
+}
+
+template <Scalar T>
+void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step)
+{
+    const auto update = [&step](auto values, auto mean, auto square, const auto& gradient) {
+        xt::noalias(mean) = step.beta1 * mean + ((T(1) - step.beta1) * step.scale) * gradient;
+        xt::noalias(square) = step.beta2 * square + (T(1) - step.beta2) * xt::square(step.scale * gradient);
+        xt::noalias(values) = (T(1) - step.shrink) * values -
+                              step.corrected_rate * mean / (xt::sqrt(square) * step.second_correction + step.epsilon);
+    };
+    for_lines(update, w, m, v, g);
+}
+
+}  // namespace wasi::xtensor

@@ -1,0 +1,5 @@
+#include <support/model_definitions.hpp>
+
+#ifdef WASI_TESTS_WITH_XTENSOR
+WASI_INSTANTIATE_MODELS(double, wasi::XtensorStorage);
+#endif

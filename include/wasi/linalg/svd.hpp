@@ -89,8 +89,9 @@ using ChooseRank = std::function<Index(std::span<const double>)>;
 
 namespace detail {
 
-/// U = A V diag(1/s), made orthonormal to rounding by Newton-Schulz steps, which neither flip nor mix columns. False
-/// when it is too far from orthonormal for that: values so small that A V is mostly rounding.
+/// U = A V diag(1/s), made orthonormal to rounding from the first column on (CholeskyQR: columns keep their sign). The
+/// later ones, of small s, carry the larger errors; a correction that shared them out would spoil the leading ones.
+/// False when columns are too far from orthonormal: values so small that A V is mostly rounding.
 template <class S, Scalar T>
 [[nodiscard]] bool left_from_right(MatrixView<T> u, ConstMatrixView<T> a, ConstMatrixView<T> v,
                                    std::span<const double> s, Memory& memory)
@@ -105,25 +106,16 @@ template <class S, Scalar T>
         S::add_scaled(scaled.matrix().col_block(j, 1), T(0), static_cast<T>(1.0 / value), v.col_block(j, 1));
     }
     S::multiply(u, T(1), a, std::as_const(scaled).matrix(), T(0), memory);
-    const double enough = 2.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>);
     Tensor<T> gram = workspace<T>(memory, k, k);
-    for (int step = 0; step < 4; ++step) {
-        S::multiply(gram.matrix(), T(1), u.transposed(), u, T(0), memory);
-        for (Index j = 0; j < k; ++j) {
-            gram.matrix()(j, j) -= T(1);
-        }
-        const double defect = std::sqrt(S::dot(std::as_const(gram).matrix(), gram.matrix()));
-        if (defect <= enough) {
-            return true;
-        }
-        if (!(defect < 0.3)) {
-            return false;
-        }
-        Tensor<T> before = workspace<T>(memory, u.rows, k);
-        S::copy(before.matrix(), u);
-        S::multiply(u, T(-0.5), std::as_const(before).matrix(), std::as_const(gram).matrix(), T(1), memory);
+    S::multiply(gram.matrix(), T(1), u.transposed(), u, T(0), memory);
+    for (Index j = 0; j < k; ++j) {
+        gram.matrix()(j, j) -= T(1);
     }
-    return true;
+    const double defect = std::sqrt(S::dot(std::as_const(gram).matrix(), gram.matrix()));
+    if (defect <= 2.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>)) {
+        return true;
+    }
+    return defect < 0.3 && S::cholesky_orthonormalize(u, memory) >= 0;
 }
 
 /// The leading triplets of a tall float matrix: eigenvectors of AᵀA in double, where the squares of float values lose
@@ -226,7 +218,11 @@ requires StorageFor<S, T>
     SvdFactors<T> full = thin_svd<S, T>(a, memory);
     const std::vector<double> values(full.s.span().begin(), full.s.span().end());
     const Index k = count(values);
-    return finish(detail::leading<S, T>(std::move(full), k, memory));
+    SvdFactors<T> kept = detail::leading<S, T>(std::move(full), k, memory);
+    // What the products inside left of rounding goes.
+    (void)S::cholesky_orthonormalize(kept.u.matrix(), memory);
+    (void)S::cholesky_orthonormalize(kept.v.matrix(), memory);
+    return finish(std::move(kept));
 }
 
 /// The best rank-k approximation (Eckart, Young 1936), k chosen by the rule, by a dense SVD: see leading_svd. About m

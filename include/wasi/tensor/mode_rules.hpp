@@ -18,9 +18,9 @@ template <std::size_t N>
 class ModeRules {
 public:
     template <class Rule>
-    requires(!std::same_as<std::remove_cvref_t<Rule>, ModeRules> && std::convertible_to<Rule, linalg::RankRule>)
-        ModeRules(Rule&& rule)  // NOLINT(google-explicit-constructor): {.ranks = Energy{0.9}} is the common case
-        : ModeRules(linalg::RankRule(std::forward<Rule>(rule)), std::make_index_sequence<N>())
+    requires(!std::same_as<Rule, ModeRules> && std::convertible_to<Rule, linalg::RankRule>)
+        ModeRules(Rule rule)  // NOLINT(google-explicit-constructor): {.ranks = Energy{0.9}} is the common case
+        : ModeRules(linalg::RankRule(std::move(rule)), std::make_index_sequence<N>())
     {
     }
     template <class... Rules>

@@ -4,6 +4,7 @@
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/eigen/maps.hpp"
+#include "wasi/storage/eigen/skinny.hpp"
 #include "wasi/storage/tensor.hpp"
 
 namespace wasi::eigen {
@@ -38,6 +39,10 @@ struct ProductTiles {
 template <Scalar T>
 void multiply_tile(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixView<T> b, T beta)
 {
+    if (is_skinny(c.rows, c.cols, a.cols)) {
+        multiply_skinny<T>(c, alpha, a, b, beta);
+        return;
+    }
     auto result = row_major_map(c);
     if (beta == T(0)) {
         result.setZero();

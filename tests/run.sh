@@ -2,6 +2,8 @@
 # The one test command.
 #   bash tests/run.sh           installs what is missing, one g++ build, every test
 #   bash tests/run.sh --full    adds: headers alone, consumers, clang, sanitizers, clang-tidy, fuzzing, no OpenMP, ARM
+#   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers find_package add_subdirectory serial clang
+#                           sanitizers tidy fuzz aarch64
 # Ends with "N passed, M failed": N test cases and test programs. The exit status is 0 only if all of them passed.
 set -euo pipefail
 
@@ -10,12 +12,19 @@ cd "$root"
 source cmake/install_packages.sh
 
 full=no
-for argument in "$@"; do
-    case $argument in
+only=
+while [ $# -gt 0 ]; do
+    case $1 in
         --full) full=yes ;;
-        -h | --help) sed -n '2,5s/^# \{0,1\}//p' tests/run.sh; exit 0 ;;
-        *) printf 'tests/run.sh: unknown argument %s (only --full)\n' "$argument" >&2; exit 2 ;;
+        --only)
+            if [ $# -lt 2 ]; then printf 'tests/run.sh: --only needs a list of stages\n' >&2; exit 2; fi
+            full=yes
+            only=$2
+            shift ;;
+        -h | --help) sed -n '2,7s/^# \{0,1\}//p' tests/run.sh; exit 0 ;;
+        *) printf 'tests/run.sh: unknown argument %s (--full, --only)\n' "$1" >&2; exit 2 ;;
     esac
+    shift
 done
 
 jobs=$(processor_count)
@@ -30,6 +39,7 @@ stage() {
     local name=$1 start=$SECONDS status=ok
     local log="$logs/$name.log" count="$logs/$name.count" stage_passed=0 stage_failed=0
     shift
+    case ",$only," in ",,"* | *",$name,"*) ;; *) return 0 ;; esac
     rm -f "$count"
     if ! "$@" >"$log" 2>&1 </dev/null; then status=FAILED; fi
     if [ -s "$count" ]; then read -r stage_passed stage_failed <"$count"; fi
@@ -78,7 +88,7 @@ everything() {  # PRESET NAME-OF-STAGE [CMAKE ARGUMENT...]
     configure "$preset" "$@" && build "$preset" && run_tests "$preset" "$name"
 }
 
-headers_alone() { build ci --target headers_alone; }
+headers_alone() { configure ci -DCMAKE_CXX_COMPILER=g++ && build ci --target headers_alone; }
 
 consumer() {  # FOLDER [CMAKE ARGUMENT...]
     local folder=$1 build_dir="build/consumers/$1"
@@ -91,6 +101,7 @@ consumer() {  # FOLDER [CMAKE ARGUMENT...]
 
 find_package_consumer() {
     rm -rf build/consumers/prefix &&
+        configure ci -DCMAKE_CXX_COMPILER=g++ &&
         cmake --install build/ci --prefix build/consumers/prefix &&
         consumer find_package "-DCMAKE_PREFIX_PATH=$root/build/consumers/prefix"
 }
@@ -151,7 +162,7 @@ if [ $full = yes ]; then
     fi
 fi
 
-if [ $((passed + failed)) -eq 0 ]; then
+if [ $((passed + failed)) -eq 0 ] && [ -z "$only" ]; then
     printf 'No test was run.\n' >&2
     failed=1
 fi

@@ -106,10 +106,13 @@ void multiply_skinny_columns(MatrixView<T> c, T alpha, ConstMatrixView<T> a, Con
             const T* column2 = column1 + a.col_stride;
             const T* column3 = column2 + a.col_stride;
             const auto at = static_cast<std::size_t>(p);
+            // Copies, so that they stay in registers: for all the compiler knows, `sum` may overlap `right`.
+            // NOLINTBEGIN(performance-unnecessary-copy-initialization)
             const Lanes<T> lanes0 = right[at];
             const Lanes<T> lanes1 = right[at + 1];
             const Lanes<T> lanes2 = right[at + 2];
             const Lanes<T> lanes3 = right[at + 3];
+            // NOLINTEND(performance-unnecessary-copy-initialization)
             for (Index i = 0; i < a.rows; ++i) {
                 Lanes<T> total = sum[i] + column0[i] * lanes0;
                 total += column1[i] * lanes1;
@@ -120,6 +123,7 @@ void multiply_skinny_columns(MatrixView<T> c, T alpha, ConstMatrixView<T> a, Con
         }
         for (; p < a.cols; ++p) {
             const T* column = a.data + p * a.col_stride;
+            // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): as above
             const Lanes<T> lanes = right[static_cast<std::size_t>(p)];
             for (Index i = 0; i < a.rows; ++i) {
                 sum[i] += column[i] * lanes;

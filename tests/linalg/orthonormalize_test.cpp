@@ -103,7 +103,12 @@ TEST_CASE_TEMPLATE("orthonormalize: every kind of matrix gives what a plain copy
         const ColMajor<T> plain = matrix;
         const auto expected = orthonormalize(plain);
         const auto basis = orthonormalize(matrix);
-        CHECK(wasi_tests::same_bits(view_of(basis.q), view_of(expected.q)));
+        if constexpr (std::is_same_v<decltype(basis.q), decltype(expected.q)>) {
+            CHECK(wasi_tests::same_bits(view_of(basis.q), view_of(expected.q)));
+        } else {  // another layout, another order of summation
+            CHECK(wasi_tests::max_difference(view_of(basis.q), view_of(expected.q)) <=
+                  wasi_tests::tolerance<T>(40, 1.0));
+        }
         CHECK(basis.info.rank == expected.info.rank);
     };
     compare(whole);

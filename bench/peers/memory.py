@@ -83,7 +83,9 @@ def measure_batch(batch, rows, sides, options):
     steps = options.steps or (3 if batch <= 16 else 2)
     figures = {row: Figures() for row in rows}
     turns = [("shipped", row, 1 + steps) for row in rows]
-    turns += [("shipped", row, 1 + steps) for _ in range(options.repeats - 1) for row in rows if row in TIMED]
+    timed = [row for row in rows if row in TIMED]
+    for repeat in range(1, options.repeats):
+        turns += [("shipped", row, 1 + steps) for row in (timed[::-1] if repeat % 2 == 1 else timed)]
     turns += [("tuned", row, 2) for row in rows]
     for setting, row, count in turns:
         if figures[row].failure:

@@ -31,6 +31,11 @@ struct StepRecord {
 
 enum class ClipScope { global, parameter };
 
+/// When gradients are used: each as soon as it is made, so that none is stored; or all at the end of the step, in their
+/// small forms. Automatic: stream, unless global clipping or micro-batches need them all first. The same step either
+/// way.
+enum class GradientFlow { automatic, stream, collect };
+
 struct TrainOptions {
     Index epochs = 1;
     Index batch_size = 32;
@@ -45,6 +50,7 @@ struct TrainOptions {
     /// global: gradients are kept, in their small forms, until all are there. parameter: each is clipped and used on
     /// the spot.
     ClipScope clip_scope = ClipScope::global;
+    GradientFlow gradients = GradientFlow::automatic;
     /// Called after each step; returning false ends the run after it.
     std::function<bool(const StepRecord&)> on_step = {};
 
@@ -61,6 +67,18 @@ struct TrainOptions {
         require<argument_error>(
             micro_batches == 1 || clip_norm == 0.0 || clip_scope == ClipScope::global,
             "TrainOptions: clipping by parameter needs whole gradients, so it does not go with micro-batches");
+        require<argument_error>(gradients != GradientFlow::stream || !needs_all_gradients(),
+                                "TrainOptions: streamed gradients go neither with micro-batches nor with a global clip "
+                                "norm, which need all of a step first");
+        require<argument_error>(
+            gradients != GradientFlow::collect || clip_norm == 0.0 || clip_scope == ClipScope::global,
+            "TrainOptions: clipping by parameter is for streamed gradients");
+    }
+
+    /// Whether a step has to see every gradient before it uses the first.
+    [[nodiscard]] bool needs_all_gradients() const
+    {
+        return micro_batches > 1 || (clip_norm > 0.0 && clip_scope == ClipScope::global);
     }
 };
 
@@ -106,8 +124,7 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                                    .warmup_steps = std::min(options.warmup_steps, total_steps),
                                    .total_steps = total_steps};
     const auto parameters = optim::trainable_parameters<T, S>(model);
-    const bool collect =
-        options.micro_batches > 1 || (options.clip_norm > 0.0 && options.clip_scope == ClipScope::global);
+    const bool collect = options.gradients == GradientFlow::collect || options.needs_all_gradients();
     std::optional<optim::CollectSink<T, S>> collector;
     std::optional<optim::StreamSink<T, S>> stream;
     if (collect) {
@@ -146,10 +163,13 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 const double share = static_cast<double>(to - from) / static_cast<double>(size);
                 autograd::Tape<T, S> tape(memory);
                 const autograd::Context<T, S> context{memory, &tape};
-                const Tensor<T> images = data.gather(part, memory);
                 const auto labels = data.gather_labels(part);
-                const auto loss =
-                    autograd::cross_entropy(context, model.forward(context, images.template view<4>()), labels);
+                autograd::Variable<T> x;
+                {
+                    const Tensor<T> images = data.gather(part, memory);  // patches are what is kept of them
+                    x = model.embed(context, images.template view<4>());
+                }
+                const auto loss = autograd::cross_entropy(context, model.encode(context, std::move(x)), labels);
                 const double value = static_cast<double>(*loss.value().data());
                 require<argument_error>(std::isfinite(value), "train: the loss of step ", step, " is ", value,
                                         "; a smaller learning rate or gradient clipping may help");
@@ -185,8 +205,7 @@ template <Scalar T, class S>
     for (Index first = 0; first < data.count; first += batch_size) {
         std::vector<Index> indices(static_cast<std::size_t>(std::min(batch_size, data.count - first)));
         std::iota(indices.begin(), indices.end(), first);
-        const Tensor<T> images = data.gather(indices, memory);
-        const auto logits = model.forward(context, images.template view<4>());
+        const auto logits = model.forward(context, data.gather(indices, memory).template view<4>());
         S::copy(result.matrix().row_block(first, static_cast<Index>(indices.size())), logits.value().matrix());
     }
     return result;

@@ -20,17 +20,17 @@ SAME_LOSS = 1e-3  # losses of the dense trainings may differ by this
 
 PEER, OURS = "PyTorch", "ours"
 SAVING = {"--recompute": "block", "--probabilities": "recompute"}
-SAVING_LOW_RANK = {**SAVING, "--gelu-input": "rebuild"}  # fc1's input as X Rᵀ: only where fc1 is low rank
+SAVING_LOW_RANK = {**SAVING, "--gelu-input": "rebuild"}  # for a low-rank fc1 only: rebuilt from X Rᵀ
 RANKS = {"--activation-ranks": "8,4,8"}
 ALL = {"--method": "wasi", "--layers": "all", "--energy": "0.6", **RANKS}
 MLP = {"--method": "wasi", "--layers": "mlp", "--energy": "0.9", **RANKS}
 
 
 class Row:
-    """One way to train. `options` and `saving` are what the program is told; of `saving` only what it knows."""
+    """One way to train; `options` are what the program is told."""
 
-    def __init__(self, side, name, options, saving=None):
-        self.side, self.name, self.options, self.saving = side, name, options, saving or {}
+    def __init__(self, side, name, options):
+        self.side, self.name, self.options = side, name, options
 
     def text(self):
         return f"{self.side}: {self.name}"
@@ -40,11 +40,11 @@ PEER_VANILLA = Row(PEER, "vanilla", ["vanilla"])
 PEER_FREED = Row(PEER, "vanilla, zero_grad(set_to_none=True)", ["vanilla", "--gradients", "free"])
 PEER_CHECKPOINT = Row(PEER, "each block under checkpoint", ["checkpoint"])
 VANILLA = Row(OURS, "vanilla", {"--method": "vanilla"})
-VANILLA_SAVING = Row(OURS, "vanilla, saving", {"--method": "vanilla"}, SAVING)
+VANILLA_SAVING = Row(OURS, "vanilla, saving", {"--method": "vanilla", **SAVING})
 WASI_ALL = Row(OURS, "wasi, all layers, energy 0.6", ALL)
-WASI_ALL_SAVING = Row(OURS, "wasi, all layers, energy 0.6, saving", ALL, SAVING_LOW_RANK)
+WASI_ALL_SAVING = Row(OURS, "wasi, all layers, energy 0.6, saving", {**ALL, **SAVING_LOW_RANK})
 WASI_MLP = Row(OURS, "wasi, mlp, energy 0.9", MLP)
-WASI_MLP_SAVING = Row(OURS, "wasi, mlp, energy 0.9, saving", MLP, SAVING_LOW_RANK)
+WASI_MLP_SAVING = Row(OURS, "wasi, mlp, energy 0.9, saving", {**MLP, **SAVING_LOW_RANK})
 ROWS = [PEER_VANILLA, PEER_FREED, PEER_CHECKPOINT, VANILLA, VANILLA_SAVING, WASI_ALL, WASI_ALL_SAVING, WASI_MLP,
         WASI_MLP_SAVING]
 
@@ -178,7 +178,7 @@ def target_table(lines):
                          for batch, what, value, target, met in lines], {1, 4})
 
 
-def about(sides, rows, starts, load):
+def about(sides, starts, load):
     lines = [f"{report.machine()}; load before the start {load:.2f}; "
              f"{os.environ['OMP_NUM_THREADS']} threads on both sides",
              "ViT-B/32, 224 x 224, float32, SGD with weight decay, no clipping. Each figure is of a fresh process",
@@ -189,9 +189,6 @@ def about(sides, rows, starts, load):
              ", ".join(f"{side} {starts[side]['shipped'] / 1e6:.0f} MB" for side in sides),
              "ratio: PyTorch vanilla at the same batch size over this line. saving: with " +
              " ".join(f"{name} {value}" for name, value in SAVING_LOW_RANK.items()) + " (the last for wasi)"]
-    missing = sorted({name for row in rows if row.side == OURS for name in sides[OURS].missing(row)})
-    if missing:
-        lines.append(f"The program does NOT KNOW {', '.join(missing)}: `saving` is without.")
     if load > 0.5:
         lines.append("The machine was NOT IDLE: times are not to be quoted.")
     return lines
@@ -213,7 +210,7 @@ def main():
     load = os.getloadavg()[0]
     sides = {PEER: Peer(options), OURS: Ours(options)}
     starts = {side: {setting: asked.start(setting)[1] for setting in SETTINGS} for side, asked in sides.items()}
-    heading = about(sides, rows, starts, load)
+    heading = about(sides, starts, load)
     figures = {batch: measure_batch(batch, chosen[batch], sides, options) for batch in BATCHES if chosen[batch]}
     entries = records(figures, starts)
     parts = ["\n".join(heading), peak_table(entries), "\n".join(loss_lines(figures))]

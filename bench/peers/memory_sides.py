@@ -3,7 +3,6 @@ import csv
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -55,23 +54,17 @@ class Ours:
 
     def __init__(self, options):
         self.data, self.out, self.program = options.data, options.out, options.program
-        text, _ = measure([self.program, "finetune", "--help"], "shipped", self.out)
-        self.known = set(re.findall(r"--[a-z-]+", text))
 
     def start(self, setting):
         return measure([self.program, "finetune", "--help"], setting, self.out)
 
-    def missing(self, row):
-        return [name for name in row.saving if name not in self.known]
-
     def train(self, row, batch, setting, steps):
         """A step an epoch: the file holds one batch, which is trained on again and again."""
         run = self.out / "memory_run"
-        saving = {name: value for name, value in row.saving.items() if name in self.known}
         given = {"--weights": self.data / "vit_b_32.safetensors", "--data": f"tensors:{self.data}/images_{batch}.safetensors",
                  "--epochs": steps, "--batch-size": batch, "--shuffle": "off", "--schedule": "constant", "--lr": 0.05,
                  "--momentum": 0, "--weight-decay": 1e-4, "--clip-norm": 0, "--threads": os.environ["OMP_NUM_THREADS"],
-                 "--out": run, **row.options, **saving}
+                 "--out": run, **row.options}
         try:
             _, peak = measure([self.program, "finetune", *(word for pair in given.items() for word in pair)], setting, self.out)
             with open(run / "metrics.csv", newline="", encoding="utf-8") as file:

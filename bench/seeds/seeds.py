@@ -56,8 +56,10 @@ VARIANTS = [
     Variant("wasi, momentum", {**method("wasi"), **MOMENTUM}, "vanilla, momentum"),
     Variant("vanilla, attention run again", method("vanilla", recompute="attention"), "vanilla", exact=True),
     Variant("vanilla, mlp run again", method("vanilla", recompute="mlp"), "vanilla", exact=True),
+    Variant("vanilla, halves run again", method("vanilla", recompute="halves"), "vanilla", exact=True),
     Variant("vanilla, block and probabilities run again", {**method("vanilla"), **RECOMPUTE}, "vanilla", exact=True),
     Variant("vanilla, norm output rebuilt", method("vanilla", norm_output="rebuild"), "vanilla", exact=True),
+    Variant("vanilla, GELU output rebuilt", method("vanilla", gelu_output="rebuild"), "vanilla", exact=True),
     Variant("wasi, block and probabilities run again, GELU input rebuilt",
             {**method("wasi", gelu_input="rebuild"), **RECOMPUTE}, "wasi", exact=True),
 ]

@@ -3,7 +3,7 @@
 
 Trains ViT-B/32 in PyTorch and in wasi on the same weights and images, each time in a fresh process, and prints what the
 operating system says each process took at most. Also leaves memory.csv and memory.md in FOLDER. A missed target is
-marked and no error; something that could not be run is one.
+marked and no error; something that could not be run is one, and so are losses that are not the same.
 """
 import argparse
 import os
@@ -61,7 +61,8 @@ class Figures:
     losses of the first run."""
 
     def __init__(self):
-        self.peaks, self.seconds, self.losses, self.ledger, self.before_evaluation, self.failure = {}, [], [], None, None, None
+        self.peaks, self.seconds, self.losses = {}, [], []
+        self.ledger = self.before_evaluation = self.failure = None
 
     def add(self, setting, run):
         self.peaks.setdefault(setting, []).append(run["peak"])
@@ -95,7 +96,8 @@ def measure_batch(batch, rows, sides, options):
             figures[row].add(setting, sides[row.side].train(row, batch, setting, count))
         except (Failure, OSError, KeyError, ValueError) as reason:
             figures[row].failure = str(reason)
-        print(f"... batch {batch}, {row.text()}, {setting}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        print(f"... batch {batch}, {row.text()}, {setting}: {time.monotonic() - begin:.0f} s", file=sys.stderr,
+              flush=True)
     return figures
 
 
@@ -134,7 +136,8 @@ def verdicts(figures):
             if larger in rows and smaller in rows:
                 value = ratio(rows[larger].peak("shipped"), rows[smaller].peak("shipped"))
                 met = value is not None and value >= targets[position]
-                lines.append((batch, f"peak of {larger.text()} / {smaller.text()}", value, f">= {targets[position]:g}", met))
+                lines.append((batch, f"peak of {larger.text()} / {smaller.text()}", value, f">= {targets[position]:g}",
+                              met))
         for slower, faster, target in TIME_TARGETS:
             if slower in rows and faster in rows:
                 value = ratio(rows[slower].step(), rows[faster].step())
@@ -163,8 +166,11 @@ def shown(value, form, scale=1.0):
 
 def peak_table(entries):
     head = ["batch", "training", "peak MB", "ratio", "malloc set, MB", "ratio", "net MB", "ratio", "step s"]
+    def name(entry):
+        return f"{entry['system']}: {entry['training']}" + (" (could not be run)" if entry["failure"] else "")
+
     return report.table(head, [
-        [str(entry["batch"]), f"{entry['system']}: {entry['training']}" + (" (could not be run)" if entry["failure"] else ""),
+        [str(entry["batch"]), name(entry),
          shown(entry["shipped_bytes"], ".0f", 1e6), shown(entry["shipped_ratio"], ".2f"),
          shown(entry["tuned_bytes"], ".0f", 1e6), shown(entry["tuned_ratio"], ".2f"),
          shown(entry["net_bytes"], ".0f", 1e6), shown(entry["net_ratio"], ".2f"),
@@ -199,10 +205,12 @@ def main():
     for name in ("data", "program", "out"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--repeats", type=int, default=2, help="runs of each row whose time is compared")
-    parser.add_argument("--steps", type=int, default=0, help="measured steps a run after the first (3 at batch 16, 2 at 64)")
+    parser.add_argument("--steps", type=int, default=0,
+                        help="measured steps a run after the first (3 at batch 16, 2 at 64)")
     parser.add_argument("--only", default="", help="only rows whose text, as `batch 16, wasi: vanilla`, contains this")
     options = parser.parse_args()
-    chosen = {batch: [row for row in ROWS if options.only.lower() in f"batch {batch}, {row.text()}".lower()] for batch in BATCHES}
+    chosen = {batch: [row for row in ROWS if options.only.lower() in f"batch {batch}, {row.text()}".lower()]
+              for batch in BATCHES}
     rows = [row for batch in BATCHES for row in chosen[batch]]
     if not rows or options.repeats < 1 or options.steps < 0:
         parser.error("--repeats and --steps must be at least 1" if rows else f"no row contains {options.only!r}")
@@ -213,7 +221,8 @@ def main():
     heading = about(sides, starts, load)
     figures = {batch: measure_batch(batch, chosen[batch], sides, options) for batch in BATCHES if chosen[batch]}
     entries = records(figures, starts)
-    parts = ["\n".join(heading), peak_table(entries), "\n".join(loss_lines(figures))]
+    losses = loss_lines(figures)
+    parts = ["\n".join(heading), peak_table(entries), "\n".join(losses)]
     targets = verdicts(figures)
     if targets:
         parts.append(target_table(targets))
@@ -225,7 +234,7 @@ def main():
     failures = [entry for entry in entries if entry["failure"]]
     for entry in failures:
         print(f"batch {entry['batch']}, {entry['system']}: {entry['training']}: {entry['failure']}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if failures or any("NOT EQUAL" in line for line in losses) else 0
 
 
 if __name__ == "__main__":

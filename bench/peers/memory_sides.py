@@ -61,12 +61,14 @@ class Ours:
     def train(self, row, batch, setting, steps):
         """A step an epoch: the file holds one batch, which is trained on again and again."""
         run = self.out / "memory_run"
-        given = {"--weights": self.data / "vit_b_32.safetensors", "--data": f"tensors:{self.data}/images_{batch}.safetensors",
+        given = {"--weights": self.data / "vit_b_32.safetensors",
+                 "--data": f"tensors:{self.data / f'images_{batch}.safetensors'}",
                  "--epochs": steps, "--batch-size": batch, "--shuffle": "off", "--schedule": "constant", "--lr": 0.05,
                  "--momentum": 0, "--weight-decay": 1e-4, "--clip-norm": 0, "--threads": os.environ["OMP_NUM_THREADS"],
                  "--out": run, **row.options}
         try:
-            _, peak = measure([self.program, "finetune", *(word for pair in given.items() for word in pair)], setting, self.out)
+            words = (word for pair in given.items() for word in pair)
+            _, peak = measure([self.program, "finetune", *words], setting, self.out)
             with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
                 lines = list(csv.DictReader(file))
             summary = json.loads((run / "report.json").read_text())

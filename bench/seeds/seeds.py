@@ -92,7 +92,8 @@ class Runs:
         """Test accuracy and the losses of all steps."""
         folder = self.folder(variant.name, seed)
         weights = self.folder("pretrain", seed) / "model.safetensors"
-        self.finetune({"--weights": weights, "--classes": 10, "--data": "digits", **COMMON, **variant.options}, seed, folder)
+        self.finetune({"--weights": weights, "--classes": 10, "--data": "digits", **COMMON, **variant.options}, seed,
+                      folder)
         summary = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
             steps = list(csv.DictReader(file))
@@ -146,7 +147,8 @@ def accuracy_table(variants, results, seeds):
         change, lower, upper = interval(differences(variant, results, seeds))
         lines.append([variant.name, variant.reference, f"{mean(variant):.1f} %", f"{change:+.2f}",
                       f"{lower:+.2f} to {upper:+.2f}", verdict(lower, upper)])
-    return report.table(["variant", "compared with", "accuracy", "difference", "95 % interval", "verdict"], lines, {0, 1, 5})
+    head = ["variant", "compared with", "accuracy", "difference", "95 % interval", "verdict"]
+    return report.table(head, lines, {0, 1, 5})
 
 
 def differences(variant, results, seeds):
@@ -207,7 +209,8 @@ def main():
     options = parser.parse_args()
     variants = chosen_variants(options.only)
     if not variants or options.seeds < 1 or options.epochs < 1:
-        parser.error("--seeds and --epochs must be at least 1" if variants else f"no variant's name contains {options.only!r}")
+        parser.error("--seeds and --epochs must be at least 1" if variants else
+                     f"no variant's name contains {options.only!r}")
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     seeds = range(1, options.seeds + 1)
@@ -218,13 +221,13 @@ def main():
     if done:
         images = results[done[0].name, seeds[0]]["images"]
         parts = [f"{report.machine()}; {options.seeds} seeds, {options.epochs} epochs, {images} test images\n"
-                 "difference: mean over the seeds of the accuracy less that of the reference, same seed and same pretrained "
-                 "model, in points;\nits interval is Student's t. One test image is "
+                 "difference: mean over the seeds of the accuracy less that of the reference, same seed and same\n"
+                 "pretrained model, in points; its interval is Student's t. One test image is "
                  f"{100.0 / images:.2f} points.", accuracy_table(done, results, seeds)]
         exact = exact_table(done, results, seeds)
         if exact:
-            parts += ["These compute the same in another way: the largest relative difference of the loss, and of the "
-                      "accuracy, of any seed", exact]
+            parts += ["These compute the same in another way: the largest relative difference of the loss, and the\n"
+                      "largest difference of the accuracy, of any seed", exact]
         report.write_csv(options.out / "seeds.csv", records(done, results, seeds))
     if failures:
         parts.append("Could not be run:\n" + "\n".join(f"- {name}: {reason}" for name, reason in failures.items()))

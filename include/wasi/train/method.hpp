@@ -12,8 +12,11 @@ namespace wasi::train {
 ///
 ///     vanilla  dense weights, exact inputs           wsi   low-rank weights, exact inputs
 ///     head     only the head is trained              asi   dense weights, Tucker inputs
-///                                                    wasi  low-rank weights, Tucker inputs
-enum class Method { vanilla, head, wsi, asi, wasi };
+///     factors  free low-rank factors, exact inputs   wasi  low-rank weights, Tucker inputs
+///
+/// Low-rank weights of wsi and wasi have an orthonormal L and are moved as one matrix (subspace::WeightSubspace); those
+/// of factors are two ordinary parameters (subspace::FreeFactors), for any optimiser.
+enum class Method { vanilla, head, wsi, asi, wasi, factors };
 
 [[nodiscard]] constexpr std::string_view to_string(Method method) noexcept
 {
@@ -28,6 +31,8 @@ enum class Method { vanilla, head, wsi, asi, wasi };
             return "asi";
         case Method::wasi:
             return "wasi";
+        case Method::factors:
+            return "factors";
     }
     return "unknown";
 }
@@ -47,6 +52,11 @@ struct MethodOptions {
 };
 
 [[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept
+{
+    return method == Method::wsi || method == Method::wasi || method == Method::factors;
+}
+/// Low-rank weights as the method of WASI trains them, which is what AdamW cannot.
+[[nodiscard]] constexpr bool has_weight_subspaces(Method method) noexcept
 {
     return method == Method::wsi || method == Method::wasi;
 }
@@ -72,7 +82,8 @@ template <Scalar T, class S>
 }
 
 /// Prepares a model for a method: freezes what is not trained, factorizes weights layer by layer, sets up activation
-/// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize
+/// subspaces. Weights that are low rank already (loaded so) keep their rank and product; a method with low-rank
+/// weights holds them in its own form. Throws what LinearWeight::factorize
 /// does.
 template <Scalar T, class S>
 void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
@@ -84,8 +95,14 @@ void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& optio
         return;
     }
     for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
-        if (has_low_rank_weights(options.method) && !layer->weight.is_low_rank()) {
-            layer->weight.factorize(options.weight_rank, options.keep_dense_above_break_even);
+        if (has_low_rank_weights(options.method)) {
+            const auto form =
+                has_weight_subspaces(options.method) ? nn::LowRankForm::subspace : nn::LowRankForm::free_factors;
+            if (layer->weight.is_low_rank()) {
+                layer->weight.change_form(form);
+            } else {
+                layer->weight.factorize(options.weight_rank, options.keep_dense_above_break_even, form);
+            }
         }
         if (has_compressed_inputs(options.method)) {
             layer->compress_input(options.activation, key.derive(layer->layer()));

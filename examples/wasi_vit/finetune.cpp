@@ -158,7 +158,11 @@ int finetune(const FinetuneOptions& options)
     data.train.check(model->config().classes);
     data.test.check(model->config().classes);
     const wasi::RandomKey key(options.seed);
-    wasi::train::apply_method(*model, method, key.derive(2));
+    if (options.weights.empty()) {
+        wasi::train::apply_method(*model, method, key.derive(2));
+    } else {  // the weights were converted as they were read
+        wasi::train::prepare_training(*model, method, key.derive(2));
+    }
     model->keep(keep);
 
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;

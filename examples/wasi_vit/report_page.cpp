@@ -165,12 +165,17 @@ std::string method_sentence(const std::string& method)
         return "The chosen linear layers are held and trained as low-rank factors L R, and save their inputs for the "
                "backward pass in Tucker form.";
     }
+    if (method == "factors") {
+        return "Weights of the chosen linear layers are products L R of two free factors, each trained as a parameter "
+               "of "
+               "its own; their saved inputs are exact.";
+    }
     return "";
 }
 
 int method_colour(const std::string& method)
 {
-    const std::array<const char*, 5> names{"wasi", "head", "asi", "wsi", "vanilla"};
+    const std::array<const char*, 6> names{"wasi", "head", "asi", "wsi", "vanilla", "factors"};
     const auto found = std::find(names.begin(), names.end(), method);
     return static_cast<int>(found - names.begin());
 }

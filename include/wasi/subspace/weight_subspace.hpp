@@ -133,7 +133,7 @@ public:
         const T alpha = T(1) - shrink;
         const Index k = rank();
         Tensor<T> direction = tangent_direction(gradient.d_left);
-        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
         S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
         polar_factor<S, T>(fresh.matrix(), memory);
@@ -148,12 +148,10 @@ public:
         Tensor<T> moved = workspace<T>(memory, k, inputs());
         S::copy(moved.matrix(), right());
         S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
-        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
-        left_ = std::move(fresh);
-        right_ = std::move(fresh_right);
-        gram_.forget();
+        replace(fresh_left, std::as_const(fresh_right).matrix());
     }
 
     /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
@@ -208,7 +206,7 @@ private:
         S::copy(z.matrix(), right().transposed());
         S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
 
-        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
         S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
         S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
@@ -216,14 +214,20 @@ private:
         linalg::orthonormalize_columns<S, T>(fresh.matrix(), memory);
 
         const auto fresh_left = std::as_const(fresh).matrix();
-        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
         S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
         S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
         S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
-        left_ = std::move(fresh);
-        right_ = std::move(fresh_right);
+        replace(fresh_left, std::as_const(fresh_right).matrix());
+    }
+
+    /// L and R stay where they are in memory from the first step to the last; new values are copied into them.
+    void replace(ConstMatrixView<T> left, ConstMatrixView<T> right)
+    {
+        S::copy(left_.matrix(), left);
+        S::copy(right_.matrix(), right);
         gram_.forget();
     }
 

@@ -45,7 +45,7 @@ const std::string small = "--config image=8,patch=4,dim=16,depth=2,heads=2,mlp=3
 
 }  // namespace
 
-TEST_CASE("every method leaves its four files, whole and readable")
+TEST_CASE("every method leaves its five files, whole and readable")
 {
     for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors"}) {
         CAPTURE(method);
@@ -57,7 +57,8 @@ TEST_CASE("every method leaves its four files, whole and readable")
             names.push_back(entry.path().filename().string());
         }
         std::sort(names.begin(), names.end());
-        CHECK(names == std::vector<std::string>{"metrics.csv", "model.safetensors", "report.html", "report.json"});
+        CHECK(names ==
+              std::vector<std::string>{"memory.csv", "metrics.csv", "model.safetensors", "report.html", "report.json"});
 
         const auto report = nlohmann::json::parse(contents(folder / "run/report.json"));
         CHECK(report.at("method") == method);

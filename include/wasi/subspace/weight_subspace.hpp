@@ -165,9 +165,7 @@ public:
         Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
-        S::copy(left_.matrix(), fresh_left);
-        S::copy(right_.matrix(), std::as_const(fresh_right).matrix());
-        gram_.forget();
+        replace(fresh_left, std::as_const(fresh_right).matrix());
         ++updates_.tangent;
     }
 
@@ -232,8 +230,14 @@ private:
         S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
         S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
-        S::copy(left_.matrix(), fresh_left);
-        S::copy(right_.matrix(), std::as_const(fresh_right).matrix());
+        replace(fresh_left, std::as_const(fresh_right).matrix());
+    }
+
+    /// L and R stay where they are in memory from the first step to the last; new values are copied into them.
+    void replace(ConstMatrixView<T> left, ConstMatrixView<T> right)
+    {
+        S::copy(left_.matrix(), left);
+        S::copy(right_.matrix(), right);
         gram_.forget();
     }
 

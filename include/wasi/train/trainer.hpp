@@ -161,6 +161,7 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 const Index to = (piece + 1) * size / pieces;
                 const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
                 const double share = static_cast<double>(to - from) / static_cast<double>(size);
+                memory.mark("forward");
                 autograd::Tape<T, S> tape(memory);
                 const autograd::Context<T, S> context{memory, &tape};
                 const auto labels = data.gather_labels(part);
@@ -174,6 +175,7 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 require<argument_error>(std::isfinite(value), "train: the loss of step ", step, " is ", value,
                                         "; a smaller learning rate or gradient clipping may help");
                 record.loss += share * value;
+                memory.mark("backward");
                 if (collector) {
                     tape.backward(loss, *collector, static_cast<T>(share));
                 } else {
@@ -181,6 +183,7 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 }
             }
             if (collector) {
+                memory.mark("update");
                 collector->finish(record.rate);
             }
             record.captured_energies = detail::captured_energies(model);

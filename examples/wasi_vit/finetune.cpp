@@ -265,7 +265,8 @@ int finetune(const FinetuneOptions& options)
     }
     run.ledger_peak_total = static_cast<double>(ledger.total().peak);
     run.layers = layer_rows(*model, options, ledger, energies);
-    const Index correct = wasi::train::count_correct(*model, data.test);
+    // Batches as in training: so evaluation needs less memory than a step did.
+    const Index correct = wasi::train::count_correct(*model, data.test, options.batch_size);
     run.test_count = data.test.count;
     run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test.count);
     std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test.count);

@@ -139,7 +139,7 @@ private:
     const auto bytes = [](const auto& set) {
         return set.images.size() * sizeof(float) + set.labels.size() * sizeof(std::int64_t);
     };
-    return {ledger, bytes(data.train) + bytes(data.test), {wasi::Use::input, 0}};
+    return {ledger, bytes(data.train) + (data.held_out ? bytes(*data.held_out) : 0), {wasi::Use::input, 0}};
 }
 
 [[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options,
@@ -192,7 +192,7 @@ int finetune(const FinetuneOptions& options)
     TrainAndTest data;
     const auto model = make_model(options, method, ledger, data);
     data.train.check(model->config().classes);
-    data.test.check(model->config().classes);
+    data.test().check(model->config().classes);
     const wasi::Booking booked_images = book_images(data, ledger);
     phases.end("load");
     const wasi::RandomKey key(options.seed);
@@ -266,10 +266,10 @@ int finetune(const FinetuneOptions& options)
     run.ledger_peak_total = static_cast<double>(ledger.total().peak);
     run.layers = layer_rows(*model, options, ledger, energies);
     // Batches as in training: so evaluation needs less memory than a step did.
-    const Index correct = wasi::train::count_correct(*model, data.test, options.batch_size);
-    run.test_count = data.test.count;
-    run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test.count);
-    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test.count);
+    const Index correct = wasi::train::count_correct(*model, data.test(), options.batch_size);
+    run.test_count = data.test().count;
+    run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test().count);
+    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
 
     const std::filesystem::path out(options.out);
     wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});

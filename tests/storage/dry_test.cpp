@@ -215,43 +215,55 @@ TEST_CASE_TEMPLATE("dry storage: row kernels", T, float, double)
     }
 }
 
-TEST_CASE("dry storage: in a parallel_for workspaces are booked once a thread, whatever the timing")
+/// A ledger for dry runs of a program with several threads.
+class Listening final : public wasi::DryRunMemory {
+public:
+    explicit Listening(Index threads = 1) : threads_(threads) {}
+    void* allocate(std::size_t bytes, wasi::Tag tag) override { return ledger.allocate(bytes, tag); }
+    void release(void* block, std::size_t bytes, wasi::Tag tag) noexcept override { ledger.release(block, bytes, tag); }
+    void rebook(std::size_t bytes, wasi::Tag from, wasi::Tag to) noexcept override { ledger.rebook(bytes, from, to); }
+    void count_flops(double flops) noexcept override { ledger.count_flops(flops); }
+    [[nodiscard]] Index threads() const noexcept override { return threads_; }
+    void unbooked(std::size_t bytes) noexcept override { most = std::max(most, bytes); }
+    wasi::Ledger ledger;
+    std::size_t most = 0;
+
+private:
+    Index threads_;
+};
+
+TEST_CASE("dry storage: workspaces inside a parallel_for are booked as often as they may be alive at once")
 {
     const int before = wasi::thread_count();
     constexpr Index m = 64;
     constexpr Index k = 3000;
     const auto a = random_matrix<float>(m, k, 1);
-    const auto peak = [&](auto storage, int threads) {
+    const auto run = [&](auto storage, Memory& memory, Index calls, int threads) {
         wasi::set_thread_count(threads);
-        wasi::Ledger ledger;
-        wasi::parallel_for(16, [&](Index) {
+        wasi::parallel_for(calls, [&](Index) {
             Matrix<float> c(m, m);
-            storage.multiply(c.view(), 1.0F, a.view(), a.view().transposed(), 0.0F, ledger);
+            storage.multiply(c.view(), 1.0F, a.view(), a.view().transposed(), 0.0F, memory);
         });
-        return ledger.total().peak;
+        wasi::set_thread_count(before);
     };
-    const std::size_t one = peak(DryStorage{}, 1);
-    CHECK(one == peak(EigenStorage{}, 1));
-    for (const int threads : {2, 3}) {
-#ifdef _OPENMP
-        CHECK(peak(DryStorage{}, threads) == static_cast<std::size_t>(threads) * one);
-#endif
-        CHECK(peak(EigenStorage{}, threads) <= peak(DryStorage{}, threads));
+    for (const Index calls : {1, 2, 16}) {
+        for (const int threads : {1, 2, 3}) {
+            wasi::Ledger real;
+            wasi::Ledger alone;
+            Listening dry(threads);
+            run(EigenStorage{}, real, calls, threads);
+            run(DryStorage{}, alone, calls, 1);
+            run(DryStorage{}, dry, calls, 1);
+            CHECK(dry.ledger.total().peak ==
+                  static_cast<std::size_t>(std::min<Index>(calls, threads)) * alone.total().peak);
+            CHECK(real.total().peak <= dry.ledger.total().peak);
+        }
     }
-    wasi::set_thread_count(before);
+    CHECK(wasi::parallel_width() == 1);
 }
 
 TEST_CASE("dry storage: tells what Eigen takes beside the books")
 {
-    class Listening final : public Memory, public wasi::UnbookedListener {
-    public:
-        void* allocate(std::size_t bytes, wasi::Tag) override { return allocate_aligned(bytes); }
-        void release(void* block, std::size_t, wasi::Tag) noexcept override { release_aligned(block); }
-        void rebook(std::size_t, wasi::Tag, wasi::Tag) noexcept override {}
-        void count_flops(double) noexcept override {}
-        void unbooked(std::size_t bytes) noexcept override { most = std::max(most, bytes); }
-        std::size_t most = 0;
-    };
     Listening memory;
     Matrix<double> a(100, 100);
     std::vector<double> w(100);

@@ -9,27 +9,21 @@
 #include <utility>
 #include <vector>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
+#include "wasi/core/parallel.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/pieces.hpp"
 #include "wasi/storage/tensor.hpp"
 
 namespace wasi {
 
-/// A Memory that also wants to hear what a primitive takes beside the books: Eigen's packed operands and the copies
-/// inside its decompositions. DryStorage tells it an upper bound each time.
-class UnbookedListener {
+/// A Memory that wants to know more of a dry run than what is booked.
+class DryRunMemory : public Memory {
 public:
-    UnbookedListener() = default;
-    UnbookedListener(const UnbookedListener&) = delete;
-    UnbookedListener& operator=(const UnbookedListener&) = delete;
+    /// Threads of the real run: so many workspaces may be alive at once inside a parallel_for.
+    [[nodiscard]] virtual Index threads() const noexcept = 0;
+    /// An upper bound of what a primitive takes beside the books at this moment: Eigen's packed operands, and the
+    /// copies inside its decompositions.
     virtual void unbooked(std::size_t bytes) noexcept = 0;
-
-protected:
-    ~UnbookedListener() = default;
 };
 
 /// What a dry run answers where a real one would look at numbers.
@@ -42,30 +36,28 @@ enum class DryAnswers {
 
 namespace detail {
 
-/// Allocates and releases `count` elements. Inside a parallel_for a block for each thread at once, one thread after
-/// another: so many may be alive together in a real run, and peaks must not depend on timing.
+/// How many calls of a primitive may be under way at once here.
+[[nodiscard]] inline Index concurrent_calls(Memory& memory)
+{
+    const auto* run = dynamic_cast<const DryRunMemory*>(&memory);
+    return std::min(parallel_width(), run != nullptr ? run->threads() : Index{1});
+}
+
+/// Allocates and releases `count` elements, or as many blocks of them as may be alive at once in a real run.
 template <Scalar T>
 void pass_through(Memory& memory, Index count)
 {
-#ifdef _OPENMP
-    if (omp_in_parallel() != 0) {
-#pragma omp critical(wasi_dry_storage)
-        {
-            std::vector<Tensor<T>> taken;
-            for (int thread = 0; thread < omp_get_num_threads(); ++thread) {
-                taken.emplace_back(memory, Tag{}, Shape{count});
-            }
-        }
-        return;
-    }
-#endif
     const Tensor<T> taken(memory, Tag{}, Shape{count});
+    std::vector<Tensor<T>> beside;
+    for (Index other = concurrent_calls(memory); other > 1; --other) {
+        beside.emplace_back(memory, Tag{}, Shape{count});
+    }
 }
 
 inline void tell_unbooked(Memory& memory, double bytes)
 {
-    if (auto* listener = dynamic_cast<UnbookedListener*>(&memory)) {
-        listener->unbooked(static_cast<std::size_t>(bytes));
+    if (auto* run = dynamic_cast<DryRunMemory*>(&memory)) {
+        run->unbooked(static_cast<std::size_t>(bytes * static_cast<double>(concurrent_calls(memory))));
     }
 }
 
@@ -93,8 +85,9 @@ template <Scalar T>
 /// EigenStorage's need depends on data, `usual` takes what ordinary data take and `worst` the upper bound. The few
 /// numbers that algorithms look at are set: singular values and eigenvalues are 1 (`worst`: the last eigenvalue is 0),
 /// cross entropy is 0, everything is finite, and dot products are as below. Results are not set: who runs on it must
-/// not look at them. Workspaces taken inside a parallel_for are booked once a thread. Thread safety: stateless.
-/// Tested against EigenStorage primitive by primitive in tests/storage/dry_test.cpp.
+/// not look at them. Run it on one thread; on a DryRunMemory, workspaces taken inside a parallel_for are booked as
+/// often as they may be alive at once on several. Thread safety: stateless. Tested against EigenStorage primitive by
+/// primitive in tests/storage/dry_test.cpp.
 template <DryAnswers answers>
 struct DryStorageWith {
     template <class T>

@@ -107,7 +107,8 @@ private:
     return rows;
 }
 
-[[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options, wasi::Ledger& ledger,
+[[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options,
+                                                const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
                                                 TrainAndTest& data)
 {
     const wasi::RandomKey key(options.seed);
@@ -118,7 +119,9 @@ private:
         config.classes = options.classes.value_or(class_count(data.train));
         return std::make_unique<Model>(config, ledger, key.derive(1));
     }
-    auto model = wasi::train::load_model<float, EigenStorage>(options.weights, ledger, {.heads = options.heads});
+    auto model = wasi::train::load_model<float, EigenStorage>(
+        options.weights, ledger, {.heads = options.heads},
+        [&](auto& weight, Index depth) { wasi::train::convert_weight(weight, depth, method); });
     data = load_data(options.data, model->config().image);
     const Index before = model->config().classes;
     if (options.classes && *options.classes != before) {
@@ -144,17 +147,19 @@ int finetune(const FinetuneOptions& options)
 {
     const auto method = method_options(options);
     auto training = train_options(options);
+    const auto keep = keep_options(options.keep);
     const std::int64_t budget = activation_budget(options);
     use_threads(options.threads);
     const OutputFolder folder(options.out);
 
     wasi::Ledger ledger;
     TrainAndTest data;
-    const auto model = make_model(options, ledger, data);
+    const auto model = make_model(options, method, ledger, data);
     data.train.check(model->config().classes);
     data.test.check(model->config().classes);
     const wasi::RandomKey key(options.seed);
     wasi::train::apply_method(*model, method, key.derive(2));
+    model->keep(keep);
 
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
     if (options.optimizer == "adamw") {

@@ -1,7 +1,6 @@
 #include "options.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <map>
 #include <sstream>
@@ -13,6 +12,7 @@
 #include <wasi/core/parallel.hpp>
 
 #include "activation_budget.hpp"
+#include "option_text.hpp"
 
 namespace wasi_examples {
 namespace {
@@ -20,40 +20,6 @@ namespace {
 using wasi::argument_error;
 using wasi::Index;
 using wasi::require;
-
-[[nodiscard]] std::vector<std::string> split(const std::string& text, char separator)
-{
-    std::vector<std::string> parts;
-    std::istringstream in(text);
-    for (std::string part; std::getline(in, part, separator);) {
-        parts.push_back(part);
-    }
-    return parts;
-}
-
-[[nodiscard]] Index parse_index(std::string_view text, std::string_view option)
-{
-    Index value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    require<argument_error>(failure == std::errc() && end == text.data() + text.size(), option, ": '", text,
-                            "' is not a whole number");
-    return value;
-}
-
-/// The value that belongs to a word, or an error that lists the words.
-template <class Value>
-[[nodiscard]] Value one_of(const std::string& word, std::string_view option,
-                           const std::vector<std::pair<std::string_view, Value>>& choices)
-{
-    std::string known;
-    for (const auto& [name, value] : choices) {
-        if (name == word) {
-            return value;
-        }
-        known += (known.empty() ? "" : ", ") + std::string(name);
-    }
-    throw argument_error(wasi::message(option, ": '", word, "' is none of ", known));
-}
 
 void require_energy(double energy, std::string_view option)
 {
@@ -124,6 +90,11 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--epochs", options.epochs, "passes over the training images")->type_name("N");
     command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
     command.add_option("--accumulate", options.accumulate, "micro-batches that a batch is cut into")->type_name("N");
+    command
+        .add_option("--gradients", options.gradients,
+                    "stream: used as soon as made; collect: first all of them; auto: stream where clipping allows")
+        ->type_name("HOW");
+    add_options(command, options.keep);
     command.add_option("--shuffle", options.shuffle, "on or off")->type_name("ON");
     command.add_option("--seed", options.seed, "of everything random")->type_name("N");
     command.add_option("--threads", options.threads, "0 = one for each processor; results do not depend on it")
@@ -278,6 +249,10 @@ wasi::train::TrainOptions train_options(const FinetuneOptions& options)
     result.clip_norm = options.clip_norm;
     result.clip_scope = one_of<ClipScope>(options.clip_scope, "--clip-scope",
                                           {{"global", ClipScope::global}, {"parameter", ClipScope::parameter}});
+    using wasi::train::GradientFlow;
+    result.gradients = one_of<GradientFlow>(
+        options.gradients, "--gradients",
+        {{"auto", GradientFlow::automatic}, {"stream", GradientFlow::stream}, {"collect", GradientFlow::collect}});
     (void)one_of<int>(options.optimizer, "--optimizer", {{"sgd", 0}, {"adamw", 1}});
     result.check();
     return result;
@@ -318,6 +293,8 @@ std::vector<std::pair<std::string, std::string>> option_table(const FinetuneOpti
     add("epochs", std::to_string(options.epochs));
     add("batch-size", std::to_string(options.batch_size));
     add("accumulate", std::to_string(options.accumulate));
+    add("gradients", options.gradients);
+    append_to_table(options.keep, table);
     add("shuffle", options.shuffle);
     add("seed", std::to_string(options.seed));
     return table;

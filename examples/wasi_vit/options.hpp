@@ -7,6 +7,8 @@
 
 #include <wasi/train/trainer.hpp>
 
+#include "keep_choices.hpp"
+
 namespace CLI {
 class App;
 }
@@ -39,6 +41,8 @@ struct FinetuneOptions {
     wasi::Index epochs = 10;
     wasi::Index batch_size = 32;
     wasi::Index accumulate = 1;
+    std::string gradients = "auto";
+    KeepChoices keep;
     std::string shuffle = "on";
     std::uint64_t seed = 0;
     int threads = 0;  ///< 0: as many as there are processors

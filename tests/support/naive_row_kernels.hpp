@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/naive_elements.hpp"
+#include "support/naive_packing.hpp"
 #include "wasi/core/memory.hpp"
 
 namespace wasi_tests {
@@ -197,6 +198,25 @@ struct NaiveRowKernels : NaiveElements {
             }
         }
         return static_cast<double>(loss / static_cast<W>(x.rows));
+    }
+
+    template <class T>
+    static void pack(std::span<std::uint16_t> to, wasi::MatrixView<T> from, wasi::Precision precision)
+    {
+        expect_plain(wasi::ConstMatrixView<std::remove_const_t<T>>(from));
+        naive::expect(static_cast<Index>(to.size()) == from.size(), "pack: shapes");
+        for_each(from, [&](Index i, Index j) {
+            at(to, i * from.cols + j) = naive::to_16_bits(static_cast<double>(from(i, j)), precision);
+        });
+    }
+    template <wasi::Scalar T>
+    static void unpack(View<T> to, std::span<const std::uint16_t> from, wasi::Precision precision)
+    {
+        expect_plain(to);
+        naive::expect(static_cast<Index>(from.size()) == to.size(), "unpack: shapes");
+        for_each(to, [&](Index i, Index j) {
+            to(i, j) = static_cast<T>(naive::from_16_bits(at(from, i * to.cols + j), precision));
+        });
     }
 
 protected:

@@ -46,13 +46,15 @@ struct Run {
 };
 
 [[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
-                               const TrainOptions& training, const OptimizerKind& kind, Index images)
+                               const TrainOptions& training, const OptimizerKind& kind, Index images,
+                               const wasi::nn::KeepOptions& keep = {})
 {
     wasi::Ledger ledger;
     Model<float> model(config, ledger);
     randomize(model, 1);
     const auto data = random_images<float>(config, images, 2);
     apply<float>(model, method);
+    model.keep(keep);
     Run run;
     run.description = wasi::train::describe(model, training, kind, images);
     ledger.reset_peaks();
@@ -138,6 +140,35 @@ TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
                 check_equal(run);
                 check_bound(run, 1);
             }
+        }
+    }
+}
+
+TEST_CASE("memory forecast: what blocks keep")
+{
+    using wasi::autograd::Output;
+    using wasi::autograd::Probabilities;
+    const ThreadScope threads(1);
+    std::vector<wasi::nn::KeepOptions> choices(8);
+    choices[0].recompute = wasi::nn::Recompute::attention;
+    choices[1].recompute = wasi::nn::Recompute::mlp;
+    choices[2].recompute = wasi::nn::Recompute::halves;
+    choices[3].recompute = wasi::nn::Recompute::block;
+    choices[4].probabilities = Probabilities::recompute;
+    choices[5].norm_output = Output::rebuild;
+    choices[6].gelu_input = choices[6].gelu_output = Output::rebuild;
+    choices[7].saved_as = wasi::Precision::bfloat16;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        for (const Method method : {Method::vanilla, Method::wsi, Method::wasi}) {
+            CAPTURE(i);
+            CAPTURE(wasi::train::to_string(method));
+            TrainOptions training;
+            training.batch_size = 12;
+            const auto run =
+                train_really(small, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
+                             training, {}, 24, choices[i]);
+            check_equal(run);
+            check_bound(run, 1);
         }
     }
 }

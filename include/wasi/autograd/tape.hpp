@@ -6,52 +6,11 @@
 
 #include "wasi/autograd/gradient.hpp"
 #include "wasi/autograd/stored_gradient.hpp"
+#include "wasi/autograd/variable.hpp"
+#include "wasi/core/precision.hpp"
 #include "wasi/storage/concept.hpp"
 
 namespace wasi::autograd {
-
-/// A gradient on its way: shared, so that a sum can hand the same one to both of its terms without a copy.
-template <Scalar T>
-using SharedTensor = std::shared_ptr<Tensor<T>>;
-
-/// Where the gradient of one value gathers during the backward pass.
-template <Scalar T>
-struct GradientSlot {
-    SharedTensor<T> gradient;
-};
-
-/// A value in the graph: the elements, and the slot of its gradient if anything upstream wants one. A cheap handle. The
-/// elements live as long as a handle or a node that saved them does: drop handles early and the memory goes early.
-template <Scalar T>
-class Variable {
-public:
-    Variable() = default;
-    Variable(SharedTensor<T> value, std::shared_ptr<GradientSlot<T>> slot)
-        : value_(std::move(value)), slot_(std::move(slot))
-    {
-    }
-
-    /// A constant: no gradient is wanted.
-    explicit Variable(Tensor<T> value) : value_(std::make_shared<Tensor<T>>(std::move(value))) {}
-
-    /// A leaf whose gradient can be read after backward().
-    [[nodiscard]] static Variable leaf(Tensor<T> value)
-    {
-        return {std::make_shared<Tensor<T>>(std::move(value)), std::make_shared<GradientSlot<T>>()};
-    }
-
-    [[nodiscard]] const Tensor<T>& value() const { return *value_; }
-    [[nodiscard]] const Shape& shape() const { return value_->shape(); }
-    [[nodiscard]] const SharedTensor<T>& shared() const { return value_; }
-    [[nodiscard]] const std::shared_ptr<GradientSlot<T>>& slot() const { return slot_; }
-    [[nodiscard]] bool wants_gradient() const { return slot_ != nullptr; }
-    /// The gradient after backward(); nullptr when none arrived.
-    [[nodiscard]] const Tensor<T>* gradient() const { return slot_ ? slot_->gradient.get() : nullptr; }
-
-private:
-    SharedTensor<T> value_;
-    std::shared_ptr<GradientSlot<T>> slot_;
-};
 
 /// Records what a forward pass did and plays it backwards. A value may be used any number of times; so may a parameter.
 /// Each node, with what it saved, is freed as soon as its turn is over.
@@ -99,6 +58,8 @@ public:
         {
             tape_->deliver(parameter, &gradient, *sink_);
         }
+        /// In place of deliver, by a node whose use of the parameter turned out to have no gradient.
+        void skip(Parameter& parameter) { tape_->deliver(parameter, nullptr, *sink_); }
 
         /// The same tensor if nobody else holds it, else a copy, for backward functions that work in place.
         [[nodiscard]] SharedTensor<T> writable(SharedTensor<T> gradient) const
@@ -120,12 +81,18 @@ public:
     template <class Backward>
     [[nodiscard]] Variable<T> record(Tensor<T> output, std::vector<Parameter*> parameters, Backward backward)
     {
+        return record(std::make_shared<Tensor<T>>(std::move(output)), std::move(parameters), std::move(backward));
+    }
+    /// The same for a value that is shared already, or for none (nullptr): a value that nobody will read.
+    template <class Backward>
+    [[nodiscard]] Variable<T> record(SharedTensor<T> output, std::vector<Parameter*> parameters, Backward backward)
+    {
         for (Parameter* parameter : parameters) {
             ++uses_[parameter].remaining;
         }
         auto slot = std::make_shared<GradientSlot<T>>();
         nodes_.push_back(std::make_unique<NodeOf<Backward>>(slot, std::move(parameters), std::move(backward)));
-        return {std::make_shared<Tensor<T>>(std::move(output)), std::move(slot)};
+        return {std::move(output), std::move(slot)};
     }
 
     [[nodiscard]] std::size_t size() const { return nodes_.size(); }
@@ -139,7 +106,21 @@ public:
                                 "Tape::backward: nothing was recorded for this value");
         Tensor<T> start(*memory_, Tag{Use::gradient, 0}, root.shape());
         start.fill(seed);
-        root.slot()->gradient = std::make_shared<Tensor<T>>(std::move(start));
+        play(*root.slot(), std::make_shared<Tensor<T>>(std::move(start)), sink);
+    }
+
+    /// The same with d(objective)/d(root) = `start`, which has the shape of the root's value.
+    void backward(const Variable<T>& root, Sink<T>& sink, SharedTensor<T> start)
+    {
+        require<argument_error>(root.wants_gradient() && !nodes_.empty() && start,
+                                "Tape::backward: nothing was recorded for this value");
+        play(*root.slot(), std::move(start), sink);
+    }
+
+private:
+    void play(GradientSlot<T>& root, SharedTensor<T> start, Sink<T>& sink)
+    {
+        root.gradient = std::move(start);
         auto nodes = std::move(nodes_);
         nodes_.clear();
         const ClearUses clear{this};
@@ -158,7 +139,6 @@ public:
         }
     }
 
-private:
     struct Node {
         Node(std::shared_ptr<GradientSlot<T>> s, std::vector<Parameter*> p)
             : slot(std::move(s)), parameters(std::move(p))
@@ -221,23 +201,16 @@ private:
 };
 
 /// What every operation is given: the memory of the run, and the tape if gradients are wanted (nullptr for inference:
-/// then nothing is saved, nothing is compressed, no basis moves).
+/// then nothing is saved, nothing is compressed, no basis moves), and in which format nodes keep what they save.
 template <Scalar T, class S>
 requires StorageFor<S, T>
 struct Context {
     Memory& memory;
     Tape<T, S>* tape = nullptr;
+    /// Exact, or 16 bits for what nodes save; arithmetic stays in T.
+    Precision saved_as = Precision::full;
 
     [[nodiscard]] Tensor<T> make(Shape shape) const { return Tensor<T>(memory, Tag{Use::workspace, 0}, shape); }
 };
-
-/// Books a value that a node keeps as saved, unless another node has booked it already.
-template <Scalar T>
-void book_saved(Tensor<T>& value, Tag tag = {Use::saved_activation, 0})
-{
-    if (value.tag().use == Use::workspace) {
-        value.rebook(tag);
-    }
-}
 
 }  // namespace wasi::autograd

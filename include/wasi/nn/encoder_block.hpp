@@ -1,10 +1,12 @@
 #pragma once
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "wasi/autograd/ops/attention.hpp"
 #include "wasi/autograd/ops/elementwise.hpp"
 #include "wasi/autograd/ops/layer_norm.hpp"
+#include "wasi/nn/keep_options.hpp"
 #include "wasi/nn/linear.hpp"
 
 namespace wasi::nn {
@@ -20,9 +22,10 @@ struct LayerNorm {
         bias.values.fill(T(0));
     }
 
-    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const autograd::Variable<T>& x)
+    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const autograd::Variable<T>& x,
+                                                autograd::Output output = autograd::Output::keep)
     {
-        return autograd::layer_norm(context, x, gain, bias, T(1e-6));
+        return autograd::layer_norm(context, x, gain, bias, T(1e-6), output);
     }
 
     autograd::DenseParameter<T> gain;
@@ -36,6 +39,9 @@ template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class EncoderBlock {
 public:
+    using Variable = autograd::Variable<T>;
+    using Context = autograd::Context<T, S>;
+
     /// Names are torchvision's; the four linear layers are booked as layers first_layer .. first_layer + 3.
     EncoderBlock(const std::string& name, Memory& memory, Index dim, Index mlp, Index heads, std::uint16_t first_layer)
         : norm1(name + ".ln_1", memory, dim),
@@ -52,11 +58,16 @@ public:
     {
     }
 
-    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, autograd::Variable<T> x)
+    [[nodiscard]] Variable forward(const Context& context, Variable x)
     {
-        // Handles are handed over, so that what no node has saved is freed at once.
-        x = autograd::add(context, x, attend(context, x));
-        return autograd::add(context, x, perceive(context, x));
+        const Context own{context.memory, context.tape, keep.saved_as};
+        if (keep.recompute == Recompute::block) {
+            return autograd::recomputed(own, x, parameters(true, true),
+                                        [this](const Context& inner, Variable in, autograd::Wanted wanted) {
+                                            return whole(inner, std::move(in), wanted);
+                                        });
+        }
+        return whole(own, std::move(x), autograd::Wanted::value);
     }
 
     LayerNorm<T, S> norm1;
@@ -65,22 +76,57 @@ public:
     LayerNorm<T, S> norm2;
     Linear<T, S> fc1;
     Linear<T, S> fc2;
+    KeepOptions keep;
 
 private:
-    [[nodiscard]] autograd::Variable<T> attend(const autograd::Context<T, S>& context, const autograd::Variable<T>& x)
+    // Handles are handed over, so that what no node has saved is freed at once.
+    [[nodiscard]] Variable whole(const Context& context, Variable x, autograd::Wanted wanted)
     {
-        auto y = norm1.forward(context, x);
-        y = in_proj.forward(context, y);
-        y = autograd::attention(context, y, heads_);
-        return out_proj.forward(context, y);
+        auto branch = keep.recompute == Recompute::attention || keep.recompute == Recompute::halves
+                          ? autograd::recomputed(context, x, parameters(true, false),
+                                                 [this](const Context& inner, const Variable& in,
+                                                        autograd::Wanted last) { return attend(inner, in, last); })
+                          : attend(context, x, autograd::Wanted::value);
+        x = autograd::add(context, std::move(x), std::move(branch));
+        branch = keep.recompute == Recompute::mlp || keep.recompute == Recompute::halves
+                     ? autograd::recomputed(context, x, parameters(false, true),
+                                            [this](const Context& inner, const Variable& in, autograd::Wanted last) {
+                                                return perceive(inner, in, last);
+                                            })
+                     : perceive(context, x, wanted);
+        return autograd::add(context, std::move(x), std::move(branch));
     }
 
-    [[nodiscard]] autograd::Variable<T> perceive(const autograd::Context<T, S>& context, const autograd::Variable<T>& x)
+    [[nodiscard]] Variable attend(const Context& context, const Variable& x, autograd::Wanted wanted)
     {
-        auto y = norm2.forward(context, x);
-        y = fc1.forward(context, y);
-        y = autograd::gelu(context, y);
-        return fc2.forward(context, y);
+        auto y = norm1.forward(context, x, keep.norm_output);
+        y = in_proj.forward(context, y);
+        y = autograd::attention(context, y, heads_, keep.probabilities);
+        return out_proj.forward(context, y, wanted);
+    }
+
+    [[nodiscard]] Variable perceive(const Context& context, const Variable& x, autograd::Wanted wanted)
+    {
+        auto y = norm2.forward(context, x, keep.norm_output);
+        y = fc1.forward(context, y, autograd::Wanted::value, keep.gelu_input);
+        y = autograd::gelu(context, std::move(y), keep.gelu_output);
+        return fc2.forward(context, y, wanted);
+    }
+
+    [[nodiscard]] std::vector<autograd::Parameter*> parameters(bool of_attention, bool of_mlp)
+    {
+        std::vector<autograd::Parameter*> result;
+        const auto append = [&](LayerNorm<T, S>& norm, Linear<T, S>& first, Linear<T, S>& second) {
+            result.insert(result.end(),
+                          {&norm.gain, &norm.bias, &first.weight, &first.bias, &second.weight, &second.bias});
+        };
+        if (of_attention) {
+            append(norm1, in_proj, out_proj);
+        }
+        if (of_mlp) {
+            append(norm2, fc1, fc2);
+        }
+        return result;
     }
 
     Index heads_;

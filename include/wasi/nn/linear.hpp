@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/autograd/tape.hpp"
+#include "wasi/autograd/recompute.hpp"
 #include "wasi/nn/linear_weight.hpp"
 #include "wasi/subspace/activation_subspace.hpp"
 #include "wasi/subspace/low_rank_gradient.hpp"
@@ -58,19 +58,28 @@ public:
     /// While there is an observer inputs are saved exactly, so no basis moves: for calibration. An empty one ends it.
     void observe(Observer observer) { observer_ = std::move(observer); }
 
-    /// Throws shape_error unless the last extent of x is I.
-    [[nodiscard]] Variable forward(const Context& context, const Variable& x)
+    /// Y = X Wᵀ + b. `wanted`: whether Y itself is needed. With Output::rebuild a later operation that would save Y
+    /// keeps X Rᵀ (B N K numbers) instead, from which Y = (X Rᵀ) Lᵀ + b is made again; a dense weight has nothing of
+    /// the kind, and Y is kept. Throws shape_error unless the last extent of x is I.
+    [[nodiscard]] Variable forward(const Context& context, const Variable& x,
+                                   autograd::Wanted wanted = autograd::Wanted::value,
+                                   autograd::Output output = autograd::Output::keep)
     {
         const auto in = x.value().matrix();
         require<shape_error>(in.cols == weight.inputs(), "Linear ", weight.name(), ": input ", shape_text(x.shape()),
                              " for a weight ", shape_text(weight.shape()));
-        Tensor<T> y = context.make(x.shape().order() == 3 ? Shape{x.shape()[0], x.shape()[1], weight.outputs()}
-                                                          : Shape{in.rows, weight.outputs()});
-        apply(y.matrix(), in, context.memory);
-        S::add_to_rows(y.matrix(), std::as_const(bias.values).span());
         const bool any = x.wants_gradient() || weight.trainable() || bias.trainable();
-        if (context.tape == nullptr || !any) {
-            return Variable(std::move(y));
+        const bool record = context.tape != nullptr && any;
+        autograd::SharedTensor<T> y;
+        Tensor<T> inner;
+        if (!record || wanted == autograd::Wanted::value) {
+            y = std::make_shared<Tensor<T>>(context.make(x.shape().order() == 3
+                                                             ? Shape{x.shape()[0], x.shape()[1], weight.outputs()}
+                                                             : Shape{in.rows, weight.outputs()}));
+            inner = apply(y->matrix(), in, context.memory);
+        }
+        if (!record) {
+            return {std::move(y), nullptr};
         }
         std::vector<autograd::Parameter*> parameters;
         if (weight.trainable()) {
@@ -79,17 +88,26 @@ public:
         if (bias.trainable()) {
             parameters.push_back(&bias);
         }
-        return context.tape->record(
+        const Shape shape = y ? y->shape() : Shape{0};
+        Variable result = context.tape->record(
             std::move(y), std::move(parameters),
-            [this, saved = save(x), slot = x.slot(), shape = x.shape()](autograd::SharedTensor<T> dy, auto& pass) {
-                this->backward(*dy, saved, slot, shape, pass);
-            });
+            [this, saved = save(context, x), slot = x.slot(), extents = x.shape()](
+                autograd::SharedTensor<T> dy, auto& pass) { this->backward(*dy, saved, slot, extents, pass); });
+        if (output == autograd::Output::keep || inner.empty()) {
+            return result;
+        }
+        const autograd::Saved<T, S> kept(context, Variable(std::move(inner)), Tag{Use::saved_activation, layer_});
+        return std::move(result).with_recipe([this, kept, shape](Memory& memory) {
+            auto again = std::make_shared<Tensor<T>>(memory, Tag{}, shape);
+            finish(again->matrix(), std::as_const(*kept.get(memory)).matrix(), memory);
+            return again;
+        });
     }
 
 private:
     /// What is kept of an input: nothing (the weight is frozen), itself, or its factors.
     struct Saved {
-        autograd::SharedTensor<T> exact;
+        autograd::Saved<T, S> exact;
         std::shared_ptr<tensor::Tucker<T, 3>> factors;
     };
 
@@ -99,7 +117,7 @@ private:
                                   : ConstTensorView<T, 3>{data, {shape[0], 1, shape[1]}};
     }
 
-    [[nodiscard]] Saved save(const Variable& x)
+    [[nodiscard]] Saved save(const Context& context, const Variable& x)
     {
         const Tag tag{Use::saved_input, layer_};
         if (!weight.trainable()) {
@@ -109,22 +127,31 @@ private:
             auto factors =
                 std::make_shared<tensor::Tucker<T, 3>>(compressor_->compress(as_three(x.value().data(), x.shape())));
             factors->rebook(tag);
-            return {nullptr, std::move(factors)};
+            return {{}, std::move(factors)};
         }
-        autograd::book_saved(*x.shared(), tag);
-        return {x.shared(), nullptr};
+        return {autograd::Saved<T, S>(context, x, tag), nullptr};
     }
 
-    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    /// Y = X Wᵀ + b. Returns X Rᵀ, empty for a dense weight.
+    [[nodiscard]] Tensor<T> apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
     {
         if (!weight.is_low_rank()) {
             S::multiply(y, T(1), x, weight.matrix().transposed(), T(0), memory);
-            return;
+            S::add_to_rows(y, std::as_const(bias.values).span());
+            return {};
         }
         const auto& factors = weight.low_rank();
         Tensor<T> inner = workspace<T>(memory, x.rows, factors.rank());
         S::multiply(inner.matrix(), T(1), x, factors.right().transposed(), T(0), memory);
-        S::multiply(y, T(1), std::as_const(inner).matrix(), factors.left().transposed(), T(0), memory);
+        finish(y, std::as_const(inner).matrix(), memory);
+        return inner;
+    }
+
+    /// Y = (X Rᵀ) Lᵀ + b from X Rᵀ.
+    void finish(MatrixView<T> y, ConstMatrixView<T> inner, Memory& memory) const
+    {
+        S::multiply(y, T(1), inner, weight.low_rank().left().transposed(), T(0), memory);
+        S::add_to_rows(y, std::as_const(bias.values).span());
     }
 
     template <class Pass>
@@ -134,7 +161,7 @@ private:
         Memory& memory = pass.memory();
         const auto upstream = dy.matrix();
         Tensor<T> inner;  // dY L
-        if (weight.is_low_rank() && (slot || (weight.trainable() && saved.exact))) {
+        if (weight.is_low_rank() && (slot || (weight.trainable() && !saved.exact.empty()))) {
             inner = workspace<T>(memory, upstream.rows, weight.rank());
             S::multiply(inner.matrix(), T(1), upstream, weight.low_rank().left(), T(0), memory);
         }
@@ -152,26 +179,27 @@ private:
             S::column_sums(sum.span(), upstream, memory);
             pass.deliver(bias, autograd::Dense<T>{std::as_const(sum).matrix()});
         }
-        if (observer_ && saved.exact) {
-            observer_(as_three(saved.exact->data(), shape), as_three(dy.data(), dy.shape()));
-        }
         if (weight.trainable()) {
-            deliver_weight_gradient(dy, saved, std::move(inner), pass);
+            const auto exact = saved.exact.empty() ? nullptr : saved.exact.get(memory);
+            if (observer_ && exact) {
+                observer_(as_three(exact->data(), shape), as_three(dy.data(), dy.shape()));
+            }
+            deliver_weight_gradient(dy, exact.get(), saved.factors.get(), std::move(inner), pass);
         }
     }
 
     template <class Pass>
-    void deliver_weight_gradient(const Tensor<T>& dy, const Saved& saved, Tensor<T> inner, Pass& pass)
+    void deliver_weight_gradient(const Tensor<T>& dy, const Tensor<T>* exact, const tensor::Tucker<T, 3>* factors,
+                                 Tensor<T> inner, Pass& pass)
     {
         Memory& memory = pass.memory();
-        if (saved.factors) {
-            Tensor<T> p = subspace::low_rank_gradient<S, T>(as_three(dy.data(), dy.shape()), *saved.factors, memory);
+        if (factors != nullptr) {
+            Tensor<T> p = subspace::low_rank_gradient<S, T>(as_three(dy.data(), dy.shape()), *factors, memory);
             p.rebook(Tag{Use::gradient, layer_});
-            pass.deliver(weight, linalg::Factored<T>{std::as_const(p).matrix(),
-                                                     std::as_const(saved.factors->bases[2]).matrix(), true});
+            pass.deliver(weight, linalg::Factored<T>{std::as_const(p).matrix(), factors->bases[2].matrix(), true});
             return;
         }
-        const auto x = std::as_const(*saved.exact).matrix();
+        const auto x = exact->matrix();
         if (weight.is_low_rank()) {
             // dR = (dY L)ᵀ X and dL = dYᵀ (X Rᵀ). X Rᵀ is made again: keeping it from the forward pass would cost B N K
             // more.

@@ -113,16 +113,23 @@ public:
     [[nodiscard]] const VisionTransformerConfig& config() const { return config_; }
     [[nodiscard]] Memory& memory() const { return *memory_; }
 
-    /// Logits (B, classes) of images (B,3,H,W). Throws shape_error unless the images fit the config.
-    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
+    /// Tokens (B, N, D) of images (B,3,H,W): patches, projection, class token, positions. The images are not needed
+    /// afterwards. Throws shape_error unless they fit the config.
+    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
     {
         require<shape_error>(images.shape[1] == VisionTransformerConfig::channels && images.shape[2] == config_.image &&
                                  images.shape[3] == config_.image && images.shape[0] >= 1,
                              "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ",
                              config_.image, ", ", config_.image, ")");
+        const autograd::Context<T, S> own{context.memory, context.tape, saved_as_};
         autograd::Variable<T> x(extract_patches<S, T>(images, config_.patch, context.memory));
-        x = patch_projection.forward(context, x);
-        x = autograd::prepend_token(context, x, class_token, positions);
+        x = patch_projection.forward(own, x);
+        return autograd::prepend_token(own, x, class_token, positions);
+    }
+
+    /// Logits (B, classes) of tokens (B, N, D). Throws shape_error.
+    [[nodiscard]] autograd::Variable<T> encode(const autograd::Context<T, S>& context, autograd::Variable<T> x)
+    {
         for (const auto& block : blocks) {
             x = block->forward(context, std::move(x));
         }
@@ -130,6 +137,21 @@ public:
         x = autograd::select_token(context, x, 0);
         x = norm.forward(context, x);
         return head->forward(context, x);
+    }
+
+    /// Logits (B, classes) of images (B,3,H,W). Throws shape_error unless the images fit the config.
+    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
+    {
+        return encode(context, embed(context, images));
+    }
+
+    /// What every block keeps for its backward pass; the precision goes for the patches too.
+    void keep(const KeepOptions& options)
+    {
+        saved_as_ = options.saved_as;
+        for (const auto& block : blocks) {
+            block->keep = options;
+        }
     }
 
     /// A new head for another number of classes, at zero, where torchvision starts its own. Throws argument_error.
@@ -179,6 +201,7 @@ public:
 private:
     VisionTransformerConfig config_;
     Memory* memory_;
+    Precision saved_as_ = Precision::full;
 
 public:
     autograd::DenseParameter<T> class_token;

@@ -337,6 +337,14 @@ struct DryStorageWith {
         return 0.0;
     }
     template <Scalar T>
+    static void pack(std::span<std::uint16_t>, MatrixView<T>, Precision)
+    {
+    }
+    template <Scalar T>
+    static void unpack(MatrixView<T>, std::span<const std::uint16_t>, Precision)
+    {
+    }
+    template <Scalar T>
     static void adamw_step(MatrixView<T>, Out<T>, Out<T>, In<T>, const AdamWStep<T>&)
     {
     }

@@ -9,6 +9,7 @@
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/eigen/factorizations.hpp"
 #include "wasi/storage/eigen/gram.hpp"
+#include "wasi/storage/eigen/packing.hpp"
 #include "wasi/storage/eigen/products.hpp"
 #include "wasi/storage/eigen/row_kernels.hpp"
 
@@ -172,6 +173,16 @@ struct EigenStorage {
     [[nodiscard]] static double cross_entropy(MatrixView<T> dx, In<T> x, std::span<const std::int64_t> labels)
     {
         return eigen::cross_entropy<T>(dx, x, labels);
+    }
+    template <class T>
+    static void pack(std::span<std::uint16_t> to, MatrixView<T> from, Precision precision)
+    {
+        eigen::pack<std::remove_const_t<T>>(to, from, precision);
+    }
+    template <Scalar T>
+    static void unpack(MatrixView<T> to, std::span<const std::uint16_t> from, Precision precision)
+    {
+        eigen::unpack<T>(to, from, precision);
     }
     template <Scalar T>
     static void adamw_step(MatrixView<T> w, Out<T> m, Out<T> v, In<T> g, const AdamWStep<T>& step)

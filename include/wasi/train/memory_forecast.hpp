@@ -30,10 +30,12 @@ struct StepDescription {
     /// How each input is saved: Tucker ranks over batch, token, feature, or nothing for exact. Empty: all exact. Where
     /// a rule chooses ranks at run time, the largest that can occur (largest_ranks).
     std::vector<std::optional<std::array<Index, 3>>> input_ranks;
+    /// What every block keeps for the backward pass.
+    nn::KeepOptions keep = {};
     /// Only the head is trained.
     bool head_only = false;
     OptimizerKind optimizer;
-    /// batch_size, micro_batches, clip_norm and clip_scope matter.
+    /// batch_size, micro_batches, clip_norm, clip_scope and gradients matter.
     TrainOptions training;
     /// Images of an epoch, whose last batch may be smaller; 0: every batch is full.
     Index images = 0;
@@ -133,6 +135,7 @@ void prepare(nn::VisionTransformer<float, S>& model, const StepDescription& run,
         }
         parameter.set_trainable(!run.head_only);
     });
+    model.keep(run.keep);
     model.head->weight.set_trainable(true);
     model.head->bias.set_trainable(true);
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -169,10 +172,10 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
         for (Index piece = 0; piece < pieces; ++piece) {
             const auto [from, to] = micro_batch_range(size, piece, pieces);
             const std::vector<std::int64_t> labels(static_cast<std::size_t>(to - from), 0);
-            const Tensor<float> images(
+            Tensor<float> images(
                 memory, Tag{Use::input, 0},
                 Shape{to - from, nn::VisionTransformerConfig::channels, run.model.image, run.model.image});
-            static_cast<void>(step.micro_batch(images, labels, 1.0));
+            static_cast<void>(step.micro_batch(std::move(images), labels, 1.0));
         }
         step.end();
         if (!worst && size == full) {
@@ -216,8 +219,8 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
 }
 
 /// A description of the run that `train` would do with this model, as it is prepared now, and these options. Where a
-/// rule chooses the ranks of saved inputs, the largest that can occur. Throws argument_error for feature ranks under
-/// hysteresis, which a forecast does not follow.
+/// rule chooses the ranks of saved inputs, the largest that can occur. All blocks keep what the first does. Throws
+/// argument_error for feature ranks under hysteresis, which a forecast does not follow.
 template <class S>
 [[nodiscard]] StepDescription describe(nn::VisionTransformer<float, S>& model, const TrainOptions& training,
                                        const OptimizerKind& optimizer, Index images)
@@ -244,6 +247,7 @@ template <class S>
         }
     }
     run.head_only = !model.class_token.trainable();
+    run.keep = model.blocks.front()->keep;
     return run;
 }
 

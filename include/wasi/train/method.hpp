@@ -71,6 +71,24 @@ template <Scalar T, class S>
     return result;
 }
 
+/// Whether the weight is one of `layers`, told by its number in the ledger (see nn::VisionTransformer): four a block.
+template <Scalar T, class S>
+[[nodiscard]] bool is_selected(const nn::LinearWeight<T, S>& weight, Index depth, Layers layers)
+{
+    const Index in_blocks = static_cast<Index>(weight.tag().layer) - 2;
+    return in_blocks >= 0 && in_blocks < 4 * depth && (layers == Layers::all || in_blocks % 4 >= 2);
+}
+
+/// What the method does to one weight: factorizes it if it is chosen, dense, and the method holds weights low rank. For
+/// train::load_model, weight by weight. Throws what LinearWeight::factorize does.
+template <Scalar T, class S>
+void convert_weight(nn::LinearWeight<T, S>& weight, Index depth, const MethodOptions& options)
+{
+    if (has_low_rank_weights(options.method) && !weight.is_low_rank() && is_selected(weight, depth, options.layers)) {
+        weight.factorize(options.weight_rank, options.keep_dense_above_break_even);
+    }
+}
+
 /// Prepares a model for a method: freezes what is not trained, factorizes weights layer by layer, sets up activation
 /// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize
 /// does.
@@ -84,9 +102,7 @@ void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& optio
         return;
     }
     for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
-        if (has_low_rank_weights(options.method) && !layer->weight.is_low_rank()) {
-            layer->weight.factorize(options.weight_rank, options.keep_dense_above_break_even);
-        }
+        convert_weight(layer->weight, model.config().depth, options);
         if (has_compressed_inputs(options.method)) {
             layer->compress_input(options.activation, key.derive(layer->layer()));
         }

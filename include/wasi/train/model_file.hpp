@@ -1,11 +1,13 @@
 #pragma once
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,10 @@
 /// NAME.right (K,I) in place of NAME. Metadata: heads and patch, plus whatever the writer adds. Needs the target
 /// wasi::io.
 namespace wasi::train {
+
+/// What is to be done with a weight that was just read, of a model with so many blocks.
+template <Scalar T, class S>
+using WeightVisitor = std::function<void(nn::LinearWeight<T, S>& weight, Index depth)>;
 
 struct LoadOptions {
     /// Attention heads; no tensor shape tells them. Else the file's metadata, else dim / 64 as in ViT-B and ViT-L.
@@ -111,12 +117,14 @@ void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& p
     return config;
 }
 
-/// Loads a model. Weights that the file holds as factors are held so; a dense copy of them never exists.
-/// Throws io_error for missing or extra tensors and everything SafetensorsFile refuses, shape_error for a wrong shape,
-/// argument_error for NaN or infinity and for heads that do not divide dim.
+/// Loads a model. Weights that the file holds as factors are held so; a dense copy of them never exists. `after_weight`
+/// is called with every linear weight as soon as it is read, e.g. to factorize it: of a model that is to be low rank no
+/// more than one weight is dense at a time. Throws io_error for missing or extra tensors and everything SafetensorsFile
+/// refuses, shape_error for a wrong shape, argument_error for NaN or infinity and for heads that do not divide dim.
 template <Scalar T, class S>
-[[nodiscard]] std::unique_ptr<nn::VisionTransformer<T, S>> load_model(const std::filesystem::path& path, Memory& memory,
-                                                                      const LoadOptions& options = {})
+[[nodiscard]] std::unique_ptr<nn::VisionTransformer<T, S>> load_model(
+    const std::filesystem::path& path, Memory& memory, const LoadOptions& options = {},
+    const std::type_identity_t<WeightVisitor<T, S>>& after_weight = {})
 {
     const io::SafetensorsFile file(path);
     auto model = std::make_unique<nn::VisionTransformer<T, S>>(config_from_file(file, path, options), memory);
@@ -125,25 +133,31 @@ template <Scalar T, class S>
         detail::read_tensor<S>(file, path, name, target);
         expected.insert(name);
     };
+    const auto read_weight = [&](nn::LinearWeight<T, S>& parameter) {
+        const std::string left = parameter.name() + std::string(detail::left_suffix);
+        const std::string right = parameter.name() + std::string(detail::right_suffix);
+        if (!file.contains(left)) {
+            read(parameter.name(), parameter.dense());
+            return;
+        }
+        const Index rank = detail::extent(file, path, left, 2, 1);
+        require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(),
+                          ": tensor ", left, " has rank ", rank, ", the weight is (", parameter.outputs(), ", ",
+                          parameter.inputs(), ")");
+        Tensor<T> l(memory, parameter.tag(), Shape{parameter.outputs(), rank});
+        Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
+        read(left, l);
+        read(right, r);
+        parameter.hold(subspace::WeightSubspace<T, S>::from_factors(std::move(l), std::move(r)));
+    };
     model->for_each_parameter([&](auto& parameter) {
         if constexpr (requires { parameter.values; }) {
             read(parameter.name(), parameter.values);
         } else {
-            const std::string left = parameter.name() + std::string(detail::left_suffix);
-            const std::string right = parameter.name() + std::string(detail::right_suffix);
-            if (!file.contains(left)) {
-                read(parameter.name(), parameter.dense());
-                return;
+            read_weight(parameter);
+            if (after_weight) {
+                after_weight(parameter, model->config().depth);
             }
-            const Index rank = detail::extent(file, path, left, 2, 1);
-            require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(),
-                              ": tensor ", left, " has rank ", rank, ", the weight is (", parameter.outputs(), ", ",
-                              parameter.inputs(), ")");
-            Tensor<T> l(memory, parameter.tag(), Shape{parameter.outputs(), rank});
-            Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
-            read(left, l);
-            read(right, r);
-            parameter.hold(subspace::WeightSubspace<T, S>::from_factors(std::move(l), std::move(r)));
         }
     });
     for (const std::string& name : file.names()) {

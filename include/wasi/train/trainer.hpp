@@ -31,6 +31,11 @@ struct StepRecord {
 
 enum class ClipScope { global, parameter };
 
+/// When gradients are used: each as soon as it is made, so that none is stored; or all at the end of the step, in their
+/// small forms. Automatic: stream, unless global clipping or micro-batches need them all first. The same step either
+/// way.
+enum class GradientFlow { automatic, stream, collect };
+
 struct TrainOptions {
     Index epochs = 1;
     Index batch_size = 32;
@@ -45,6 +50,7 @@ struct TrainOptions {
     /// global: gradients are kept, in their small forms, until all are there. parameter: each is clipped and used on
     /// the spot.
     ClipScope clip_scope = ClipScope::global;
+    GradientFlow gradients = GradientFlow::automatic;
     /// Called after each step; returning false ends the run after it.
     std::function<bool(const StepRecord&)> on_step = {};
 
@@ -61,6 +67,18 @@ struct TrainOptions {
         require<argument_error>(
             micro_batches == 1 || clip_norm == 0.0 || clip_scope == ClipScope::global,
             "TrainOptions: clipping by parameter needs whole gradients, so it does not go with micro-batches");
+        require<argument_error>(gradients != GradientFlow::stream || !needs_all_gradients(),
+                                "TrainOptions: streamed gradients go neither with micro-batches nor with a global clip "
+                                "norm, which need all of a step first");
+        require<argument_error>(
+            gradients != GradientFlow::collect || clip_norm == 0.0 || clip_scope == ClipScope::global,
+            "TrainOptions: clipping by parameter is for streamed gradients");
+    }
+
+    /// Whether a step has to see every gradient before it uses the first.
+    [[nodiscard]] bool needs_all_gradients() const
+    {
+        return micro_batches > 1 || (clip_norm > 0.0 && clip_scope == ClipScope::global);
     }
 };
 
@@ -96,7 +114,7 @@ public:
         : model_(&model)
     {
         const auto parameters = optim::trainable_parameters<T, S>(model);
-        if (options.micro_batches > 1 || (options.clip_norm > 0.0 && options.clip_scope == ClipScope::global)) {
+        if (options.gradients == GradientFlow::collect || options.needs_all_gradients()) {
             collector_.emplace(parameters, optimizer, model.memory(), options.clip_norm, options.micro_batches > 1);
         } else {
             stream_.emplace(parameters, optimizer, model.memory(), options.clip_norm);
@@ -115,12 +133,14 @@ public:
 
     /// The mean loss of some images; gradients times `share`, the part of the batch that these images are. Throws
     /// argument_error when the loss is not finite; nothing has changed then.
-    double micro_batch(const Tensor<T>& images, std::span<const std::int64_t> labels, double share)
+    double micro_batch(Tensor<T> images, std::span<const std::int64_t> labels, double share)
     {
         Memory& memory = model_->memory();
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
-        const auto loss = autograd::cross_entropy(context, model_->forward(context, images.template view<4>()), labels);
+        auto x = model_->embed(context, std::as_const(images).template view<4>());
+        images.reset();  // patches are what is kept of them
+        const auto loss = autograd::cross_entropy(context, model_->encode(context, std::move(x)), labels);
         const double value = static_cast<double>(*loss.value().data());
         require<argument_error>(std::isfinite(value), "train: the loss of step ", number_, " is ", value,
                                 "; a smaller learning rate or gradient clipping may help");
@@ -225,8 +245,7 @@ template <Scalar T, class S>
     for (Index first = 0; first < data.count; first += batch_size) {
         std::vector<Index> indices(static_cast<std::size_t>(std::min(batch_size, data.count - first)));
         std::iota(indices.begin(), indices.end(), first);
-        const Tensor<T> images = data.gather(indices, memory);
-        const auto logits = model.forward(context, images.template view<4>());
+        const auto logits = model.forward(context, data.gather(indices, memory).template view<4>());
         S::copy(result.matrix().row_block(first, static_cast<Index>(indices.size())), logits.value().matrix());
     }
     return result;

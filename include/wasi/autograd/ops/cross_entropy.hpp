@@ -3,7 +3,7 @@
 #include <span>
 #include <utility>
 
-#include "wasi/autograd/tape.hpp"
+#include "wasi/autograd/saved.hpp"
 
 namespace wasi::autograd {
 

@@ -31,7 +31,9 @@
     TEMPLATE void layer_norm<T>(MatrixView<T>, std::span<T>, std::span<T>, ConstMatrixView<T>, std::span<const T>, std::span<const T>, T); \
     TEMPLATE void layer_norm_backward<T>(MatrixView<T>, std::span<T>, std::span<T>, ConstMatrixView<T>, ConstMatrixView<T>, \
                                          std::span<const T>, std::span<const T>, std::span<const T>, Memory&); \
-    TEMPLATE double cross_entropy<T>(MatrixView<T>, ConstMatrixView<T>, std::span<const std::int64_t>);
+    TEMPLATE double cross_entropy<T>(MatrixView<T>, ConstMatrixView<T>, std::span<const std::int64_t>); \
+    TEMPLATE void pack<T>(std::span<std::uint16_t>, ConstMatrixView<T>, Precision); \
+    TEMPLATE void unpack<T>(MatrixView<T>, std::span<const std::uint16_t>, Precision);
 // clang-format on
 
 namespace wasi::eigen {

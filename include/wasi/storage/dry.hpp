@@ -336,7 +336,7 @@ struct DryStorageWith {
     {
         return 0.0;
     }
-    template <Scalar T>
+    template <class T>
     static void pack(std::span<std::uint16_t>, MatrixView<T>, Precision)
     {
     }

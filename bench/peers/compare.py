@@ -6,12 +6,10 @@ numerics.csv, numerics.md and the machine in FOLDER. A missed target is marked a
 run is one.
 """
 import argparse
-import csv
 import json
 import math
 import os
 import pathlib
-import platform
 import re
 import shlex
 import statistics
@@ -22,6 +20,7 @@ import time
 import numpy as np
 
 import check
+import report
 import tensor_file
 
 BLOCK_MS = 250.0  # a request runs as many rounds as fit into this, at least 1, at most 20
@@ -188,7 +187,6 @@ def verdict(row):
 
 
 def table(rows):
-    """A Markdown table, padded so that it reads well as text too."""
     def figure(row, key, form):
         return format(row[key], form) if key in row else "-"
 
@@ -196,25 +194,7 @@ def table(rows):
     cells = [[row["work"], row["peer"], figure(row, "peer_ms", ".2f"), figure(row, "ours_ms", ".2f"),
               figure(row, "ratio", ".2f"), f">= {row['target']:g}", figure(row, "peer_error", ".2e"),
               figure(row, "our_error", ".2e"), verdict(row)] for row in rows]
-    widths = [max(len(line[column]) for line in [head] + cells) for column in range(len(head))]
-    left = {0, 1, 8}
-
-    def text(line):
-        return "| " + " | ".join(cell.ljust(width) if column in left else cell.rjust(width)
-                                 for column, (cell, width) in enumerate(zip(line, widths))) + " |"
-
-    rule = "|" + "|".join("-" * (width + 2) if column in left else "-" * (width + 1) + ":"
-                          for column, width in enumerate(widths)) + "|"
-    return "\n".join([text(head), rule] + [text(line) for line in cells])
-
-
-def processor():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = re.findall(r"^model name\s*: (.*)$", file.read(), re.MULTILINE)
-        return names[0] if names else platform.machine()
-    except OSError:
-        return platform.machine()
+    return report.table(head, cells, {0, 1, 8})
 
 
 def compiler(commands):
@@ -227,7 +207,7 @@ def compiler(commands):
 
 
 def machine(sides, commands, repeats, load):
-    lines = [f"{processor()}, {os.cpu_count()} cores, {platform.system()}; load before the start {load:.2f}",
+    lines = [f"{report.machine()}; load before the start {load:.2f}",
              f"peers: {sides[PEER].ask('describe')}",
              f"ours: {sides[OURS].ask('describe')}, {compiler(commands)}",
              f"times: medians of {repeats} repeats by turns; errors: relative, Frobenius norm, in double; met: fast enough and "
@@ -271,11 +251,7 @@ def main():
     text = "\n".join(about) + "\n\n" + table(rows) + "\n"
     print(text, end="")
     (options.out / "numerics.md").write_text(text)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(options.out / "numerics.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    report.write_csv(options.out / "numerics.csv", rows)
     failures = [row for row in rows if "failure" in row]
     for row in failures:
         print(f"{row['work']}, {row['peer']}: {row['failure']}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files of float32 tensors with numpy alone.
+"""Reads and writes safetensors files of float32 and int64 tensors with numpy alone.
 
 A file is the length of a JSON header (8 bytes, little endian), the header (type, shape and byte range by name) and the
 elements in row-major order.
@@ -8,34 +8,43 @@ import os
 
 import numpy as np
 
+TYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
-def write(path, tensors):
-    """Writes a dict of arrays as float32; the file appears whole or not at all."""
-    arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in tensors.items()}
-    header, begin = {}, 0
-    for name, array in arrays.items():
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [begin, begin + array.nbytes]}
-        begin += array.nbytes
+
+def write(path, tensors, metadata=None):
+    """Writes a dict of arrays, integers as int64 and all else as float32; the file appears whole or not at all."""
+    arrays, header, begin = {}, {}, 0
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, array in tensors.items():
+        kind = "I64" if np.issubdtype(np.asarray(array).dtype, np.integer) else "F32"
+        arrays[name] = np.ascontiguousarray(array, dtype=TYPES[kind])
+        end = begin + arrays[name].nbytes
+        header[name] = {"dtype": kind, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}
+        begin = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(f"{path}.part", "wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
-            out.write(array.tobytes())
+            out.write(array.data)
     os.replace(f"{path}.part", path)
 
 
-def read(path):
-    """All tensors of a file as a dict of float32 arrays."""
+def each(path):
+    """The tensors of a file, one (name, array) after another: no more than one is in memory at a time."""
     with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        data = file.read()
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] != "F32":
-            raise ValueError(f"{path}: tensor {name} has type {entry['dtype']}, wanted F32")
-        begin, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(data[begin:end], dtype=np.float32).reshape(entry["shape"]).copy()
-    return tensors
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            if entry["dtype"] not in TYPES:
+                raise ValueError(f"{path}: tensor {name} has type {entry['dtype']}, wanted one of {', '.join(TYPES)}")
+            file.seek(8 + length + entry["data_offsets"][0])
+            count = int(np.prod(entry["shape"], dtype=np.int64))
+            yield name, np.fromfile(file, TYPES[entry["dtype"]], count).reshape(entry["shape"])
+
+
+def read(path):
+    """All tensors of a file as a dict of arrays."""
+    return dict(each(path))

@@ -27,6 +27,8 @@ struct StepDescription {
     nn::VisionTransformerConfig model;
     /// How each weight is held: its rank, or 0 for dense. Empty: all dense.
     std::vector<Index> weight_ranks;
+    /// How low-rank weights are held.
+    nn::LowRankForm form = nn::LowRankForm::subspace;
     /// How each input is saved: Tucker ranks over batch, token, feature, or nothing for exact. Empty: all exact. Where
     /// a rule chooses ranks at run time, the largest that can occur (largest_ranks).
     std::vector<std::optional<std::array<Index, 3>>> input_ranks;
@@ -47,7 +49,8 @@ struct StepDescription {
 struct Forecast {
     std::array<std::size_t, use_count> peaks{};  ///< by class, as Ledger::of(Use).peak after a run
     std::size_t total = 0;                       ///< the joint peak, as Ledger::total().peak
-    std::size_t with_unbooked = 0;               ///< the joint peak with what primitives take beside the books
+    std::size_t arena = 0;                       ///< as Ledger::arena_high_water with an arena open
+    std::size_t process = 0;                     ///< what the process holds for all that, and beside the books
     std::size_t at_start = 0;                    ///< alive before the first step: the model
     double flops = 0.0;                          ///< of a full step; without those of fresh bases
 
@@ -67,21 +70,26 @@ public:
     [[nodiscard]] Index threads() const noexcept override { return threads_; }
     void unbooked(std::size_t bytes) noexcept override
     {
-        with_unbooked_ = std::max(with_unbooked_, ledger_.total().current + bytes);
+        // The pages of the arena stay with the process up to its high-water mark.
+        process_ =
+            std::max(process_, ledger_.total().current - std::min(ledger_.total().current, ledger_.arena_used()) +
+                                   ledger_.arena_high_water() + bytes);
     }
 
-    void reset_peaks()
+    /// From here on: what training takes.
+    void begin_training()
     {
+        ledger_.open_arena();
         ledger_.reset_peaks();
-        with_unbooked_ = 0;
+        process_ = 0;
     }
     [[nodiscard]] const Ledger& ledger() const { return ledger_; }
-    [[nodiscard]] std::size_t with_unbooked() const { return std::max(with_unbooked_, ledger_.total().peak); }
+    [[nodiscard]] std::size_t process() const { return process_; }
 
 private:
     Ledger ledger_;
     Index threads_;
-    std::size_t with_unbooked_ = 0;
+    std::size_t process_ = 0;
 };
 
 /// An optimiser that after each step repairs low-rank weights, as they do every few hundred steps.
@@ -94,7 +102,7 @@ public:
                float scale) override
     {
         inner_->apply(parameter, gradient, rate, scale);
-        auto* factors = parameter.low_rank();
+        auto* factors = parameter.weight_subspace();
         if (factors != nullptr && std::holds_alternative<linalg::Factored<float>>(gradient)) {
             // Steps of rank r, which are those that need repair, keep R Rᵀ; in a worst run they are declined.
             std::optional<Tensor<double>> gram;
@@ -140,7 +148,7 @@ void prepare(nn::VisionTransformer<float, S>& model, const StepDescription& run,
     model.head->bias.set_trainable(true);
     for (std::size_t i = 0; i < layers.size(); ++i) {
         if (!run.weight_ranks.empty() && run.weight_ranks[i] != 0) {
-            layers[i]->weight.factorize(linalg::FixedRank{run.weight_ranks[i]}, false);
+            layers[i]->weight.factorize(linalg::FixedRank{run.weight_ranks[i]}, false, run.form);
         }
         if (!run.input_ranks.empty() && run.input_ranks[i]) {
             // The energies of a dry run mean nothing, so no restart may depend on them.
@@ -161,11 +169,14 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
     RepairingOptimizer<S> repairing(*optimizer, memory);
     constexpr bool worst = std::same_as<S, WorstDryStorage>;
     Step<float, S> step(model, worst ? static_cast<optim::Optimizer<float, S>&>(repairing) : *optimizer, run.training);
-    memory.reset_peaks();
+    memory.begin_training();
     forecast.at_start = memory.ledger().total().current;
     const Index full = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
     // The first step makes what is kept, the second runs beside it, the last batch may need more for being smaller.
     for (const Index size : {full, full, run.images % full}) {
+        if (size == 0) {
+            continue;  // no smaller batch
+        }
         const double flops = memory.ledger().flops();
         const Index pieces = std::min(run.training.micro_batches, size);
         step.begin(0, 0.0);
@@ -186,7 +197,9 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
         forecast.peaks[use] = std::max(forecast.peaks[use], memory.ledger().of(static_cast<Use>(use)).peak);
     }
     forecast.total = std::max(forecast.total, memory.ledger().total().peak);
-    forecast.with_unbooked = std::max(forecast.with_unbooked, memory.with_unbooked());
+    forecast.arena = std::max(forecast.arena, memory.ledger().arena_high_water());
+    memory.unbooked(0);
+    forecast.process = std::max(forecast.process, memory.process());
 }
 
 }  // namespace detail
@@ -234,6 +247,9 @@ template <class S>
     const Index pieces = std::min(training.micro_batches, batch);
     for (const auto* layer : selected_layers(model, Layers::all)) {
         run.weight_ranks.push_back(layer->weight.rank());
+        if (layer->weight.free_factors() != nullptr) {
+            run.form = nn::LowRankForm::free_factors;
+        }
         run.input_ranks.emplace_back();
         if (layer->compressor() != nullptr) {
             const auto& options = layer->compressor()->options();

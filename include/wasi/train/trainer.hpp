@@ -136,6 +136,7 @@ public:
     double micro_batch(Tensor<T> images, std::span<const std::int64_t> labels, double share)
     {
         Memory& memory = model_->memory();
+        memory.mark("forward");
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
         auto x = model_->embed(context, std::as_const(images).template view<4>());
@@ -144,6 +145,7 @@ public:
         const double value = static_cast<double>(*loss.value().data());
         require<argument_error>(std::isfinite(value), "train: the loss of step ", number_, " is ", value,
                                 "; a smaller learning rate or gradient clipping may help");
+        memory.mark("backward");
         if (collector_) {
             tape.backward(loss, *collector_, static_cast<T>(share));
         } else {
@@ -156,6 +158,7 @@ public:
     void end()
     {
         if (collector_) {
+            model_->memory().mark("update");
             collector_->finish(rate_);
         }
     }

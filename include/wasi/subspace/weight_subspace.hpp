@@ -184,6 +184,25 @@ public:
         add_partial_gradients<S, T>(d_left, d_right, T(0), T(1), left(), right(), gradient, left_.memory());
     }
 
+    /// Orthonormal L again where rounding has added up, with the same product: L <- q, R <- T R for L = q T. q is the
+    /// polar factor, so columns neither flip nor mix. `update` calls it when it is due.
+    void repair()
+    {
+        const double enough = 8.0 * std::sqrt(static_cast<double>(rank())) * static_cast<double>(epsilon<T>);
+        if (orthogonality_defect() <= enough) {
+            return;
+        }
+        Memory& memory = left_.memory();
+        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
+        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
+        polar_factor<S, T>(left_.matrix(), memory);
+        Tensor<T> turn = workspace<T>(memory, rank(), rank());
+        S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
+        S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        gram_.forget();
+        ++updates_.repairs;
+    }
+
     /// W = L R in full, for checks and export; training never calls it.
     [[nodiscard]] Tensor<T> dense(Memory& memory, Tag tag) const
     {
@@ -239,25 +258,6 @@ private:
         S::copy(left_.matrix(), left);
         S::copy(right_.matrix(), right);
         gram_.forget();
-    }
-
-    /// Orthonormal L again where rounding has added up, with the same product: L <- q, R <- T R for L = q T. q is the
-    /// polar factor, so columns neither flip nor mix.
-    void repair()
-    {
-        const double enough = 8.0 * std::sqrt(static_cast<double>(rank())) * static_cast<double>(epsilon<T>);
-        if (orthogonality_defect() <= enough) {
-            return;
-        }
-        Memory& memory = left_.memory();
-        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
-        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
-        polar_factor<S, T>(left_.matrix(), memory);
-        Tensor<T> turn = workspace<T>(memory, rank(), rank());
-        S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
-        S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
-        gram_.forget();
-        ++updates_.repairs;
     }
 
     /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹

@@ -84,6 +84,6 @@ int main()
         tape.backward(objective, sink);
     }
     std::printf("rank of the first layer %td, ||LᵀL - 1|| %.1e, peak %zu bytes\n", model.first.weight.rank(),
-                model.first.weight.low_rank().orthogonality_defect(), memory.total().peak);
+                model.first.weight.weight_subspace()->orthogonality_defect(), memory.total().peak);
     return std::isfinite(loss) && loss < 0.5F * start ? 0 : 1;
 }

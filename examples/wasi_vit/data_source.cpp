@@ -71,7 +71,7 @@ TrainAndTest load_data(const std::string& name, Index image)
                                wasi::shape_text(shape), " for ", data.count, " images");
     data.labels.resize(static_cast<std::size_t>(data.count));
     file.read("labels", std::span<std::int64_t>(data.labels));
-    return {data, data};
+    return {std::move(data), std::nullopt};
 }
 
 Index class_count(const Dataset& data)

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include <wasi/train/dataset.hpp>
@@ -8,7 +9,10 @@ namespace wasi_examples {
 
 struct TrainAndTest {
     wasi::train::Dataset<float> train;
-    wasi::train::Dataset<float> test;
+    std::optional<wasi::train::Dataset<float>> held_out;
+
+    /// What accuracy is measured on: the images held out, or, where there are none, the training images.
+    [[nodiscard]] const wasi::train::Dataset<float>& test() const { return held_out ? *held_out : train; }
 };
 
 /// What --data names: "digits", "digits:A-B" (classes A to B), "tensors:FILE.safetensors" (images and labels, which

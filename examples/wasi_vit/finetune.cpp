@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/core/process_memory.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/train/model_file.hpp>
@@ -15,8 +16,8 @@
 #include "activation_budget.hpp"
 #include "commands.hpp"
 #include "data_source.hpp"
+#include "memory_timeline.hpp"
 #include "page_numbers.hpp"
-#include "process_memory.hpp"
 #include "progress.hpp"
 #include "run_files.hpp"
 
@@ -107,6 +108,40 @@ private:
     return rows;
 }
 
+/// The process's peak in one phase after the other. What a phase has freed has left the process before the next begins.
+class PhasePeaks {
+public:
+    /// Ends the phase under its name and begins the next.
+    void end(const char* name)
+    {
+        peaks_.emplace_back(name, static_cast<double>(peak_.bytes()));
+        wasi::return_free_memory();
+        peak_.restart();
+    }
+    [[nodiscard]] const std::vector<std::pair<std::string, double>>& all() const { return peaks_; }
+    [[nodiscard]] double largest() const
+    {
+        double most = 0.0;
+        for (const auto& [name, bytes] : peaks_) {
+            most = std::max(most, bytes);
+        }
+        return most;
+    }
+
+private:
+    wasi::ProcessPeak peak_;
+    std::vector<std::pair<std::string, double>> peaks_;
+};
+
+/// A data set belongs to the program, not to the engine, but it is part of what a run needs.
+[[nodiscard]] wasi::Booking book_images(const TrainAndTest& data, wasi::Ledger& ledger)
+{
+    const auto bytes = [](const auto& set) {
+        return set.images.size() * sizeof(float) + set.labels.size() * sizeof(std::int64_t);
+    };
+    return {ledger, bytes(data.train) + (data.held_out ? bytes(*data.held_out) : 0), {wasi::Use::input, 0}};
+}
+
 [[nodiscard]] std::unique_ptr<Model> make_model(const FinetuneOptions& options,
                                                 const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
                                                 TrainAndTest& data)
@@ -152,13 +187,20 @@ int finetune(const FinetuneOptions& options)
     use_threads(options.threads);
     const OutputFolder folder(options.out);
 
+    PhasePeaks phases;
     wasi::Ledger ledger;
     TrainAndTest data;
     const auto model = make_model(options, method, ledger, data);
     data.train.check(model->config().classes);
-    data.test.check(model->config().classes);
+    data.test().check(model->config().classes);
+    const wasi::Booking booked_images = book_images(data, ledger);
+    phases.end("load");
     const wasi::RandomKey key(options.seed);
-    wasi::train::apply_method(*model, method, key.derive(2));
+    if (options.weights.empty()) {
+        wasi::train::apply_method(*model, method, key.derive(2));
+    } else {  // the weights were converted as they were read
+        wasi::train::prepare_training(*model, method, key.derive(2));
+    }
     model->keep(keep);
 
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
@@ -180,12 +222,19 @@ int finetune(const FinetuneOptions& options)
     std::vector<double> seconds;
     std::vector<double> flops;
     const Index per_epoch = wasi::train::steps_per_epoch(data.train.count, options.batch_size);
-    Progress progress(options.method, per_epoch * options.epochs, per_epoch);
+    const Index total_steps = per_epoch * options.epochs;
+    // The first step makes what stays: momentum, warm bases. The second is like all that follow.
+    const Index drawn_step = std::min<Index>(1, total_steps - 1);
+    Progress progress(options.method, total_steps, per_epoch);
     training.on_step = [&](const wasi::train::StepRecord& record) {
         run.steps.push_back({record.step, record.epoch, record.loss, record.rate, record.seconds});
         energies.push_back(record.captured_energies);
         seconds.push_back(record.seconds);
         flops.push_back(record.flops);
+        if (record.step == drawn_step) {
+            run.memory_of_step = ledger.events();
+        }
+        ledger.record_events(record.step + 1 == drawn_step);
         progress.step(record);
         return !interrupted.load();
     };
@@ -196,11 +245,17 @@ int finetune(const FinetuneOptions& options)
         wasi::train::apply_plan(*model, *plan, method.layers, method.activation, key.derive(2));
         std::fputs(plan_text(*plan).c_str(), stdout);
     }
+    phases.end("convert");
+    ledger.open_arena();
+    ledger.record_events(drawn_step == 0);
     ledger.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
     wasi::train::train(*model, data.train, *optimizer, training, key.derive(3));
     progress.finish();
 
-    run.peak_rss_bytes = peak_rss_bytes();
+    phases.end("step");
+    run.process_peaks = phases.all();
+    run.peak_rss_bytes = phases.largest();
+    run.arena_high_water = static_cast<double>(ledger.arena_high_water());
     run.seconds_per_step_median = median(seconds);
     run.flops_per_step = median(flops);
     run.model_bytes = static_cast<double>(model->parameter_bytes());
@@ -210,14 +265,16 @@ int finetune(const FinetuneOptions& options)
     }
     run.ledger_peak_total = static_cast<double>(ledger.total().peak);
     run.layers = layer_rows(*model, options, ledger, energies);
-    const Index correct = wasi::train::count_correct(*model, data.test);
-    run.test_count = data.test.count;
-    run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test.count);
-    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test.count);
+    // Batches as in training: so evaluation needs less memory than a step did.
+    const Index correct = wasi::train::count_correct(*model, data.test(), options.batch_size);
+    run.test_count = data.test().count;
+    run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test().count);
+    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
 
     const std::filesystem::path out(options.out);
     wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});
     wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
+    wasi::io::write_file_atomically(out / "memory.csv", memory_csv(run.memory_of_step));
     wasi::io::write_file_atomically(out / "report.json",
                                     report_json(run, {options.seed, interrupted.load(), plan ? &*plan : nullptr}));
     wasi::io::write_file_atomically(out / "report.html", report_page(run));

@@ -55,7 +55,7 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
         ->type_name("DATA")
         ->required();
-    command.add_option("--method", options.method, "vanilla, head, wsi, asi or wasi")->type_name("METHOD");
+    command.add_option("--method", options.method, "vanilla, head, wsi, asi, wasi or factors")->type_name("METHOD");
     command.add_option("--layers", options.layers, "linear layers it applies to: mlp or all")->type_name("WHICH");
     command.add_option("--energy", options.energy, "share of a weight's spectral energy to keep")->type_name("E");
     command
@@ -80,7 +80,7 @@ void add_options(CLI::App& command, FinetuneOptions& options)
         ->type_name("SHARE");
     command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
     command.add_option("--lr", options.learning_rate, "learning rate")->type_name("RATE");
-    command.add_option("--momentum", options.momentum, "of SGD, for dense weights")->type_name("MU");
+    command.add_option("--momentum", options.momentum, "of SGD")->type_name("MU");
     command.add_option("--weight-decay", options.weight_decay, "on every parameter")->type_name("LAMBDA");
     command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
     command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
@@ -178,7 +178,8 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
                                     {"head", Method::head},
                                     {"wsi", Method::wsi},
                                     {"asi", Method::asi},
-                                    {"wasi", Method::wasi}});
+                                    {"wasi", Method::wasi},
+                                    {"factors", Method::factors}});
     result.layers = one_of<Layers>(options.layers, "--layers", {{"mlp", Layers::mlp}, {"all", Layers::all}});
     result.weight_rank = wasi::linalg::Energy{options.energy};
     result.keep_dense_above_break_even =
@@ -204,13 +205,10 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
         require_energy(energy, "--activation-energy");
         result.activation.ranks = wasi::linalg::Energy{energy};
     }
-    const bool low_rank = wasi::train::has_low_rank_weights(result.method);
-    require<argument_error>(
-        !low_rank || options.optimizer != "adamw", "--optimizer adamw does not go with --method ", options.method,
-        ": elementwise moments of a low-rank weight would be as large as the dense weight; use sgd");
-    require<argument_error>(!low_rank || options.momentum == 0.0, "--momentum ", options.momentum,
-                            " does not go with --method ", options.method,
-                            ": low-rank weights are trained without momentum; use 0");
+    require<argument_error>(!wasi::train::has_weight_subspaces(result.method) || options.optimizer != "adamw",
+                            "--optimizer adamw does not go with --method ", options.method,
+                            ": elementwise moments of a low-rank weight would be as large as the dense weight; use "
+                            "sgd, or --method factors");
     return result;
 }
 

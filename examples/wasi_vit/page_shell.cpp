@@ -95,6 +95,11 @@ path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; st
 .ramp { display: inline-block; width: 5rem; height: .7rem; margin: 0 .4rem; vertical-align: -.05rem; background: linear-gradient(to right, color-mix(in srgb, var(--c) 10%, var(--page)), var(--c)); }
 .key { display: inline-block; width: .7rem; height: .7rem; margin-right: .35rem; border-radius: 2px; background: var(--c); vertical-align: -.03rem; }
 .key.tick { width: 2px; background: var(--ink); border-radius: 0; height: .9rem; vertical-align: -.12rem; margin-left: .2rem; }
+.fill { fill: var(--c); stroke: none; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: 0 0 1rem; font-size: .84rem; color: var(--soft); }
+.moment { position: absolute; top: -.4rem; bottom: 0; padding-left: .35rem; border-left: 1px dashed var(--ink); line-height: 1; color: var(--ink);
+  white-space: nowrap; pointer-events: none; }
+.moment.left { padding: 0 .35rem 0 0; border-left: 0; border-right: 1px dashed var(--ink); transform: translateX(-100%); }
 .scroll { overflow-x: auto; }
 .data { width: 100%; border-collapse: separate; border-spacing: 0; font-size: .88rem; border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); }
 .data th, .data td { padding: .5rem .9rem; text-align: right; vertical-align: top; white-space: nowrap; }

@@ -8,6 +8,7 @@
 #include "bar_chart.hpp"
 #include "layer_figures.hpp"
 #include "line_chart.hpp"
+#include "memory_timeline.hpp"
 #include "page_numbers.hpp"
 #include "page_shell.hpp"
 
@@ -20,6 +21,16 @@ std::string tile(const std::string& name, const std::string& value, const std::s
 {
     return "<div><dt>" + name + "</dt><dd><span class=\"big\">" + value + "</span><span class=\"small\">" + note +
            "</span></dd></div>\n";
+}
+
+/// The process's peak by phase, where it is known by phase.
+std::string process_note(const RunReport& run)
+{
+    std::string note;
+    for (const auto& [phase, bytes] : run.process_peaks) {
+        note += (note.empty() ? "" : ", ") + escape_html(phase) + " " + bytes_text(bytes);
+    }
+    return note.empty() ? "resident, as the system saw it" : note;
 }
 
 std::string headline(const RunReport& run)
@@ -41,7 +52,7 @@ std::string headline(const RunReport& run)
            tile("Median step", seconds_text(run.seconds_per_step_median), steps_note) +
            tile("Arithmetic a step", flops_text(run.flops_per_step), "counted, not measured") +
            tile("Peak memory, booked", bytes_text(run.ledger_peak_total), "by the ledger, all classes at once") +
-           tile("Peak memory, process", bytes_text(run.peak_rss_bytes), "resident, as the system saw it") +
+           tile("Peak memory, process", bytes_text(run.peak_rss_bytes), process_note(run)) +
            tile("Model", bytes_text(run.model_bytes), "weights as saved") + "</dl>\n";
 }
 
@@ -165,12 +176,17 @@ std::string method_sentence(const std::string& method)
         return "The chosen linear layers are held and trained as low-rank factors L R, and save their inputs for the "
                "backward pass in Tucker form.";
     }
+    if (method == "factors") {
+        return "Weights of the chosen linear layers are products L R of two free factors, each trained as a parameter "
+               "of "
+               "its own; their saved inputs are exact.";
+    }
     return "";
 }
 
 int method_colour(const std::string& method)
 {
-    const std::array<const char*, 5> names{"wasi", "head", "asi", "wsi", "vanilla"};
+    const std::array<const char*, 6> names{"wasi", "head", "asi", "wsi", "vanilla", "factors"};
     const auto found = std::find(names.begin(), names.end(), method);
     return static_cast<int>(found - names.begin());
 }
@@ -210,7 +226,7 @@ std::string report_page(const RunReport& run)
                        "</h1>\n<p class=\"lead\">" +
                        (run.method.empty() ? "" : "Method <b>" + escape_html(run.method) + "</b>. ") +
                        method_sentence(run.method) + "</p>\n</header>\n";
-    body += headline(run) + training_figure(run) + memory_figure(run);
+    body += headline(run) + training_figure(run) + memory_figure(run) + memory_along_step(run.memory_of_step);
     body += layer_figures(run) + options_section(run);
     body +=
         "<footer><p>Test accuracy: the share of test images classified right, with its 95 % Wilson interval, which "

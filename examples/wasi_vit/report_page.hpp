@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/core/memory_events.hpp>
 #include <wasi/core/scalar.hpp>
 
 namespace wasi_examples {
@@ -48,7 +49,10 @@ struct RunReport {
     double seconds_per_step_median = not_known;
     double flops_per_step = not_known;
     double model_bytes = not_known;
-    double peak_rss_bytes = not_known;
+    double peak_rss_bytes = not_known;                          ///< the largest of the phases
+    std::vector<std::pair<std::string, double>> process_peaks;  ///< bytes by phase: load, convert, step
+    double arena_high_water = not_known;
+    wasi::MemoryEvents memory_of_step;  ///< of one step, the second if there is one
     double ledger_peak_total = not_known;
     std::vector<std::pair<std::string, double>> ledger_peaks;  ///< bytes by class
 };

@@ -99,6 +99,11 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     json["flops_per_step"] = number(run.flops_per_step);
     json["model_bytes"] = number(run.model_bytes);
     json["peak_rss_bytes"] = number(run.peak_rss_bytes);
+    json["process_peak_bytes"] = ordered_json::object();
+    for (const auto& [phase, bytes] : run.process_peaks) {
+        json["process_peak_bytes"][phase] = number(bytes);
+    }
+    json["arena_high_water_bytes"] = number(run.arena_high_water);
     json["ledger_peak_bytes"] = ordered_json::object();
     for (const auto& [name, bytes] : run.ledger_peaks) {
         json["ledger_peak_bytes"][name] = number(bytes);

@@ -20,6 +20,7 @@ using wasi::Tensor;
 using wasi::Use;
 namespace autograd = wasi::autograd;
 namespace linalg = wasi::linalg;
+using wasi::nn::LowRankForm;
 
 template <class T>
 using Linear = wasi::nn::Linear<T, EigenStorage>;
@@ -120,16 +121,28 @@ TEST_CASE("low-rank weight, exact input: factor gradients against central differ
 {
     auto& memory = wasi::plain_memory();
     auto linear = make_layer<Real>(memory, 6, 5);
-    REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false));
-    Graph graph{memory, {}, {&linear->bias}, [&](const Context& c, const auto& x) { return linear->forward(c, x[0]); }};
-    graph.inputs.push_back(random_tensor(memory, {2, 3, 5}, 1));
+    auto form = LowRankForm::subspace;
     bool twice = false;
     SUBCASE("used once") {}
     SUBCASE("used twice")
     {
         twice = true;
+    }
+    SUBCASE("free factors")
+    {
+        form = LowRankForm::free_factors;
+    }
+    SUBCASE("free factors, used twice")
+    {
+        form = LowRankForm::free_factors;
+        twice = true;
+    }
+    REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false, form));
+    Graph graph{memory, {}, {&linear->bias}, [&](const Context& c, const auto& x) { return linear->forward(c, x[0]); }};
+    graph.inputs.push_back(random_tensor(memory, {2, 3, 5}, 1));
+    if (twice) {
         linear = make_layer<Real>(memory, 5, 5);
-        REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false));
+        REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false, form));
         graph.parameters = {&linear->bias};
         graph.forward = [&](const Context& c, const auto& x) {
             return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0])));
@@ -155,7 +168,13 @@ TEST_CASE("low-rank weight with a compressed input: input and bias gradients sta
 {
     auto& memory = wasi::plain_memory();
     auto linear = make_layer<Real>(memory, 6, 5);
-    REQUIRE(linear->weight.factorize(linalg::FixedRank{2}, false));
+    auto form = LowRankForm::subspace;
+    SUBCASE("weight subspace") {}
+    SUBCASE("free factors")
+    {
+        form = LowRankForm::free_factors;
+    }
+    REQUIRE(linear->weight.factorize(linalg::FixedRank{2}, false, form));
     linear->compress_input({.ranks = {1, 1, 2}}, wasi::RandomKey(4));
     Graph graph{memory, {}, {&linear->bias}, [&](const Context& c, const auto& x) { return linear->forward(c, x[0]); }};
     graph.inputs.push_back(random_tensor(memory, {3, 4, 5}, 1));
@@ -310,6 +329,36 @@ TEST_CASE("factorize: rank by rule, break-even, and refusals that name the weigh
     other = make_layer<Real>(memory, 8, 12);
     other->weight.dense().data()[5] = std::numeric_limits<double>::quiet_NaN();
     CHECK_THROWS_AS(other->weight.factorize(linalg::FixedRank{2}, false), wasi::argument_error);
+}
+
+TEST_CASE("free factors: low rank for everybody, a weight subspace for nobody, until the form is changed")
+{
+    wasi::Ledger memory;
+    auto linear = make_layer<Real>(memory, 12, 8);
+    CHECK_THROWS_WITH_AS((void)linear->weight.low_rank(), "LinearWeight: weight is dense, it has no factors",
+                         wasi::argument_error);
+    CHECK_THROWS_AS(linear->weight.change_form(LowRankForm::free_factors), wasi::argument_error);
+    CHECK_FALSE(linear->weight.factorize(linalg::FixedRank{5}, true, LowRankForm::free_factors));
+    REQUIRE(linear->weight.factorize(linalg::FixedRank{4}, true, LowRankForm::free_factors));
+    const auto product = [&] {
+        const auto factors = linear->weight.low_rank();
+        return multiplied_out<Real>({factors.left(), factors.right().transposed(), false});
+    };
+    const auto before = product();
+    for (const auto form : {LowRankForm::free_factors, LowRankForm::subspace, LowRankForm::free_factors}) {
+        linear->weight.change_form(form);
+        CHECK(linear->weight.is_low_rank());
+        CHECK(linear->weight.rank() == 4);
+        CHECK((linear->weight.weight_subspace() != nullptr) == (form == LowRankForm::subspace));
+        CHECK((linear->weight.free_factors() != nullptr) == (form == LowRankForm::free_factors));
+        CHECK(linear->weight.bytes() == sizeof(Real) * 4 * (12 + 8));
+        CHECK(memory.of(Tag{Use::weight, layer}).current == linear->weight.bytes());
+        CHECK(relative_distance(product(), before) <= 1e-14);
+    }
+    auto other = make_layer<Real>(memory, 8, 12);
+    CHECK_THROWS_AS(other->weight.hold(wasi::subspace::FreeFactors<Real, EigenStorage>::from_factors(
+                        random_tensor(memory, {12, 2}, 1), random_tensor(memory, {2, 8}, 2))),
+                    wasi::shape_error);
 }
 
 }  // namespace

@@ -45,9 +45,9 @@ const std::string small = "--config image=8,patch=4,dim=16,depth=2,heads=2,mlp=3
 
 }  // namespace
 
-TEST_CASE("every method leaves its four files, whole and readable")
+TEST_CASE("every method leaves its five files, whole and readable")
 {
-    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi"}) {
+    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors"}) {
         CAPTURE(method);
         const TemporaryFolder folder;
         const auto run = run_program(finetune("--energy 0.6 --method " + method, folder / "run"));
@@ -57,7 +57,8 @@ TEST_CASE("every method leaves its four files, whole and readable")
             names.push_back(entry.path().filename().string());
         }
         std::sort(names.begin(), names.end());
-        CHECK(names == std::vector<std::string>{"metrics.csv", "model.safetensors", "report.html", "report.json"});
+        CHECK(names ==
+              std::vector<std::string>{"memory.csv", "metrics.csv", "model.safetensors", "report.html", "report.json"});
 
         const auto report = nlohmann::json::parse(contents(folder / "run/report.json"));
         CHECK(report.at("method") == method);
@@ -66,7 +67,7 @@ TEST_CASE("every method leaves its four files, whole and readable")
         CHECK(report.at("flops_per_step").get<double>() > 0.0);
         CHECK(report.at("ledger_peak_bytes").at("total").get<double>() > 0.0);
         CHECK(report.at("layers").size() == 8);
-        const bool low_rank = method == "wsi" || method == "wasi";
+        const bool low_rank = method == "wsi" || method == "wasi" || method == "factors";
         const bool compressed = method == "asi" || method == "wasi";
         CHECK((report.at("layers")[2].at("weight_rank").get<int>() > 0) == low_rank);
         CHECK((report.at("layers")[2].at("activation_ranks")[2].get<int>() > 0) == compressed);
@@ -79,11 +80,29 @@ TEST_CASE("every method leaves its four files, whole and readable")
         CHECK(model.contains(name) != low_rank);
         CHECK(model.contains(name + ".left") == low_rank);
         CHECK(model.metadata().at("method") == method);
+        CHECK(model.metadata().contains("free_factors") == (method == "factors"));
         const auto again = run_program("finetune --weights '" + (folder / "run/model.safetensors").string() +
                                        "' --data digits --classes 10 --epochs 1 --method " + method + " --out '" +
                                        (folder / "more").string() + "'");
         CHECK_MESSAGE(again.status == 0, again.error);
         CHECK(again.out.find("head for 5 classes is replaced by a new one for 10") != std::string::npos);
+    }
+}
+
+TEST_CASE("momentum on low-rank weights and AdamW on free factors run and learn")
+{
+    for (const std::string options :
+         {"--method wasi --momentum 0.9 --lr 0.02", "--method wsi --momentum 0.9 --lr 0.02",
+          "--method factors --momentum 0.9 --lr 0.02", "--method factors --optimizer adamw --lr 0.003"}) {
+        CAPTURE(options);
+        const TemporaryFolder folder;
+        const auto run =
+            run_program("finetune " + small + "--data digits:0-4 --epochs 6 --batch-size 32 --energy 0.8 " + options +
+                        " --out '" + (folder / "run").string() + "'");
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+        const auto report = nlohmann::json::parse(contents(folder / "run/report.json"));
+        CHECK(report.at("test_accuracy").get<double>() > 0.8);  // chance is 0.2
+        CHECK(report.at("layers")[2].at("weight_rank").get<int>() > 0);
     }
 }
 
@@ -142,7 +161,12 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
         {finetune("--activation-ranks 8,4,8 --activation-energy 0.5", folder / "run"), "exclude each other"},
         {finetune("--optimizer lion", folder / "run"), "--optimizer: 'lion'"},
         {finetune("--optimizer adamw --method wasi", folder / "run"), "adamw does not go with --method wasi"},
-        {finetune("--momentum 0.9 --method wsi", folder / "run"), "--momentum 0.9 does not go with --method wsi"},
+        {finetune("--optimizer adamw --method wsi", folder / "run"), "use sgd, or --method factors"},
+        {finetune("--optimizer adamw --momentum 0.9 --method factors", folder / "run"), "--momentum is for sgd"},
+        {finetune("--momentum 1 --method wsi", folder / "run"), "momentum must be in [0, 1), got 1"},
+        {finetune("--optimizer adamw --weight-decay 200 --method factors", folder / "run"), "is above 1"},
+        {finetune("--activation-budget 1MiB --method factors", folder / "run"),
+         "--activation-budget does not go with --method factors"},
         {finetune("--lr nan", folder / "run"), "nan"},
         {finetune("--lr -1", folder / "run"), "-1"},
         {finetune("--weight-decay -1 --method vanilla", folder / "run"), "weight_decay is -1"},

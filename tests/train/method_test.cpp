@@ -19,6 +19,7 @@ namespace train = wasi::train;
 namespace linalg = wasi::linalg;
 using train::Layers;
 using train::Method;
+using wasi::nn::LowRankForm;
 
 struct Setup {
     wasi::Ledger memory;
@@ -29,7 +30,8 @@ struct Setup {
 
 TEST_CASE("methods are two switches; head freezes everything else")
 {
-    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+    for (const Method method :
+         {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi, Method::factors}) {
         for (const Layers layers : {Layers::mlp, Layers::all}) {
             CAPTURE(train::to_string(method));
             CAPTURE(layers == Layers::all);
@@ -38,7 +40,9 @@ TEST_CASE("methods are two switches; head freezes everything else")
             for (const auto& block : setup.model.blocks) {
                 for (auto* layer : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
                     const bool chosen = layers == Layers::all || layer == &block->fc1 || layer == &block->fc2;
-                    CHECK(layer->weight.is_low_rank() == (chosen && (method == Method::wsi || method == Method::wasi)));
+                    CHECK((layer->weight.weight_subspace() != nullptr) ==
+                          (chosen && (method == Method::wsi || method == Method::wasi)));
+                    CHECK((layer->weight.free_factors() != nullptr) == (chosen && method == Method::factors));
                     CHECK((layer->compressor() != nullptr) ==
                           (chosen && (method == Method::asi || method == Method::wasi)));
                 }
@@ -75,7 +79,7 @@ TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients
     wasi_tests::randomize(dense, 3);
     RecordingSink<T> wanted;
     const double loss = loss_and_gradients<T>(dense, data, wanted);
-    for (const Method method : {Method::wsi, Method::asi, Method::wasi}) {
+    for (const Method method : {Method::wsi, Method::asi, Method::wasi, Method::factors}) {
         CAPTURE(train::to_string(method));
         Model<T> model(tiny_config, memory, wasi::RandomKey(1));
         wasi_tests::randomize(model, 3);
@@ -108,14 +112,26 @@ TEST_CASE("a rank that does not pay stays dense, unless that is asked for")
     }
 }
 
-TEST_CASE("weights that are low rank already are kept as they are")
+TEST_CASE("weights that are low rank already keep rank and product, in the form of a method that has one")
 {
-    Setup setup;
-    auto& fc1 = setup.model.blocks[0]->fc1.weight;
-    REQUIRE(fc1.factorize(linalg::FixedRank{3}, false));
-    apply(setup.model, {.method = Method::wsi, .weight_rank = linalg::FixedRank{7}});
-    CHECK(fc1.rank() == 3);
-    CHECK(setup.model.blocks[1]->fc1.weight.rank() == 7);
+    for (const auto form : {LowRankForm::subspace, LowRankForm::free_factors}) {
+        for (const Method method : {Method::vanilla, Method::asi, Method::wsi, Method::wasi, Method::factors}) {
+            CAPTURE(train::to_string(method));
+            Setup setup;
+            auto& fc1 = setup.model.blocks[0]->fc1.weight;
+            REQUIRE(fc1.factorize(linalg::FixedRank{3}, false, form));
+            const double before = loss_of<double>(setup.model, setup.data);
+            apply(setup.model, {.method = method, .layers = Layers::mlp, .weight_rank = linalg::FixedRank{7}});
+            CHECK(fc1.rank() == 3);
+            const bool low_rank = train::has_low_rank_weights(method);
+            CHECK(setup.model.blocks[1]->fc1.weight.rank() == (low_rank ? 7 : 0));
+            CHECK((fc1.free_factors() != nullptr) ==
+                  (low_rank ? method == Method::factors : form == LowRankForm::free_factors));
+            if (!low_rank) {
+                CHECK(loss_of<double>(setup.model, setup.data) == before);
+            }
+        }
+    }
 }
 
 TEST_CASE("compression shows in the ledger: saved inputs of the chosen layers, and weights")

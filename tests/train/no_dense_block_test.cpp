@@ -123,7 +123,7 @@ struct Seen {
 };
 
 /// Six steps after conversion, all of them watched.
-[[nodiscard]] Seen train_watched(Method method, Gradients gradients)
+[[nodiscard]] Seen train_watched(Method method, Gradients gradients, double momentum = 0.0)
 {
     wasi::Ledger memory;
     Model<float> model(config, memory, wasi::RandomKey(1));
@@ -139,7 +139,7 @@ struct Seen {
                      static_cast<std::size_t>(layer->weight.outputs() * layer->weight.inputs()) * sizeof(float));
         CHECK(batch * config.tokens() < layer->weight.inputs());
     }
-    wasi::optim::Sgd<float, EigenStorage> sgd({.weight_decay = 1e-4}, memory);
+    wasi::optim::Sgd<float, EigenStorage> sgd({.momentum = momentum, .weight_decay = 1e-4}, memory);
     train::TrainOptions options;
     options.epochs = 2;
     options.batch_size = batch;
@@ -192,14 +192,17 @@ TEST_CASE("dense weights: a block of O x I is there, and the counter sees it")
 
 TEST_CASE("low-rank weights: no block of O x I after conversion, however gradients reach the optimiser")
 {
-    for (const Method method : {Method::wasi, Method::wsi}) {
+    for (const Method method : {Method::wasi, Method::wsi, Method::factors}) {
         for (const Gradients gradients : {Gradients::streamed, Gradients::clipped, Gradients::accumulated}) {
-            CAPTURE(train::to_string(method));
-            CAPTURE(static_cast<int>(gradients));
-            const Seen seen = train_watched(method, gradients);
-            CHECK(seen.least_weight == 64 * 64 * sizeof(float));
-            CHECK(seen.largest_block < seen.least_weight);
-            CHECK(seen.largest_block > 0);
+            for (const double momentum : {0.0, 0.9}) {
+                CAPTURE(train::to_string(method));
+                CAPTURE(static_cast<int>(gradients));
+                CAPTURE(momentum);
+                const Seen seen = train_watched(method, gradients, momentum);
+                CHECK(seen.least_weight == 64 * 64 * sizeof(float));
+                CHECK(seen.largest_block < seen.least_weight);
+                CHECK(seen.largest_block > 0);
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ struct Options {
     double clip_norm = 0.0;
     train::ClipScope scope = train::ClipScope::global;
     bool adamw = false;
+    double momentum = 0.0;
 };
 
 struct Outcome {
@@ -45,7 +46,7 @@ struct Outcome {
     apply(model, {.method = o.method,
                   .weight_rank = linalg::Energy{0.7},
                   .activation = {.ranks = {linalg::Energy{0.8}, linalg::Energy{0.8}, linalg::Energy{0.8}}}});
-    wasi::optim::Sgd<float, EigenStorage> sgd({.weight_decay = 1e-4}, memory);
+    wasi::optim::Sgd<float, EigenStorage> sgd({.momentum = o.momentum, .weight_decay = 1e-4}, memory);
     wasi::optim::AdamW<float, EigenStorage> adamw({}, memory);
     train::TrainOptions options;
     options.epochs = 2;
@@ -90,19 +91,22 @@ void check_same(const Options& options)
 
 TEST_CASE("every method")
 {
-    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+    for (const Method method :
+         {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi, Method::factors}) {
         CAPTURE(train::to_string(method));
         check_same({.method = method});
     }
 }
 
-TEST_CASE("micro-batches, global and per-parameter clipping, AdamW")
+TEST_CASE("micro-batches, global and per-parameter clipping, AdamW, momentum")
 {
     check_same({.method = Method::wasi, .micro_batches = 2});
     check_same({.method = Method::wasi, .clip_norm = 0.5});
     check_same({.method = Method::wsi, .clip_norm = 0.5, .scope = train::ClipScope::parameter});
     check_same({.method = Method::asi, .micro_batches = 3, .clip_norm = 0.5});
     check_same({.method = Method::asi, .adamw = true});
+    check_same({.method = Method::factors, .adamw = true});
+    check_same({.method = Method::wasi, .momentum = 0.9});
 }
 
 TEST_CASE("the seed decides: another key, other bits")

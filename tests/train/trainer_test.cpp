@@ -219,25 +219,53 @@ TEST_CASE("a loss that is no longer finite is an error that says so")
     CHECK(text.starts_with("train: the loss of step 0 is nan"));
 }
 
-TEST_CASE("momentum and AdamW on low-rank weights are refused with the weight's name")
+TEST_CASE("AdamW on weight subspaces is refused with the weight's name")
 {
-    for (const bool adam : {false, true}) {
-        Setup setup;
-        apply(setup.model,
-              {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
-        wasi::optim::Sgd<float, EigenStorage> momentum({.momentum = 0.9}, setup.memory);
-        wasi::optim::AdamW<float, EigenStorage> adamw({}, setup.memory);
-        std::string text;
-        try {
-            if (adam) {
-                (void)train_losses<float>(setup.model, setup.data, adamw, {});
-            } else {
-                (void)train_losses<float>(setup.model, setup.data, momentum, {});
+    Setup setup;
+    apply(setup.model,
+          {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
+    wasi::optim::AdamW<float, EigenStorage> adamw({}, setup.memory);
+    std::string text;
+    try {
+        (void)train_losses<float>(setup.model, setup.data, adamw, {});
+    } catch (const wasi::argument_error& caught) {
+        text = caught.what();
+    }
+    CHECK(text.find("low-rank weight encoder.layers.encoder_layer_0.mlp.3.weight") != std::string::npos);
+}
+
+TEST_CASE("momentum on low-rank weights, AdamW on free factors: the loss falls, streamed, clipped and accumulated")
+{
+    struct Case {
+        Method method;
+        bool adamw;
+    };
+    for (const Case c :
+         {Case{Method::wsi, false}, {Method::wasi, false}, {Method::factors, false}, {Method::factors, true}}) {
+        for (const int way : {0, 1, 2}) {
+            CAPTURE(train::to_string(c.method));
+            CAPTURE(c.adamw);
+            CAPTURE(way);
+            Setup setup;
+            apply(setup.model,
+                  {.method = c.method, .weight_rank = linalg::FixedRank{8}, .activation = {.ranks = {4, 8, 16}}});
+            wasi::optim::Sgd<float, EigenStorage> momentum({.momentum = 0.9, .weight_decay = 1e-4}, setup.memory);
+            wasi::optim::AdamW<float, EigenStorage> adamw({}, setup.memory);
+            wasi::optim::Optimizer<float, EigenStorage>& optimizer =
+                c.adamw ? static_cast<wasi::optim::Optimizer<float, EigenStorage>&>(adamw) : momentum;
+            train::TrainOptions options;
+            options.epochs = 30;
+            options.batch_size = 8;
+            options.rate = c.adamw ? 3e-3 : 0.01;
+            options.clip_norm = way == 1 ? 2.0 : 0.0;
+            options.micro_batches = way == 2 ? 2 : 1;
+            const auto losses = train_losses<float>(setup.model, setup.data, optimizer, options);
+            CHECK(losses.back() < 0.5 * losses.front());
+            for (const auto* layer : train::selected_layers(setup.model, train::Layers::all)) {
+                const auto booked = setup.memory.of(wasi::Tag{wasi::Use::optimiser_state, layer->layer()}).current;
+                CHECK(booked >= (c.adamw ? 2 : 1) * layer->weight.bytes());
             }
-        } catch (const wasi::argument_error& caught) {
-            text = caught.what();
         }
-        CHECK(text.find("low-rank weight encoder.layers.encoder_layer_0.mlp.3.weight") != std::string::npos);
     }
 }
 

@@ -60,6 +60,36 @@ private:
 #endif
 };
 
+namespace detail {
+
+inline thread_local Index width_of_thread = 1;
+
+/// Sets the width for this thread while it lives, unless an outer loop has set it.
+class ParallelWidthScope {
+public:
+    explicit ParallelWidthScope(Index count) noexcept : before_(width_of_thread)
+    {
+        if (before_ == 1 && count > 1) {
+            width_of_thread = count;
+        }
+    }
+    ParallelWidthScope(const ParallelWidthScope&) = delete;
+    ParallelWidthScope& operator=(const ParallelWidthScope&) = delete;
+    ~ParallelWidthScope() { width_of_thread = before_; }
+
+private:
+    Index before_;
+};
+
+}  // namespace detail
+
+/// How many calls of the outermost parallel_for that runs around the caller there are: so many, but no more than there
+/// are threads, may be under way at once. 1 outside.
+[[nodiscard]] inline Index parallel_width() noexcept
+{
+    return detail::width_of_thread;
+}
+
 /// Calls body(i) for i = 0 .. count-1, on several threads where that helps. The caller cuts its work into pieces that
 /// depend on shapes alone, each writing memory of its own, so that results are the same bits for any number of threads.
 /// Inside another parallel_for it runs serially. The first exception thrown by a body is thrown again to the caller.
@@ -72,6 +102,7 @@ void parallel_for(Index count, Body&& body)
 #pragma omp parallel
         {
             const SerialScope serial;
+            const detail::ParallelWidthScope width(count);
 #pragma omp for schedule(dynamic, 1)
             for (Index i = 0; i < count; ++i) {
                 try {
@@ -91,6 +122,7 @@ void parallel_for(Index count, Body&& body)
     }
 #endif
     const SerialScope serial;
+    const detail::ParallelWidthScope width(count);
     for (Index i = 0; i < count; ++i) {
         body(i);
     }

@@ -18,7 +18,8 @@ namespace wasi::nn {
 ///     weight held       dense, or low rank  W = L R:  Y = (X Rᵀ) Lᵀ + b,  dX = (dY L) R
 ///     input saved       exact X, or its Tucker factors, from which dW = P U_3ᵀ follows without X
 ///
-/// vanilla = dense x exact, ASI = dense x Tucker, WSI = low rank x exact, WASI = low rank x Tucker. The output and dX
+/// vanilla = dense x exact, ASI = dense x Tucker, WSI = low rank x exact, WASI = low rank x Tucker, with a low-rank
+/// weight in either of its forms (LowRankForm). The output and dX
 /// are exact for the weight that is held; only dW feels the compression of X. Inputs are compressed only while a tape
 /// records. The form of the weight gradient handed to the sink: Dense, Factored, FactorGradients, Factored in that
 /// order. For WASI neither W nor dW is ever formed.
@@ -140,7 +141,7 @@ private:
             S::add_to_rows(y, std::as_const(bias.values).span());
             return {};
         }
-        const auto& factors = weight.low_rank();
+        const auto factors = weight.low_rank();
         Tensor<T> inner = workspace<T>(memory, x.rows, factors.rank());
         S::multiply(inner.matrix(), T(1), x, factors.right().transposed(), T(0), memory);
         finish(y, std::as_const(inner).matrix(), memory);

@@ -1,10 +1,12 @@
 #pragma once
+#include <array>
 #include <cmath>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "wasi/optim/parameter_ref.hpp"
+#include "wasi/subspace/tangent_velocity.hpp"
 
 namespace wasi::optim {
 
@@ -28,9 +30,11 @@ struct SgdOptions {
 };
 
 /// Stochastic gradient descent as in torch.optim.SGD:  v <- mu v + (g + lambda w),  w <- w - rate v.
-/// A dense weight takes a factored gradient as one rank-r product in place. A low-rank weight is moved by its own warm
-/// subspace step with shrink = rate lambda. Momentum of low-rank weights is refused with argument_error: mixing a
-/// velocity of the old basis with factors of the new one diverges.
+///
+/// A dense weight takes a factored gradient as one rank-r product in place. A low-rank weight of the method
+/// (WeightSubspace) is moved without momentum by its own warm step with shrink = rate lambda, with momentum by
+/// TangentVelocity, the same rule on the manifold of rank-K matrices. Free factors are two ordinary parameters, each
+/// with decay lambda / 2, so that the product decays as a dense weight would, to first order in rate lambda.
 template <Scalar T, class S>
 class Sgd final : public Optimizer<T, S> {
 public:
@@ -45,39 +49,72 @@ public:
 
     void apply(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, T rate, T scale) override
     {
-        if (auto* factors = parameter.low_rank()) {
-            require<argument_error>(options_.momentum == 0.0, "Sgd: momentum ", options_.momentum,
-                                    " on the low-rank weight ", parameter.identity().name(),
-                                    " is not supported; use 0");
-            const T shrink = rate * static_cast<T>(options_.weight_decay);
-            if (const auto* factored = std::get_if<linalg::Factored<T>>(&gradient)) {
-                factors->update(rate * scale, shrink, *factored);
-            } else if (const auto* partial = std::get_if<linalg::FactorGradients<T>>(&gradient)) {
-                factors->update(rate * scale, shrink, *partial);
-            } else {
-                throw argument_error(
-                    message("Sgd: a dense gradient for the low-rank weight ", parameter.identity().name()));
-            }
+        if (auto* weight = parameter.weight_subspace()) {
+            move_subspace(parameter, *weight, gradient, rate, scale);
             return;
         }
-        const MatrixView<T> values = parameter.dense();
         const T decay = static_cast<T>(options_.weight_decay);
-        if (options_.momentum == 0.0) {
-            add(values, T(1) - rate * decay, -rate * scale, gradient);
+        const Tag tag = parameter.state_tag();
+        Velocities* velocity = options_.momentum > 0.0 ? &velocity_[&parameter.identity()] : nullptr;
+        if (auto* factors = parameter.free_factors()) {
+            const FreeGradients<T, S> gradients(parameter, gradient, *memory_);
+            const T half = T(0.5) * decay;
+            move(factors->left(), autograd::Dense<T>{gradients.d_left()}, velocity, 0, tag, rate, half, scale);
+            move(factors->right(), autograd::Dense<T>{gradients.d_right()}, velocity, 1, tag, rate, half, scale);
             return;
         }
-        auto [found, fresh] = velocity_.try_emplace(&parameter.identity());
-        Tensor<T>& velocity = found->second;
-        if (fresh) {
-            velocity = Tensor<T>(*memory_, parameter.state_tag(), Shape{values.rows, values.cols});
-            velocity.fill(T(0));
-        }
-        add(velocity.matrix(), static_cast<T>(options_.momentum), scale, gradient);
-        S::add_scaled(velocity.matrix(), T(1), decay, values);
-        S::add_scaled(values, T(1), -rate, std::as_const(velocity).matrix());
+        move(parameter.dense(), gradient, velocity, 0, tag, rate, decay, scale);
     }
 
 private:
+    using Velocities = std::array<Tensor<T>, 2>;  // of a dense parameter the first; of free factors one each
+
+    void move_subspace(const ParameterRef<T, S>& parameter, subspace::WeightSubspace<T, S>& weight,
+                       const autograd::Gradient<T>& gradient, T rate, T scale)
+    {
+        const T decay = static_cast<T>(options_.weight_decay);
+        const auto step = [&](const auto& form) {
+            if (options_.momentum == 0.0) {
+                weight.update(rate * scale, rate * decay, form);
+                return;
+            }
+            auto found = tangent_.find(&parameter.identity());
+            if (found == tangent_.end()) {
+                found = tangent_
+                            .try_emplace(&parameter.identity(),
+                                         subspace::TangentVelocity<T, S>(weight, *memory_, parameter.state_tag()))
+                            .first;
+            }
+            found->second.step(weight, form, {rate, static_cast<T>(options_.momentum), decay, scale});
+        };
+        if (const auto* factored = std::get_if<linalg::Factored<T>>(&gradient)) {
+            step(*factored);
+        } else if (const auto* partial = std::get_if<linalg::FactorGradients<T>>(&gradient)) {
+            step(*partial);
+        } else {
+            throw argument_error(
+                message("Sgd: a dense gradient for the low-rank weight ", parameter.identity().name()));
+        }
+    }
+
+    /// One step on plain values; `velocity`, if any, is made on first use.
+    void move(MatrixView<T> values, const autograd::Gradient<T>& gradient, Velocities* velocity, std::size_t which,
+              Tag tag, T rate, T decay, T scale)
+    {
+        if (velocity == nullptr) {
+            add(values, T(1) - rate * decay, -rate * scale, gradient);
+            return;
+        }
+        Tensor<T>& v = (*velocity)[which];
+        if (v.empty()) {
+            v = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
+            v.fill(T(0));
+        }
+        add(v.matrix(), static_cast<T>(options_.momentum), scale, gradient);
+        S::add_scaled(v.matrix(), T(1), decay, values);
+        S::add_scaled(values, T(1), -rate, std::as_const(v).matrix());
+    }
+
     /// y = beta y + alpha gradient
     void add(MatrixView<T> y, T beta, T alpha, const autograd::Gradient<T>& gradient)
     {
@@ -92,7 +129,8 @@ private:
 
     SgdOptions options_;
     Memory* memory_;
-    std::unordered_map<const autograd::Parameter*, Tensor<T>> velocity_;
+    std::unordered_map<const autograd::Parameter*, Velocities> velocity_;
+    std::unordered_map<const autograd::Parameter*, subspace::TangentVelocity<T, S>> tangent_;
 };
 
 struct AdamWOptions {
@@ -102,11 +140,14 @@ struct AdamWOptions {
     double weight_decay = 0.01;
 };
 
-/// AdamW as in torch.optim.AdamW (Loshchilov, Hutter 2019), for dense parameters:
+/// AdamW as in torch.optim.AdamW (Loshchilov, Hutter 2019):
 ///     w <- (1 - rate lambda) w,  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g²,
 ///     w <- w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon).
-/// Low-rank weights are refused with argument_error: elementwise moments of W need O x I state, which is what they
-/// avoid.
+///
+/// For dense parameters, and for free factors as two of them, each of which decays by (1 - rate lambda)^1/2, so that
+/// the product decays as a dense weight would. Low-rank weights of the method (WeightSubspace) are refused with
+/// argument_error: elementwise moments of W need O x I state, which is what they avoid, and elementwise moments of
+/// factors depend on the basis, which changes at every step.
 template <Scalar T, class S>
 requires OptimizerStorageFor<S, T>
 class AdamW final : public Optimizer<T, S> {
@@ -124,18 +165,22 @@ public:
 
     void apply(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, T rate, T scale) override
     {
-        require<argument_error>(parameter.low_rank() == nullptr, "AdamW: the low-rank weight ",
+        require<argument_error>(parameter.weight_subspace() == nullptr, "AdamW: the low-rank weight ",
                                 parameter.identity().name(),
-                                " cannot be trained by AdamW (its moments would be dense); use SGD");
-        const MatrixView<T> values = parameter.dense();
-        State& state = states_[&parameter.identity()];
-        if (state.step == 0) {
-            state.first = Tensor<T>(*memory_, parameter.state_tag(), Shape{values.rows, values.cols});
-            state.second = Tensor<T>(*memory_, parameter.state_tag(), Shape{values.rows, values.cols});
-            state.first.fill(T(0));
-            state.second.fill(T(0));
+                                " cannot be trained by AdamW (its moments would be dense); use SGD, or free factors");
+        const T shrink = rate * static_cast<T>(options_.weight_decay);
+        const Tag tag = parameter.state_tag();
+        if (auto* factors = parameter.free_factors()) {
+            require<argument_error>(shrink <= T(1), "AdamW: rate ", rate, " times weight_decay ", options_.weight_decay,
+                                    " is above 1");
+            const FreeGradients<T, S> gradients(parameter, gradient, *memory_);
+            auto& states = states_[&parameter.identity()];
+            const T each = shrink / (T(1) + std::sqrt(T(1) - shrink));  // 1 - (1 - shrink)^1/2
+            move(factors->left(), gradients.d_left(), states[0], tag, rate, each, scale);
+            move(factors->right(), gradients.d_right(), states[1], tag, rate, each, scale);
+            return;
         }
-        ++state.step;
+        const MatrixView<T> values = parameter.dense();
         Tensor<T> expanded;  // moments are elementwise, so a factored gradient must be multiplied out here
         ConstMatrixView<T> g;
         if (const auto* dense = std::get_if<autograd::Dense<T>>(&gradient)) {
@@ -147,15 +192,7 @@ public:
         } else {
             throw argument_error("AdamW: factor gradients for a dense parameter");
         }
-        const AdamWStep<T> step{
-            static_cast<T>(options_.beta1),
-            static_cast<T>(options_.beta2),
-            static_cast<T>(options_.epsilon),
-            rate * static_cast<T>(options_.weight_decay),
-            rate / static_cast<T>(1.0 - std::pow(options_.beta1, static_cast<double>(state.step))),
-            static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(state.step)))),
-            scale};
-        S::adamw_step(values, state.first.matrix(), state.second.matrix(), g, step);
+        move(values, g, states_[&parameter.identity()][0], tag, rate, shrink, scale);
     }
 
 private:
@@ -165,9 +202,30 @@ private:
         Tensor<T> second;
     };
 
+    void move(MatrixView<T> values, ConstMatrixView<T> gradient, State& state, Tag tag, T rate, T shrink, T scale)
+    {
+        if (state.step == 0) {
+            state.first = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
+            state.second = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
+            state.first.fill(T(0));
+            state.second.fill(T(0));
+        }
+        ++state.step;
+        const AdamWStep<T> step{
+            static_cast<T>(options_.beta1),
+            static_cast<T>(options_.beta2),
+            static_cast<T>(options_.epsilon),
+            shrink,
+            rate / static_cast<T>(1.0 - std::pow(options_.beta1, static_cast<double>(state.step))),
+            static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(state.step)))),
+            scale};
+        S::adamw_step(values, state.first.matrix(), state.second.matrix(), gradient, step);
+    }
+
     AdamWOptions options_;
     Memory* memory_;
-    std::unordered_map<const autograd::Parameter*, State> states_;
+    // Of a dense parameter the first is used; of free factors one each.
+    std::unordered_map<const autograd::Parameter*, std::array<State, 2>> states_;
 };
 
 }  // namespace wasi::optim

@@ -23,11 +23,18 @@ public:
         return std::visit([](auto* held) -> autograd::Parameter& { return *held; }, held_);
     }
 
-    /// The factors, if it is held low rank.
-    [[nodiscard]] subspace::WeightSubspace<T, S>* low_rank() const
+    /// The factors with orthonormal L that the method trains; nullptr when the parameter is held otherwise.
+    [[nodiscard]] subspace::WeightSubspace<T, S>* weight_subspace() const
     {
         auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_);
-        return weight != nullptr && (*weight)->is_low_rank() ? &(*weight)->low_rank() : nullptr;
+        return weight != nullptr ? (*weight)->weight_subspace() : nullptr;
+    }
+
+    /// The free factors, two ordinary parameters; nullptr when the parameter is held otherwise.
+    [[nodiscard]] subspace::FreeFactors<T, S>* free_factors() const
+    {
+        auto* const* weight = std::get_if<nn::LinearWeight<T, S>*>(&held_);
+        return weight != nullptr ? (*weight)->free_factors() : nullptr;
     }
 
     /// The dense values, as (O,I) for a weight and one row for anything else. Throws argument_error when held low rank.
@@ -76,13 +83,55 @@ template <Scalar T>
                                               : ConstMatrixView<T>::row_major(gradient.data, values.rows, values.cols);
 }
 
+/// The gradients dL (O,K) and dR (K,I) of free factors, each that of an ordinary parameter, from a gradient in either
+/// form that a low-rank weight gets. Lives no longer than the gradient. From P Qᵀ they are made, 4 (O + I) K r flops.
+template <Scalar T, class S>
+class FreeGradients {
+public:
+    /// Throws argument_error for a dense gradient, shape_error for one that does not fit the factors.
+    FreeGradients(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, Memory& memory)
+    {
+        const subspace::FreeFactors<T, S>& factors = *parameter.free_factors();
+        if (const auto* partial = std::get_if<linalg::FactorGradients<T>>(&gradient)) {
+            require<shape_error>(partial->d_left.shape() == factors.left().shape() &&
+                                     partial->d_right.shape() == factors.right().shape(),
+                                 "optimiser: gradients ", shape_text(partial->d_left.shape()), " and ",
+                                 shape_text(partial->d_right.shape()), " for the free factors ",
+                                 shape_text(factors.left().shape()), " and ", shape_text(factors.right().shape()),
+                                 " of ", parameter.identity().name());
+            view_ = *partial;
+            return;
+        }
+        const auto* factored = std::get_if<linalg::Factored<T>>(&gradient);
+        require<argument_error>(factored != nullptr, "optimiser: a dense gradient for the low-rank weight ",
+                                parameter.identity().name());
+        const Tag tag{Use::gradient, parameter.state_tag().layer};
+        left_ = Tensor<T>(memory, tag, Shape{factors.outputs(), factors.rank()});
+        right_ = Tensor<T>(memory, tag, Shape{factors.rank(), factors.inputs()});
+        factors.partial_gradients(left_.matrix(), right_.matrix(), *factored);
+        view_ = {std::as_const(left_).matrix(), std::as_const(right_).matrix()};
+    }
+
+    [[nodiscard]] ConstMatrixView<T> d_left() const { return view_.d_left; }
+    [[nodiscard]] ConstMatrixView<T> d_right() const { return view_.d_right; }
+
+private:
+    Tensor<T> left_;
+    Tensor<T> right_;
+    linalg::FactorGradients<T> view_{};
+};
+
 /// ||g||² of a gradient in its form, for clipping. Dense and factored: ||dW||_F² (for a compressed input, of the
 /// approximate dW). Factor gradients: ||P_T(dW)||_F², the part along the manifold of rank-K matrices, which is all that
-/// a step uses.
+/// a step uses. Free factors, in every form: ||dL||_F² + ||dR||_F², they are ordinary parameters.
 template <Scalar T, class S>
 [[nodiscard]] double squared_norm(const ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient,
                                   Memory& memory)
 {
+    if (parameter.free_factors() != nullptr) {
+        const FreeGradients<T, S> gradients(parameter, gradient, memory);
+        return S::dot(gradients.d_left(), gradients.d_left()) + S::dot(gradients.d_right(), gradients.d_right());
+    }
     return std::visit(
         [&](const auto& form) {
             using Form = std::remove_cvref_t<decltype(form)>;
@@ -91,7 +140,7 @@ template <Scalar T, class S>
             } else if constexpr (std::same_as<Form, linalg::Factored<T>>) {
                 return linalg::squared_norm<S, T>(form, memory);
             } else {
-                const auto* factors = parameter.low_rank();
+                const auto* factors = parameter.weight_subspace();
                 require<argument_error>(factors != nullptr, "squared_norm: factor gradients for the dense parameter ",
                                         parameter.identity().name());
                 return factors->squared_norm(form);

@@ -73,15 +73,16 @@ public:
     void take(autograd::Parameter& parameter, const autograd::Gradient<T>& gradient) override
     {
         Entry& entry = entries_[index_.at(&parameter)];
-        const auto* factors = entry.parameter.low_rank();
         const auto* factored = std::get_if<linalg::Factored<T>>(&gradient);
-        if (accumulate_ && factors != nullptr && factored != nullptr) {
-            Tensor<T> d_left = workspace<T>(*memory_, factors->outputs(), factors->rank());
-            Tensor<T> d_right = workspace<T>(*memory_, factors->rank(), factors->inputs());
-            factors->partial_gradients(d_left.matrix(), d_right.matrix(), *factored);
-            entry.gradient.add(
-                linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
-            return;
+        if (accumulate_ && factored != nullptr) {
+            if (const auto* subspace = entry.parameter.weight_subspace()) {
+                add_partial(entry, *subspace, *factored);
+                return;
+            }
+            if (const auto* free_factors = entry.parameter.free_factors()) {
+                add_partial(entry, *free_factors, *factored);
+                return;
+            }
         }
         entry.gradient.add(gradient);
     }
@@ -113,6 +114,15 @@ private:
         ParameterRef<T, S> parameter;
         autograd::StoredGradient<T, S> gradient;
     };
+
+    template <class Factors>
+    void add_partial(Entry& entry, const Factors& factors, const linalg::Factored<T>& gradient)
+    {
+        Tensor<T> d_left = workspace<T>(*memory_, factors.outputs(), factors.rank());
+        Tensor<T> d_right = workspace<T>(*memory_, factors.rank(), factors.inputs());
+        factors.partial_gradients(d_left.matrix(), d_right.matrix(), gradient);
+        entry.gradient.add(linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
+    }
 
     std::unordered_map<const autograd::Parameter*, std::size_t> index_;
     std::vector<Entry> entries_;

@@ -69,6 +69,7 @@ public:
         tensor::Tucker<T, 3> result = tensor::warm_tucker_step<S, T>(x, std::as_const(basis_).matrix(),
                                                                      options_.ranks[0], options_.ranks[1], *memory_);
         if (policy().stale(result.captured_energy, energy_at_restart_)) {
+            result = {};  // its memory is free for the restart
             return restart(x);
         }
         ++since_restart_;
@@ -76,6 +77,7 @@ public:
         return result;
     }
 
+    [[nodiscard]] const ActivationSubspaceOptions& options() const { return options_; }
     /// ||S||² / ||X||² of the last step.
     [[nodiscard]] double captured_energy() const { return captured_energy_; }
     /// (r1, r2, r3) of the last step; zeros before the first.
@@ -133,6 +135,7 @@ private:
         if (basis_.shape() == result.bases[2].shape()) {
             S::copy(basis_.matrix(), result.bases[2].matrix());
         } else {
+            basis_.reset();  // never two of them
             basis_ = result.bases[2].clone(tag_);
         }
     }

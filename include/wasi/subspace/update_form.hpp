@@ -10,12 +10,16 @@ enum class UpdateForm {
     rank_r,     ///< the same subspace in O((O+I) K r)
 };
 
-/// How the updates of a weight along gradients P Qᵀ were computed.
+/// How the updates of a weight were computed.
 struct UpdateCounts {
     Index plain = 0;
     Index rank_r = 0;
+    Index tangent = 0;   ///< along partial gradients
     Index declined = 0;  ///< of the plain ones: where the rank-r form was tried first
     Index repairs = 0;   ///< how often L was made orthonormal again
+
+    /// All steps: whoever remembers this number can tell that the factors have changed.
+    [[nodiscard]] Index steps() const { return plain + rank_r + tangent; }
 };
 
 /// Extents of an update: W (O,I) of rank K, a gradient of rank r.

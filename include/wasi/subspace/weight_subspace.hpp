@@ -5,21 +5,21 @@
 
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/svd.hpp"
+#include "wasi/subspace/partial_gradients.hpp"
 #include "wasi/subspace/polar.hpp"
 #include "wasi/subspace/rank_r_update.hpp"
 #include "wasi/subspace/update_form.hpp"
 
 namespace wasi::subspace {
 
-using linalg::FactorGradients;
-
 /// A weight W (O,I) held as L R, L (O,K) with orthonormal columns, R = LᵀW (K,I), and kept there by warm-started
 /// subspace iteration (WSI; WASI, arXiv 2510.09160). Unlike the published code it never keeps W, and always pairs R
 /// with the new L: the orthonormalisation may flip and mix columns, so coefficients of the old basis do not belong to
 /// the new one. Letters: O outputs, I inputs, K rank, eta the step, alpha = 1 - shrink. Weight decay lambda enters as
 /// shrink = eta lambda, a number of its own, so that a tiny one is not lost in 1 - shrink before it has to be. Memory:
-/// L and R are booked as they came; rank-r steps keep R Rᵀ (K,K) in double beside them, booked as optimiser state of
-/// the same layer. Thread safety: one object, one thread at a time. Example: examples/subspaces_without_autograd.cpp
+/// L and R are booked as they came and stay where they are; rank-r steps keep R Rᵀ (K,K) in double beside them, booked
+/// as optimiser state of the same layer. Thread safety: one object, one thread at a time. Example:
+/// examples/subspaces_without_autograd.cpp
 template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
 class WeightSubspace {
@@ -52,6 +52,20 @@ public:
         require<argument_error>(defect < 1e-3, "WeightSubspace: the columns of L are not orthonormal, ||LᵀL - 1|| is ",
                                 defect);
         return result;
+    }
+
+    /// The same product, of any L (O,K) and R (K,I), with orthonormal columns: q and T R for L = q T. O(O K²).
+    [[nodiscard]] static WeightSubspace orthonormal(ConstMatrixView<T> left, ConstMatrixView<T> right, Memory& memory,
+                                                    Tag tag)
+    {
+        Tensor<T> turn = workspace<T>(memory, left.cols, left.cols);
+        Tensor<T> q(memory, tag, Shape{left.rows, left.cols});
+        S::copy(q.matrix(), left);
+        linalg::orthonormalize_columns<S, T>(q.matrix(), memory);
+        S::multiply(turn.matrix(), T(1), std::as_const(q).matrix().transposed(), left, T(0), memory);
+        Tensor<T> turned(memory, tag, Shape{right.rows, right.cols});
+        S::multiply(turned.matrix(), T(1), std::as_const(turn).matrix(), right, T(0), memory);
+        return from_factors(std::move(q), std::move(turned));
     }
 
     [[nodiscard]] ConstMatrixView<T> left() const { return left_.matrix(); }
@@ -133,7 +147,7 @@ public:
         const T alpha = T(1) - shrink;
         const Index k = rank();
         Tensor<T> direction = tangent_direction(gradient.d_left);
-        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
         S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
         polar_factor<S, T>(fresh.matrix(), memory);
@@ -148,12 +162,11 @@ public:
         Tensor<T> moved = workspace<T>(memory, k, inputs());
         S::copy(moved.matrix(), right());
         S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
-        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
-        left_ = std::move(fresh);
-        right_ = std::move(fresh_right);
-        gram_.forget();
+        replace(fresh_left, std::as_const(fresh_right).matrix());
+        ++updates_.tangent;
     }
 
     /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
@@ -168,12 +181,26 @@ public:
     /// The partial gradients of a factored dense gradient dW = P Qᵀ: d_left = P (QᵀRᵀ), d_right = (LᵀP) Qᵀ.
     void partial_gradients(MatrixView<T> d_left, MatrixView<T> d_right, const linalg::Factored<T>& gradient) const
     {
+        add_partial_gradients<S, T>(d_left, d_right, T(0), T(1), left(), right(), gradient, left_.memory());
+    }
+
+    /// Orthonormal L again where rounding has added up, with the same product: L <- q, R <- T R for L = q T. q is the
+    /// polar factor, so columns neither flip nor mix. `update` calls it when it is due.
+    void repair()
+    {
+        const double enough = 8.0 * std::sqrt(static_cast<double>(rank())) * static_cast<double>(epsilon<T>);
+        if (orthogonality_defect() <= enough) {
+            return;
+        }
         Memory& memory = left_.memory();
-        Tensor<T> small = workspace<T>(memory, gradient.rank(), rank());
-        S::multiply(small.matrix(), T(1), gradient.q.transposed(), right().transposed(), T(0), memory);
-        S::multiply(d_left, T(1), gradient.p, small.matrix(), T(0), memory);
-        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
-        S::multiply(d_right, T(1), std::as_const(small).matrix().transposed(), gradient.q.transposed(), T(0), memory);
+        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
+        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
+        polar_factor<S, T>(left_.matrix(), memory);
+        Tensor<T> turn = workspace<T>(memory, rank(), rank());
+        S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
+        S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        gram_.forget();
+        ++updates_.repairs;
     }
 
     /// W = L R in full, for checks and export; training never calls it.
@@ -208,7 +235,7 @@ private:
         S::copy(z.matrix(), right().transposed());
         S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
 
-        Tensor<T> fresh(memory, left_.tag(), left_.shape());
+        Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
         S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
         S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
@@ -216,34 +243,21 @@ private:
         linalg::orthonormalize_columns<S, T>(fresh.matrix(), memory);
 
         const auto fresh_left = std::as_const(fresh).matrix();
-        Tensor<T> fresh_right(memory, right_.tag(), right_.shape());
+        Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
         S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
         S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
         S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
-        left_ = std::move(fresh);
-        right_ = std::move(fresh_right);
-        gram_.forget();
+        replace(fresh_left, std::as_const(fresh_right).matrix());
     }
 
-    /// Orthonormal L again where rounding has added up, with the same product: L <- q, R <- T R for L = q T. q is the
-    /// polar factor, so columns neither flip nor mix.
-    void repair()
+    /// L and R stay where they are in memory from the first step to the last; new values are copied into them.
+    void replace(ConstMatrixView<T> left, ConstMatrixView<T> right)
     {
-        const double enough = 8.0 * std::sqrt(static_cast<double>(rank())) * static_cast<double>(epsilon<T>);
-        if (orthogonality_defect() <= enough) {
-            return;
-        }
-        Memory& memory = left_.memory();
-        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
-        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
-        polar_factor<S, T>(left_.matrix(), memory);
-        Tensor<T> turn = workspace<T>(memory, rank(), rank());
-        S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
-        S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        S::copy(left_.matrix(), left);
+        S::copy(right_.matrix(), right);
         gram_.forget();
-        ++updates_.repairs;
     }
 
     /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹

@@ -12,8 +12,11 @@ namespace wasi::train {
 ///
 ///     vanilla  dense weights, exact inputs           wsi   low-rank weights, exact inputs
 ///     head     only the head is trained              asi   dense weights, Tucker inputs
-///                                                    wasi  low-rank weights, Tucker inputs
-enum class Method { vanilla, head, wsi, asi, wasi };
+///     factors  free low-rank factors, exact inputs   wasi  low-rank weights, Tucker inputs
+///
+/// Low-rank weights of wsi and wasi have an orthonormal L and are moved as one matrix (subspace::WeightSubspace); those
+/// of factors are two ordinary parameters (subspace::FreeFactors), for any optimiser.
+enum class Method { vanilla, head, wsi, asi, wasi, factors };
 
 [[nodiscard]] constexpr std::string_view to_string(Method method) noexcept
 {
@@ -28,6 +31,8 @@ enum class Method { vanilla, head, wsi, asi, wasi };
             return "asi";
         case Method::wasi:
             return "wasi";
+        case Method::factors:
+            return "factors";
     }
     return "unknown";
 }
@@ -47,6 +52,11 @@ struct MethodOptions {
 };
 
 [[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept
+{
+    return method == Method::wsi || method == Method::wasi || method == Method::factors;
+}
+/// Low-rank weights as the method of WASI trains them, which is what AdamW cannot.
+[[nodiscard]] constexpr bool has_weight_subspaces(Method method) noexcept
 {
     return method == Method::wsi || method == Method::wasi;
 }
@@ -79,34 +89,49 @@ template <Scalar T, class S>
     return in_blocks >= 0 && in_blocks < 4 * depth && (layers == Layers::all || in_blocks % 4 >= 2);
 }
 
-/// What the method does to one weight: factorizes it if it is chosen, dense, and the method holds weights low rank. For
-/// train::load_model, weight by weight. Throws what LinearWeight::factorize does.
+/// What the method does to one weight: if it is chosen and the method holds weights low rank, a dense one is factorized
+/// and a low-rank one brought into the method's form. For train::load_model, weight by weight. Throws what
+/// LinearWeight::factorize does.
 template <Scalar T, class S>
 void convert_weight(nn::LinearWeight<T, S>& weight, Index depth, const MethodOptions& options)
 {
-    if (has_low_rank_weights(options.method) && !weight.is_low_rank() && is_selected(weight, depth, options.layers)) {
-        weight.factorize(options.weight_rank, options.keep_dense_above_break_even);
+    if (!has_low_rank_weights(options.method) || !is_selected(weight, depth, options.layers)) {
+        return;
+    }
+    const auto form = has_weight_subspaces(options.method) ? nn::LowRankForm::subspace : nn::LowRankForm::free_factors;
+    if (weight.is_low_rank()) {
+        weight.change_form(form);
+    } else {
+        weight.factorize(options.weight_rank, options.keep_dense_above_break_even, form);
     }
 }
 
-/// Prepares a model for a method: freezes what is not trained, factorizes weights layer by layer, sets up activation
-/// subspaces. Weights that are low rank already (loaded so) are kept as they are. Throws what LinearWeight::factorize
-/// does.
+/// What a method does beside holding weights low rank: freezes what is not trained, sets up activation subspaces.
 template <Scalar T, class S>
-void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
+void prepare_training(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
 {
     if (options.method == Method::head) {
         model.for_each_parameter([](auto& parameter) { parameter.set_trainable(false); });
         model.head->weight.set_trainable(true);
         model.head->bias.set_trainable(true);
-        return;
     }
-    for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
-        convert_weight(layer->weight, model.config().depth, options);
-        if (has_compressed_inputs(options.method)) {
+    if (has_compressed_inputs(options.method)) {
+        for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
             layer->compress_input(options.activation, key.derive(layer->layer()));
         }
     }
+}
+
+/// Prepares a model for a method: factorizes weights layer by layer, then prepare_training. Weights that are low rank
+/// already (loaded so) keep their rank and product; a method with low-rank weights holds them in its own form. Throws
+/// what LinearWeight::factorize does.
+template <Scalar T, class S>
+void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
+{
+    for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
+        convert_weight(layer->weight, model.config().depth, options);
+    }
+    prepare_training(model, options, key);
 }
 
 }  // namespace wasi::train

@@ -15,7 +15,8 @@
 #include "wasi/nn/vision_transformer.hpp"
 
 /// A Vision Transformer in a safetensors file: torchvision's tensor names, a low-rank weight as NAME.left (O,K) and
-/// NAME.right (K,I) in place of NAME. Metadata: heads and patch, plus whatever the writer adds. Needs the target
+/// NAME.right (K,I) in place of NAME. Metadata: heads and patch, free_factors if any weight is held so (the names of
+/// those weights, by commas; of all others L must be orthonormal), plus whatever the writer adds. Needs the target
 /// wasi::io.
 namespace wasi::train {
 
@@ -32,6 +33,27 @@ namespace detail {
 
 inline constexpr std::string_view left_suffix = ".left";
 inline constexpr std::string_view right_suffix = ".right";
+inline constexpr const char* free_factors_key = "free_factors";  // metadata
+
+/// The weights whose factors are free, by the file's metadata. Throws io_error for a name without factors.
+[[nodiscard]] inline std::set<std::string> free_factor_names(const io::SafetensorsFile& file,
+                                                             const std::filesystem::path& path)
+{
+    std::set<std::string> names;
+    const auto found = file.metadata().find(free_factors_key);
+    if (found == file.metadata().end()) {
+        return names;
+    }
+    for (std::size_t begin = 0; begin <= found->second.size();) {
+        const std::size_t end = std::min(found->second.find(',', begin), found->second.size());
+        const std::string name = found->second.substr(begin, end - begin);
+        require<io_error>(file.contains(name + std::string(left_suffix)), path.string(), ": metadata ",
+                          free_factors_key, " names '", name, "', of which there are no factors");
+        names.insert(name);
+        begin = end + 1;
+    }
+    return names;
+}
 
 /// Extent `mode` of a tensor of the given order; io_error when the file has it otherwise.
 [[nodiscard]] inline Index extent(const io::SafetensorsFile& file, const std::filesystem::path& path,
@@ -128,6 +150,7 @@ template <Scalar T, class S>
 {
     const io::SafetensorsFile file(path);
     auto model = std::make_unique<nn::VisionTransformer<T, S>>(config_from_file(file, path, options), memory);
+    const std::set<std::string> free_factors = detail::free_factor_names(file, path);
     std::set<std::string> expected;
     const auto read = [&](const std::string& name, Tensor<T>& target) {
         detail::read_tensor<S>(file, path, name, target);
@@ -148,7 +171,11 @@ template <Scalar T, class S>
         Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
         read(left, l);
         read(right, r);
-        parameter.hold(subspace::WeightSubspace<T, S>::from_factors(std::move(l), std::move(r)));
+        if (free_factors.contains(parameter.name())) {
+            parameter.hold(subspace::FreeFactors<T, S>::from_factors(std::move(l), std::move(r)));
+        } else {
+            parameter.hold(subspace::WeightSubspace<T, S>::from_factors(std::move(l), std::move(r)));
+        }
     };
     model->for_each_parameter([&](auto& parameter) {
         if constexpr (requires { parameter.values; }) {
@@ -166,13 +193,14 @@ template <Scalar T, class S>
     return model;
 }
 
-/// Writes a model, whole or not at all. `metadata` is added to heads, patch and image.
+/// Writes a model, whole or not at all. `metadata` is added to heads, patch, image and free_factors.
 /// Throws io_error when the file cannot be written.
 template <Scalar T, class S>
 void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path& path,
                 std::map<std::string, std::string> metadata = {})
 {
     std::vector<io::TensorToWrite> tensors;
+    std::string free_factors;
     const auto write = [&](std::string name, const Shape& shape, std::span<const T> values) {
         tensors.push_back({std::move(name), std::vector<Index>(shape.begin(), shape.end()), values});
     };
@@ -180,7 +208,10 @@ void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path&
         if constexpr (requires { parameter.values; }) {
             write(parameter.name(), parameter.values.shape(), std::as_const(parameter.values).span());
         } else if (parameter.is_low_rank()) {
-            const auto& factors = parameter.low_rank();
+            const auto factors = parameter.low_rank();
+            if (parameter.free_factors() != nullptr) {
+                free_factors += (free_factors.empty() ? "" : ",") + parameter.name();
+            }
             const auto flat = [](ConstMatrixView<T> m) {
                 return std::span<const T>(m.data, static_cast<std::size_t>(m.size()));
             };
@@ -195,6 +226,10 @@ void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path&
     metadata["heads"] = std::to_string(model.config().heads);
     metadata["patch"] = std::to_string(model.config().patch);
     metadata["image"] = std::to_string(model.config().image);
+    metadata.erase(detail::free_factors_key);
+    if (!free_factors.empty()) {
+        metadata[detail::free_factors_key] = free_factors;
+    }
     io::write_safetensors(path, tensors, metadata);
 }
 

@@ -104,6 +104,79 @@ template <Scalar T, class S>
 
 }  // namespace detail
 
+/// One training step in its parts: `begin`, a forward and backward pass for each micro-batch, `end`. It owns the sink
+/// that the options ask for: gradients stream into the optimiser as they are made, unless global clipping or
+/// micro-batches need them collected until the end. What train() does in a loop, for loops of other kinds.
+template <Scalar T, class S>
+class Step {
+public:
+    Step(nn::VisionTransformer<T, S>& model, optim::Optimizer<T, S>& optimizer, const TrainOptions& options)
+        : model_(&model)
+    {
+        const auto parameters = optim::trainable_parameters<T, S>(model);
+        if (options.gradients == GradientFlow::collect || options.needs_all_gradients()) {
+            collector_.emplace(parameters, optimizer, model.memory(), options.clip_norm, options.micro_batches > 1);
+        } else {
+            stream_.emplace(parameters, optimizer, model.memory(), options.clip_norm);
+        }
+    }
+
+    /// Step number `number` with this learning rate.
+    void begin(Index number, double rate)
+    {
+        number_ = number;
+        rate_ = rate;
+        if (stream_) {
+            stream_->set_rate(rate);
+        }
+    }
+
+    /// The mean loss of some images; gradients times `share`, the part of the batch that these images are. Throws
+    /// argument_error when the loss is not finite; nothing has changed then.
+    double micro_batch(Tensor<T> images, std::span<const std::int64_t> labels, double share)
+    {
+        Memory& memory = model_->memory();
+        memory.mark("forward");
+        autograd::Tape<T, S> tape(memory);
+        const autograd::Context<T, S> context{memory, &tape};
+        auto x = model_->embed(context, std::as_const(images).template view<4>());
+        images.reset();  // patches are what is kept of them
+        const auto loss = autograd::cross_entropy(context, model_->encode(context, std::move(x)), labels);
+        const double value = static_cast<double>(*loss.value().data());
+        require<argument_error>(std::isfinite(value), "train: the loss of step ", number_, " is ", value,
+                                "; a smaller learning rate or gradient clipping may help");
+        memory.mark("backward");
+        if (collector_) {
+            tape.backward(loss, *collector_, static_cast<T>(share));
+        } else {
+            tape.backward(loss, *stream_, static_cast<T>(share));
+        }
+        return value;
+    }
+
+    /// Applies what was collected.
+    void end()
+    {
+        if (collector_) {
+            model_->memory().mark("update");
+            collector_->finish(rate_);
+        }
+    }
+
+private:
+    nn::VisionTransformer<T, S>* model_;
+    std::optional<optim::CollectSink<T, S>> collector_;
+    std::optional<optim::StreamSink<T, S>> stream_;
+    Index number_ = 0;
+    double rate_ = 0.0;
+};
+
+/// The micro-batch number `piece` of `pieces` that a batch of `size` images is cut into: [first, last).
+[[nodiscard]] inline std::pair<Index, Index> micro_batch_range(Index size, Index piece, Index pieces)
+{
+    return {piece * size / pieces, (piece + 1) * size / pieces};
+}
+
 /// Trains the trainable parameters of a model on a data set with mean cross entropy. Gradients stream into the
 /// optimiser as they are made, unless global clipping or micro-batches need them collected first. Same seed, same
 /// machine: the same bits for any number of threads. Returns the number of steps taken. Throws argument_error when an
@@ -123,15 +196,7 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                                    .final_rate = 0.0,
                                    .warmup_steps = std::min(options.warmup_steps, total_steps),
                                    .total_steps = total_steps};
-    const auto parameters = optim::trainable_parameters<T, S>(model);
-    const bool collect = options.gradients == GradientFlow::collect || options.needs_all_gradients();
-    std::optional<optim::CollectSink<T, S>> collector;
-    std::optional<optim::StreamSink<T, S>> stream;
-    if (collect) {
-        collector.emplace(parameters, optimizer, memory, options.clip_norm, options.micro_batches > 1);
-    } else {
-        stream.emplace(parameters, optimizer, memory, options.clip_norm);
-    }
+    Step<T, S> parts(model, optimizer, options);
     const auto* ledger = dynamic_cast<const Ledger*>(&memory);
 
     Index step = 0;
@@ -152,37 +217,15 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
             record.step = step;
             record.epoch = static_cast<double>(step) / static_cast<double>(per_epoch);
             record.rate = schedule(step);
-            if (stream) {
-                stream->set_rate(record.rate);
-            }
+            parts.begin(step, record.rate);
             const Index pieces = std::min(options.micro_batches, size);
             for (Index piece = 0; piece < pieces; ++piece) {
-                const Index from = piece * size / pieces;
-                const Index to = (piece + 1) * size / pieces;
+                const auto [from, to] = micro_batch_range(size, piece, pieces);
                 const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
                 const double share = static_cast<double>(to - from) / static_cast<double>(size);
-                autograd::Tape<T, S> tape(memory);
-                const autograd::Context<T, S> context{memory, &tape};
-                const auto labels = data.gather_labels(part);
-                autograd::Variable<T> x;
-                {
-                    const Tensor<T> images = data.gather(part, memory);  // patches are what is kept of them
-                    x = model.embed(context, images.template view<4>());
-                }
-                const auto loss = autograd::cross_entropy(context, model.encode(context, std::move(x)), labels);
-                const double value = static_cast<double>(*loss.value().data());
-                require<argument_error>(std::isfinite(value), "train: the loss of step ", step, " is ", value,
-                                        "; a smaller learning rate or gradient clipping may help");
-                record.loss += share * value;
-                if (collector) {
-                    tape.backward(loss, *collector, static_cast<T>(share));
-                } else {
-                    tape.backward(loss, *stream, static_cast<T>(share));
-                }
+                record.loss += share * parts.micro_batch(data.gather(part, memory), data.gather_labels(part), share);
             }
-            if (collector) {
-                collector->finish(record.rate);
-            }
+            parts.end();
             record.captured_energies = detail::captured_energies(model);
             record.flops = ledger != nullptr ? ledger->flops() - flops_before : 0.0;
             record.seconds = std::chrono::duration<double>(Clock::now() - begin).count();

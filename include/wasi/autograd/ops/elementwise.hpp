@@ -25,7 +25,8 @@ template <Scalar T, class S>
             y = a.take_exclusive();
         }
         if (!y) {
-            y = std::make_shared<Tensor<T>>(a.value().clone({}));
+            y = std::make_shared<Tensor<T>>(context.make(a.shape()));
+            S::copy(y->matrix(), a.value().matrix());
         }
         S::add_scaled(y->matrix(), T(1), T(1), (first_is_target ? b : a).value().matrix());
     }
@@ -45,7 +46,8 @@ template <Scalar T, class S>
 {
     require<shape_error>(a.shape() == b.shape(), "multiply: shapes ", shape_text(a.shape()), " and ",
                          shape_text(b.shape()), " differ");
-    Tensor<T> y = a.value().clone({});
+    Tensor<T> y = context.make(a.shape());
+    S::copy(y.matrix(), a.value().matrix());
     S::multiply_elements(y.matrix(), b.value().matrix());
     if (context.tape == nullptr || !(a.wants_gradient() || b.wants_gradient())) {
         return Variable<T>(std::move(y));

@@ -53,7 +53,7 @@ template <Scalar T>
 template <Scalar T>
 void multiply_upper(MatrixView<T> q, ConstMatrixView<T> a, ConstMatrixView<T> inverse, Memory& memory)
 {
-    constexpr Index block = 96;
+    constexpr Index block = triangle_block;
     for (Index first = 0; first < a.cols; first += block) {
         const Index cols = std::min(block, a.cols - first);
         multiply<T>(q.col_block(first, cols), T(1), a.col_block(0, first + cols),

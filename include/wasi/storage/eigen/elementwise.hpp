@@ -8,16 +8,11 @@
 #include "wasi/core/random.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/maps.hpp"
+#include "wasi/storage/eigen/pieces.hpp"
 
 /// Copies, sums and random numbers over whole matrices, cut into blocks of rows whose number depends on the shape
 /// alone.
 namespace wasi::eigen {
-
-/// Rows handled as one piece of work: about 2^15 elements.
-[[nodiscard]] inline Index rows_per_piece(Index cols)
-{
-    return std::max<Index>(1, (Index{1} << 15) / std::max<Index>(cols, 1));
-}
 
 /// body(first_row, row_count, piece) over all rows, threaded.
 template <class Body>

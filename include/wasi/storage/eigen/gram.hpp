@@ -6,6 +6,7 @@
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/eigen/maps.hpp"
+#include "wasi/storage/eigen/pieces.hpp"
 #include "wasi/storage/tensor.hpp"
 
 /// Gram matrices in double. A float matrix is converted in pieces that stay in cache; the products of two floats are
@@ -39,7 +40,7 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
 {
     const Index n = a.cols;
     memory.count_flops(static_cast<double>(a.rows) * static_cast<double>(n) * static_cast<double>(n + 1));
-    constexpr Index tile = 96;
+    constexpr Index tile = gram_tile;
     const Index tiles = (n + tile - 1) / tile;
     const auto finish = [&](MatrixView<double> target, const auto& sum) {
         auto map = row_major_map(target);
@@ -50,7 +51,7 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
         }
     };
     if (tiles <= 1) {
-        const Index pieces = std::clamp<Index>(a.rows * n * n / (Index{1} << 18), 1, 8);
+        const Index pieces = gram_pieces(a.rows, n);
         Tensor<double> partial(memory, Tag{Use::workspace, 0}, Shape{pieces, n, n});
         parallel_for(pieces, [&](Index piece) {
             const Index first = piece * a.rows / pieces;

@@ -4,37 +4,11 @@
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/eigen/maps.hpp"
+#include "wasi/storage/eigen/pieces.hpp"
 #include "wasi/storage/eigen/skinny.hpp"
 #include "wasi/storage/tensor.hpp"
 
 namespace wasi::eigen {
-
-/// How a product (m,k) x (k,n) is cut. A function of the shape alone, so that the rounding is the same for any number
-/// of threads.
-struct ProductTiles {
-    Index tile_rows;
-    Index tile_cols;
-    Index depth_chunks;  // above 1 the sum over k is cut too, for small results of long sums
-};
-
-[[nodiscard]] inline ProductTiles product_tiles(Index m, Index n, Index k)
-{
-    // Below this many multiply-adds starting threads costs more than the product.
-    constexpr Index small_product = Index{1} << 18;
-    if (m * n * k <= small_product || m == 0 || n == 0) {
-        return {std::max<Index>(m, 1), std::max<Index>(n, 1), 1};
-    }
-    // A small result of a long sum: eight partial sums, added in order.
-    if (m * n <= 128 * 128 && k >= 2048) {
-        return {m, n, 8};
-    }
-    constexpr Index pieces = 8;  // enough to balance up to four cores, few enough to amortise Eigen's packing
-    const auto cut = [](Index extent) { return std::clamp<Index>((extent / pieces + 47) / 48 * 48, 48, 768); };
-    if (m >= n) {
-        return {cut(m), std::min<Index>(n, 2048), 1};
-    }
-    return {std::min<Index>(m, 2048), cut(n), 1};
-}
 
 template <Scalar T>
 void multiply_tile(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixView<T> b, T beta)

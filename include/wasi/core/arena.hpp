@@ -1,0 +1,123 @@
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+
+#include "wasi/core/offset_allocator.hpp"
+#include "wasi/core/system_memory.hpp"
+
+namespace wasi {
+
+/// One range of addresses, reserved once, that blocks come from and go back to. Nothing moves, ever: the range is far
+/// larger than memory (a quarter of a tebibyte), and only the part below the high-water mark is made usable, 2 MiB at a
+/// time. The arena itself never touches a page, so a block that nobody writes to costs no resident memory; pages once
+/// written stay with the process until `trim` or the end. Where to put a block: OffsetAllocator. Blocks are aligned to
+/// 64 bytes and not cleared. Under the address sanitizer, what is not a block is out of bounds.
+/// Thread safety: one object, one thread at a time (Ledger locks).
+class Arena {
+public:
+    static constexpr std::size_t default_range = std::size_t{1} << (sizeof(std::size_t) >= 8 ? 38 : 29);
+    /// How much is made usable at a time.
+    static constexpr std::size_t step = std::size_t{2} << 20;
+    /// A range smaller than this is not worth having.
+    static constexpr std::size_t least_range = std::size_t{16} << 20;
+
+    /// Reserves `range` bytes of addresses, or the largest half, quarter, ... of it that the system grants (a limit on
+    /// the address space, say); range() is 0 when it grants none or has no pages to give.
+    explicit Arena(std::size_t range) : offsets_(reserve(range)) {}
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+    ~Arena()
+    {
+        if (base_ != nullptr) {
+            pages::allow(base_, usable_);
+            pages::give_back(base_, range());
+        }
+    }
+
+    /// A block aligned to 64 bytes; nullptr when there is no room. Throws std::bad_alloc.
+    [[nodiscard]] void* allocate(std::size_t bytes)
+    {
+        const std::size_t offset = offsets_.allocate(bytes);
+        if (offset == OffsetAllocator::none) {
+            return nullptr;
+        }
+        if (!make_usable(offset + OffsetAllocator::rounded(bytes))) {
+            offsets_.release(offset, bytes);
+            return nullptr;
+        }
+        pages::allow(base_ + offset, bytes);
+        return base_ + offset;
+    }
+
+    /// Takes a block back.
+    void release(void* block, std::size_t bytes) noexcept
+    {
+        pages::forbid(block, OffsetAllocator::rounded(bytes));
+        offsets_.release(static_cast<std::size_t>(static_cast<std::byte*>(block) - base_), bytes);
+    }
+
+    /// Whether a block came from here.
+    [[nodiscard]] bool owns(const void* block) const noexcept
+    {
+        const std::less<const void*> before;
+        return base_ != nullptr && !before(block, base_) && before(block, base_ + range());
+    }
+
+    /// Gives the pages above the last block in use back to the system.
+    void trim() noexcept
+    {
+        const std::size_t keep = std::min(usable_, whole_steps(offsets_.end()));
+        if (usable_ > keep && pages::close(base_ + keep, usable_ - keep)) {
+            pages::allow(base_ + keep, usable_ - keep);
+            usable_ = keep;
+        }
+    }
+
+    /// Reserved addresses, bytes.
+    [[nodiscard]] std::size_t range() const noexcept { return offsets_.capacity(); }
+    /// Bytes of the blocks in use, each rounded up to 64.
+    [[nodiscard]] std::size_t used() const noexcept { return offsets_.used(); }
+    /// How far up the range blocks have reached since the last reset_high_water: what the process had to hold for them.
+    [[nodiscard]] std::size_t high_water() const noexcept { return offsets_.high_water(); }
+    /// Begins a new measurement from the end of the highest block in use.
+    void reset_high_water() noexcept { offsets_.reset_high_water(); }
+    /// Bytes that are usable now: the high-water mark since the last trim, in whole steps.
+    [[nodiscard]] std::size_t usable() const noexcept { return usable_; }
+
+private:
+    [[nodiscard]] static constexpr std::size_t whole_steps(std::size_t bytes) noexcept
+    {
+        return (bytes + step - 1) / step * step;
+    }
+
+    [[nodiscard]] std::size_t reserve(std::size_t range) noexcept
+    {
+        for (range = whole_steps(range); range >= least_range; range = whole_steps(range / 2)) {
+            base_ = static_cast<std::byte*>(pages::reserve(range));
+            if (base_ != nullptr) {
+                return range;
+            }
+        }
+        return 0;
+    }
+
+    [[nodiscard]] bool make_usable(std::size_t end) noexcept
+    {
+        const std::size_t wanted = std::min(whole_steps(end), range());
+        if (wanted > usable_) {
+            if (!pages::open(base_ + usable_, wanted - usable_)) {
+                return false;
+            }
+            pages::forbid(base_ + usable_, wanted - usable_);
+            usable_ = wanted;
+        }
+        return true;
+    }
+
+    std::byte* base_ = nullptr;
+    OffsetAllocator offsets_;  // after base_, which its initializer sets
+    std::size_t usable_ = 0;
+};
+
+}  // namespace wasi

@@ -1,0 +1,241 @@
+// A forecast from dry steps against the ledger of real ones: equal for fixed ranks on ordinary data, never below.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include <support/models.hpp>
+#include <wasi/optim/optimizer.hpp>
+#include <wasi/train/memory_forecast.hpp>
+
+namespace {
+
+using namespace wasi_tests;  // NOLINT(google-build-using-namespace)
+using wasi::Use;
+using wasi::linalg::Energy;
+using wasi::linalg::FixedRank;
+using wasi::nn::VisionTransformerConfig;
+using wasi::train::ClipScope;
+using wasi::train::Forecast;
+using wasi::train::Method;
+using wasi::train::OptimizerKind;
+using wasi::train::TrainOptions;
+
+constexpr VisionTransformerConfig small{
+    .image = 16, .patch = 4, .dim = 48, .depth = 2, .heads = 3, .mlp = 96, .classes = 7};
+constexpr VisionTransformerConfig wide{
+    .image = 8, .patch = 4, .dim = 80, .depth = 2, .heads = 2, .mlp = 240, .classes = 3};
+
+/// Threads of a scope.
+class ThreadScope {
+public:
+    explicit ThreadScope(int threads) : before_(wasi::thread_count()) { wasi::set_thread_count(threads); }
+    ThreadScope(const ThreadScope&) = delete;
+    ThreadScope& operator=(const ThreadScope&) = delete;
+    ~ThreadScope() { wasi::set_thread_count(before_); }
+
+private:
+    int before_;
+};
+
+/// What real steps took, and the description of the run.
+struct Run {
+    Forecast measured;
+    wasi::train::StepDescription description;
+};
+
+[[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
+                               const TrainOptions& training, const OptimizerKind& kind, Index images,
+                               const wasi::nn::KeepOptions& keep = {})
+{
+    wasi::Ledger ledger;
+    Model<float> model(config, ledger);
+    randomize(model, 1);
+    const auto data = random_images<float>(config, images, 2);
+    apply<float>(model, method);
+    model.keep(keep);
+    Run run;
+    run.description = wasi::train::describe(model, training, kind, images);
+    ledger.open_arena();
+    ledger.reset_peaks();
+    run.measured.at_start = ledger.total().current;
+    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
+    if (kind.name == OptimizerKind::Name::adamw) {
+        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{}, ledger);
+    } else {
+        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
+            wasi::optim::SgdOptions{.momentum = kind.momentum ? 0.9 : 0.0}, ledger);
+    }
+    TrainOptions options = training;
+    options.epochs = 2;
+    options.rate = 0.01;
+    options.on_step = [&](const wasi::train::StepRecord& record) {
+        run.measured.flops = record.step == 1 ? record.flops : run.measured.flops;
+        return true;
+    };
+    wasi::train::train(model, data, *optimizer, options, wasi::RandomKey(5));
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        run.measured.peaks[use] = ledger.of(static_cast<Use>(use)).peak;
+    }
+    run.measured.total = ledger.total().peak;
+    run.measured.arena = ledger.arena_high_water();
+    return run;
+}
+
+void check_bound(const Run& run, int threads)
+{
+    auto description = run.description;
+    description.threads = threads;
+    const Forecast forecast = wasi::train::forecast_step(description);
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        CAPTURE(wasi::to_string(static_cast<Use>(use)));
+        CHECK(run.measured.peaks[use] <= forecast.peaks[use]);
+    }
+    CHECK(run.measured.total <= forecast.total);
+    CHECK(run.measured.arena <= forecast.arena);
+    CHECK(forecast.total <= forecast.process);
+    CHECK(run.measured.at_start == forecast.at_start);
+}
+
+void check_equal(const Run& run)
+{
+    Forecast usual;
+    auto description = run.description;
+    description.threads = 1;
+    wasi::train::detail::run_dry<wasi::DryStorage>(usual, description, 0);
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        CAPTURE(wasi::to_string(static_cast<Use>(use)));
+        CHECK(run.measured.peaks[use] == usual.peaks[use]);
+    }
+    CHECK(run.measured.total == usual.total);
+    CHECK(run.measured.arena == usual.arena);
+    // How often a polar factor is iterated and columns are orthonormalised depends on data.
+    CHECK(usual.flops == doctest::Approx(run.measured.flops).epsilon(0.1));
+}
+
+struct Route {
+    double clip_norm;
+    ClipScope scope;
+    Index micro_batches;
+};
+constexpr std::array routes{Route{0.0, ClipScope::global, 1}, Route{1.0, ClipScope::global, 1},
+                            Route{1.0, ClipScope::parameter, 1}, Route{1.0, ClipScope::global, 2}};
+
+// The last block's dY is zero but for the class token, so a gradient there has no more columns than the batch rank;
+// larger feature ranks would have rank-r steps find fewer directions than a forecast counts.
+TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
+{
+    const ThreadScope threads(1);
+    for (const auto& config : {small, wide}) {
+        for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+            for (const Route& route : routes) {
+                CAPTURE(config.dim);
+                CAPTURE(wasi::train::to_string(method));
+                CAPTURE(route.clip_norm);
+                CAPTURE(route.micro_batches);
+                const TrainOptions training{.batch_size = 12,
+                                            .micro_batches = route.micro_batches,
+                                            .clip_norm = route.clip_norm,
+                                            .clip_scope = route.scope};
+                const auto run = train_really(
+                    config, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
+                    training, {}, 24);
+                check_equal(run);
+                check_bound(run, 1);
+            }
+        }
+    }
+}
+
+TEST_CASE("memory forecast: what blocks keep")
+{
+    using wasi::autograd::Output;
+    using wasi::autograd::Probabilities;
+    const ThreadScope threads(1);
+    std::vector<wasi::nn::KeepOptions> choices(8);
+    choices[0].recompute = wasi::nn::Recompute::attention;
+    choices[1].recompute = wasi::nn::Recompute::mlp;
+    choices[2].recompute = wasi::nn::Recompute::halves;
+    choices[3].recompute = wasi::nn::Recompute::block;
+    choices[4].probabilities = Probabilities::recompute;
+    choices[5].norm_output = Output::rebuild;
+    choices[6].gelu_input = choices[6].gelu_output = Output::rebuild;
+    choices[7].saved_as = wasi::Precision::bfloat16;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        for (const Method method : {Method::vanilla, Method::wsi, Method::wasi}) {
+            CAPTURE(i);
+            CAPTURE(wasi::train::to_string(method));
+            TrainOptions training;
+            training.batch_size = 12;
+            const auto run =
+                train_really(small, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
+                             training, {}, 24, choices[i]);
+            check_equal(run);
+            check_bound(run, 1);
+        }
+    }
+}
+
+TEST_CASE("memory forecast: optimisers that keep something")
+{
+    const ThreadScope threads(1);
+    for (const OptimizerKind kind :
+         {OptimizerKind{OptimizerKind::Name::sgd, true}, OptimizerKind{OptimizerKind::Name::adamw}}) {
+        for (const Method method : {Method::vanilla, Method::head, Method::asi, Method::factors, Method::wasi}) {
+            if (method == Method::wasi && !kind.momentum) {
+                continue;  // AdamW refuses its weights
+            }
+            CAPTURE(wasi::train::to_string(method));
+            CAPTURE(kind.momentum);
+            TrainOptions training;
+            training.batch_size = 12;
+            training.clip_norm = 1.0;
+            const auto run =
+                train_really(small, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
+                             training, kind, 24);
+            check_equal(run);
+            check_bound(run, 1);
+        }
+    }
+}
+
+TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, several threads")
+{
+    for (const int threads : {1, 3}) {
+        const ThreadScope scope(threads);
+        for (const double energy : {0.3, 0.8, 0.99}) {
+            for (const Index batch : {1, 7}) {
+                for (const Method method : {Method::asi, Method::wasi, Method::wsi}) {
+                    CAPTURE(wasi::train::to_string(method));
+                    CAPTURE(energy);
+                    CAPTURE(batch);
+                    wasi::train::MethodOptions options{.method = method, .weight_rank = Energy{energy}};
+                    options.activation.ranks = Energy{energy};
+                    options.activation.restart_every = batch == 1 ? 2 : 0;
+                    options.activation.restart_below = 1.0;
+                    check_bound(train_really(wide, options, {.batch_size = batch}, {}, 10), threads);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("memory forecast: refuses what makes no sense")
+{
+    wasi::train::StepDescription run;
+    run.model = small;
+    run.weight_ranks = {3};
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    run.weight_ranks.clear();
+    run.input_ranks.resize(2);
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    run.input_ranks.clear();
+    run.threads = 0;
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    run.threads = 1;
+    run.images = -1;
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+}
+
+}  // namespace

@@ -84,6 +84,56 @@ TEST_CASE("trim gives back what lies above the last block, and the arena goes on
     CHECK(arena.usable() == 0);
 }
 
+TEST_CASE("blocks that do not fit together cost addresses, not memory")
+{
+    // Every other megabyte goes, and then a block comes that fits none of the holes.
+    constexpr std::size_t count = 40;
+    constexpr std::size_t slack = 4 * mib + count * (std::size_t{16} << 10);  // and the ends of holes
+    Arena arena(range);
+    if (arena.range() == 0) {
+        return;
+    }
+    std::vector<void*> blocks;
+    for (std::size_t i = 0; i < count; ++i) {
+        blocks.push_back(arena.allocate(mib));
+        std::memset(blocks.back(), static_cast<int>(i), mib);
+    }
+    CHECK(arena.held() == count * mib);
+    const std::size_t resident = wasi::process_memory().anonymous;
+    for (std::size_t i = 0; i < count; i += 2) {
+        arena.release(blocks[i], mib);
+    }
+    CHECK(arena.held() == count * mib);  // kept for the next block
+    arena.reset_high_water();
+    void* const wide = arena.allocate(count / 2 * mib);
+    std::memset(wide, 1, count / 2 * mib);
+    CHECK(arena.high_water() == (count + count / 2) * mib);
+    CHECK(arena.held() >= arena.used());
+    CHECK(arena.held() <= count * mib + slack);
+    CHECK(arena.held_peak() <= count * mib + slack);
+    if (WASI_ADDRESS_SANITIZER == 0 && resident > 0) {
+        CHECK(wasi::process_memory().anonymous <= resident + slack);
+    }
+    // What stayed is as it was, and what comes into the holes may be written to.
+    for (std::size_t i = 1; i < count; i += 2) {
+        CHECK(static_cast<unsigned char*>(blocks[i])[mib / 2] == i);
+    }
+    for (std::size_t i = 0; i < count; i += 2) {
+        blocks[i] = arena.allocate(mib);
+        REQUIRE(blocks[i] != nullptr);
+        std::memset(blocks[i], 1, mib);
+    }
+    CHECK(arena.held() >= arena.used());
+    CHECK(arena.high_water() == (count + count / 2) * mib);
+    arena.release(wide, count / 2 * mib);
+    for (void* const block : blocks) {
+        arena.release(block, mib);
+    }
+    CHECK(arena.used() == 0);
+    arena.trim();
+    CHECK(arena.held() == 0);
+}
+
 TEST_CASE("a request for more addresses than there are is cut down, and one for hardly any is refused")
 {
     if (!wasi::pages::available) {

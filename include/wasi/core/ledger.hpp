@@ -192,12 +192,19 @@ public:
         return arena_ ? arena_->used() : 0;
     }
 
-    /// How far up its range the arena's blocks have reached since the last reset_peaks: what the process had to hold
-    /// for them, 1.0 to 1.1 times the peak of their bytes in a training step. 0 without an arena.
+    /// How far up its range the arena's blocks have reached since the last reset_peaks. 0 without an arena.
     [[nodiscard]] std::size_t arena_high_water() const
     {
         const std::lock_guard lock(mutex_);
         return arena_ ? arena_->high_water() : 0;
+    }
+
+    /// The most that the process had to hold for the arena since the last reset_peaks, pages kept for later included:
+    /// at most a sixteenth (or 4 MiB) more than the peak of its blocks. 0 without an arena.
+    [[nodiscard]] std::size_t arena_held_peak() const
+    {
+        const std::lock_guard lock(mutex_);
+        return arena_ ? arena_->held_peak() : 0;
     }
 
     /// How many blocks came from outside the arena since the last reset_peaks (bookings are no blocks). A training step

@@ -76,7 +76,7 @@ void check_same(const OffsetAllocator& offsets, const Model& model)
 
 TEST_CASE("random sequences: parts never overlap, and the figures are those of the naive model")
 {
-    for (const std::uint64_t seed : {1, 2, 3}) {
+    for (const std::uint64_t seed : {1U, 2U, 3U}) {
         const wasi::RandomKey key(seed);
         OffsetAllocator offsets(std::size_t{4} << 20);
         Model model;

@@ -256,6 +256,7 @@ int finetune(const FinetuneOptions& options)
     run.process_peaks = phases.all();
     run.peak_rss_bytes = phases.largest();
     run.arena_high_water = static_cast<double>(ledger.arena_high_water());
+    run.arena_held_peak = static_cast<double>(ledger.arena_held_peak());
     run.seconds_per_step_median = median(seconds);
     run.flops_per_step = median(flops);
     run.model_bytes = static_cast<double>(model->parameter_bytes());

@@ -52,6 +52,7 @@ struct RunReport {
     double peak_rss_bytes = not_known;                          ///< the largest of the phases
     std::vector<std::pair<std::string, double>> process_peaks;  ///< bytes by phase: load, convert, step
     double arena_high_water = not_known;
+    double arena_held_peak = not_known;
     wasi::MemoryEvents memory_of_step;  ///< of one step, the second if there is one
     double ledger_peak_total = not_known;
     std::vector<std::pair<std::string, double>> ledger_peaks;  ///< bytes by class

@@ -104,6 +104,7 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
         json["process_peak_bytes"][phase] = number(bytes);
     }
     json["arena_high_water_bytes"] = number(run.arena_high_water);
+    json["arena_held_peak_bytes"] = number(run.arena_held_peak);
     json["ledger_peak_bytes"] = ordered_json::object();
     for (const auto& [name, bytes] : run.ledger_peaks) {
         json["ledger_peak_bytes"][name] = number(bytes);

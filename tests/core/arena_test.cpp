@@ -1,6 +1,7 @@
 // Arena, and a ledger that uses one: reuse, origin, classes, counting, threads.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -82,6 +83,61 @@ TEST_CASE("trim gives back what lies above the last block, and the arena goes on
     arena.release(kept, mib);
     arena.trim();
     CHECK(arena.usable() == 0);
+}
+
+TEST_CASE("blocks that do not fit together cost addresses, not memory")
+{
+    // Every other block goes, and then one comes that fits none of the holes.
+    constexpr std::size_t count = 40;
+    constexpr std::size_t size = mib + 320;  // ends inside a page
+    constexpr std::size_t all = count * size;
+    constexpr std::size_t slack = 4 * mib + count * (std::size_t{64} << 10);  // and the ends of holes
+    Arena arena(range);
+    if (arena.range() == 0) {
+        return;
+    }
+    std::vector<void*> blocks;
+    for (std::size_t i = 0; i < count; ++i) {
+        blocks.push_back(arena.allocate(size));
+        std::memset(blocks.back(), static_cast<int>(i), size);
+    }
+    const std::size_t held = arena.held();
+    CHECK(held >= all);
+    CHECK(held <= all + slack);
+    const std::size_t resident = wasi::process_memory().anonymous;
+    for (std::size_t i = 0; i < count; i += 2) {
+        arena.release(blocks[i], size);
+    }
+    CHECK(arena.held() == held);  // kept for the next block
+    arena.reset_high_water();
+    void* const wide = arena.allocate(all / 2);
+    std::memset(wide, 1, all / 2);
+    CHECK(arena.high_water() == all + all / 2);
+    CHECK(arena.held() >= arena.used());
+    CHECK(arena.held() <= all + slack);
+    CHECK(arena.held_peak() <= all + slack);
+    if (WASI_ADDRESS_SANITIZER == 0 && resident > 0) {
+        CHECK(wasi::process_memory().anonymous <= resident + slack);
+    }
+    // What stayed is as it was, and what comes into the holes may be written to.
+    for (std::size_t i = 1; i < count; i += 2) {
+        const auto* const kept = static_cast<unsigned char*>(blocks[i]);
+        CHECK(std::all_of(kept, kept + size, [&](unsigned char value) { return value == i; }));
+    }
+    for (std::size_t i = 0; i < count; i += 2) {
+        blocks[i] = arena.allocate(size);
+        REQUIRE(blocks[i] != nullptr);
+        std::memset(blocks[i], 1, size);
+    }
+    CHECK(arena.held() >= arena.used());
+    CHECK(arena.high_water() == all + all / 2);
+    arena.release(wide, all / 2);
+    for (void* const block : blocks) {
+        arena.release(block, size);
+    }
+    CHECK(arena.used() == 0);
+    arena.trim();
+    CHECK(arena.held() == 0);
 }
 
 TEST_CASE("a request for more addresses than there are is cut down, and one for hardly any is refused")

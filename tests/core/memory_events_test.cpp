@@ -134,6 +134,9 @@ TEST_CASE("a record is bounded: it ends, says so, and what there is still adds u
     }
     CHECK(ledger.events().marks.size() == wasi::EventRecorder::most_marks);
     CHECK_FALSE(ledger.events().complete);
+    ledger.rebook(8, work, saved);
+    ledger.rebook(8, saved, work);
+    CHECK(ledger.events().events.empty());  // nothing after the end
     ledger.release(block, 8, work);
 }
 

@@ -144,7 +144,7 @@ TEST_CASE("blocks are aligned to 64 bytes and distinct, also empty ones")
 }
 
 // The address sanitizer ends the program instead of throwing.
-#if !defined(__SANITIZE_ADDRESS__)
+#if !WASI_ADDRESS_SANITIZER
 TEST_CASE("a request that cannot be met throws and books nothing")
 {
     Ledger ledger;

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstring>
+#include <new>
+#include <vector>
 
 #include <wasi/core/memory.hpp>
 #include <wasi/core/process_memory.hpp>
@@ -64,6 +66,29 @@ TEST_CASE("large blocks cost what is written to, and leave the process when they
         }
         CHECK(wasi::process_memory().anonymous < before + slack);
     }
+}
+
+TEST_CASE("blocks leave the process also where operator new would keep them for later")
+{
+    if (!is_meaningful()) {
+        return;
+    }
+    // glibc takes what it has once released as a hint that such blocks come again, and keeps the next ones.
+    ::operator delete(::operator new(16 * mib));
+    Ledger ledger;
+    const std::size_t before = wasi::process_memory().anonymous;
+    std::vector<void*> blocks;
+    for (std::size_t i = 0; i < 24; ++i) {
+        blocks.push_back(ledger.allocate(2 * mib, weight));
+        std::memset(blocks.back(), 1, 2 * mib);
+    }
+    void* const above = ledger.allocate(100, weight);  // what lies below it in a heap cannot be cut off
+    CHECK(wasi::process_memory().anonymous > before + block_bytes - slack);
+    for (void* const block : blocks) {
+        ledger.release(block, 2 * mib, weight);
+    }
+    CHECK(wasi::process_memory().anonymous < before + slack);
+    ledger.release(above, 100, weight);
 }
 
 TEST_CASE("the peak of a phase rises with a block that is written to and is forgotten by restart")

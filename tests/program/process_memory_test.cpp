@@ -66,6 +66,7 @@ TEST_CASE("ViT-B/32: the process's peak while it trains is the ledger's, to 5 % 
         CHECK(report.at("steps") == 2);
         CHECK(std::abs(step - ledger) <= 0.05 * ledger + 16.0 * mib);
         CHECK(report.at("arena_high_water_bytes").get<double>() > 0.0);
+        CHECK(report.at("arena_held_peak_bytes").get<double>() <= step);
         CHECK(report.at("peak_rss_bytes").get<double>() ==
               std::max({process.at("load").get<double>(), process.at("convert").get<double>(), step}));
     }

@@ -1,7 +1,10 @@
 #pragma once
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <new>
+#include <vector>
 
 #include "wasi/core/offset_allocator.hpp"
 #include "wasi/core/system_memory.hpp"
@@ -10,9 +13,13 @@ namespace wasi {
 
 /// One range of addresses, reserved once, that blocks come from and go back to. Nothing moves, ever: the range is far
 /// larger than memory (a quarter of a tebibyte), and only the part below the high-water mark is made usable, 2 MiB at a
-/// time. The arena itself never touches a page, so a block that nobody writes to costs no resident memory; pages once
-/// written stay with the process until `trim` or the end. Where to put a block: OffsetAllocator. Blocks are aligned to
-/// 64 bytes and not cleared. Under the address sanitizer, what is not a block is out of bounds.
+/// time. The arena itself never touches a page, so a block that nobody writes to costs no resident memory. Where to
+/// put a block: OffsetAllocator. Blocks are aligned to 64 bytes and not cleared. Under the address sanitizer, what is
+/// not a block is out of bounds.
+///
+/// Pages that were handed out stay with the process for the next block, but not without bound: when they exceed what
+/// blocks have needed at their peak by a sixteenth and by 4 MiB, those in holes are given back. Blocks that do not fit
+/// together then cost addresses and now and then a call to the system, not memory.
 /// Thread safety: one object, one thread at a time (Ledger locks).
 class Arena {
 public:
@@ -46,6 +53,7 @@ public:
             offsets_.release(offset, bytes);
             return nullptr;
         }
+        hold(offset, OffsetAllocator::rounded(bytes));
         pages::allow(base_ + offset, bytes);
         return base_ + offset;
     }
@@ -70,6 +78,7 @@ public:
         const std::size_t keep = std::min(usable_, whole_steps(offsets_.end()));
         if (usable_ > keep && pages::close(base_ + keep, usable_ - keep)) {
             pages::allow(base_ + keep, usable_ - keep);
+            drop(keep, usable_ - keep);
             usable_ = keep;
         }
     }
@@ -78,10 +87,19 @@ public:
     [[nodiscard]] std::size_t range() const noexcept { return offsets_.capacity(); }
     /// Bytes of the blocks in use, each rounded up to 64.
     [[nodiscard]] std::size_t used() const noexcept { return offsets_.used(); }
-    /// How far up the range blocks have reached since the last reset_high_water: what the process had to hold for them.
+    /// How far up the range blocks have reached since the last reset_high_water.
     [[nodiscard]] std::size_t high_water() const noexcept { return offsets_.high_water(); }
-    /// Begins a new measurement from the end of the highest block in use.
-    void reset_high_water() noexcept { offsets_.reset_high_water(); }
+    /// What the process holds for the arena at most: pages of blocks, written to or not, and pages kept for later.
+    [[nodiscard]] std::size_t held() const noexcept { return held_ * grain(); }
+    /// The largest held() since the last reset_high_water.
+    [[nodiscard]] std::size_t held_peak() const noexcept { return held_peak_ * grain(); }
+    /// Begins a new measurement: of high_water from the end of the highest block in use, of held_peak from what is
+    /// held.
+    void reset_high_water() noexcept
+    {
+        offsets_.reset_high_water();
+        held_peak_ = held_;
+    }
     /// Bytes that are usable now: the high-water mark since the last trim, in whole steps.
     [[nodiscard]] std::size_t usable() const noexcept { return usable_; }
 
@@ -106,6 +124,11 @@ private:
     {
         const std::size_t wanted = std::min(whole_steps(end), range());
         if (wanted > usable_) {
+            try {
+                is_held_.resize(std::max(is_held_.size(), wanted / grain() + 1));
+            } catch (const std::bad_alloc&) {
+                return false;
+            }
             if (!pages::open(base_ + usable_, wanted - usable_)) {
                 return false;
             }
@@ -115,9 +138,66 @@ private:
         return true;
     }
 
+    /// The unit of what is held: some pages, so that holes of a few bytes are not worth a call.
+    [[nodiscard]] static std::size_t grain() noexcept
+    {
+        static const std::size_t bytes = std::max(pages::size(), std::size_t{16} << 10);
+        return bytes;
+    }
+
+    /// A part is handed out: its pages may be written to from now on.
+    void hold(std::size_t offset, std::size_t size) noexcept
+    {
+        for (std::size_t i = offset / grain(); i <= (offset + size - 1) / grain(); ++i) {
+            held_ += is_held_[i] == 0 ? 1 : 0;
+            is_held_[i] = 1;
+        }
+        needed_ = std::max(needed_, used());
+        if (held() > std::max(limit_, needed_ + std::max(needed_ / 16, slack))) {
+            give_holes_back();
+            limit_ = held() + slack;  // where there is little to give back, not at every call
+        }
+        held_peak_ = std::max(held_peak_, held_);
+    }
+
+    /// Books the pages of a part as given back.
+    void drop(std::size_t offset, std::size_t size) noexcept
+    {
+        for (std::size_t i = offset / grain(); i < (offset + size) / grain(); ++i) {
+            held_ -= is_held_[i];
+            is_held_[i] = 0;
+        }
+    }
+
+    /// Gives the whole pages of every hole back, as far as they are held: one call for each run of them.
+    void give_holes_back() noexcept
+    {
+        offsets_.for_each_hole([this](std::size_t offset, std::size_t size) {
+            const std::size_t end = std::min(offset + size, usable_) / grain();
+            for (std::size_t i = (offset + grain() - 1) / grain(); i < end;) {
+                std::size_t next = i;
+                while (next < end && is_held_[next] != 0) {
+                    ++next;
+                }
+                if (next > i && pages::forget(base_ + i * grain(), (next - i) * grain())) {
+                    drop(i * grain(), (next - i) * grain());
+                }
+                i = next + 1;
+            }
+        });
+    }
+
+    /// By how much more than blocks need the arena may hold before it gives pages back.
+    static constexpr std::size_t slack = std::size_t{4} << 20;
+
     std::byte* base_ = nullptr;
     OffsetAllocator offsets_;  // after base_, which its initializer sets
     std::size_t usable_ = 0;
+    std::vector<std::uint8_t> is_held_;  // by grain, below usable_
+    std::size_t held_ = 0;               // grains
+    std::size_t held_peak_ = 0;
+    std::size_t needed_ = 0;  // the largest used() ever
+    std::size_t limit_ = 0;
 };
 
 }  // namespace wasi

@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -11,7 +10,7 @@
 #include "wasi/core/arena.hpp"
 #include "wasi/core/memory_base.hpp"
 #include "wasi/core/memory_events.hpp"
-#include "wasi/core/system_memory.hpp"
+#include "wasi/core/outside_blocks.hpp"
 
 namespace wasi {
 
@@ -21,20 +20,15 @@ namespace wasi {
 /// Where blocks come from. While an arena is open (open_arena), the classes that live within a step (gradient,
 /// saved_input, saved_activation, workspace, input) come from it: one range of addresses that a step fills and empties
 /// again, so that the process holds what the ledger says and the steps after the first ask the system for nothing.
-/// Everything else comes from outside: from 128 KiB on as pages of its own, which leave the process when the block is
-/// released and cost nothing before they are written to; smaller blocks by operator new. Memory is promised, not
+/// Everything else comes from outside, large blocks as pages of their own (OutsideBlocks). Memory is promised, not
 /// counted, by the system: a block larger than what the machine has may fail when it is written to instead of throwing.
-/// A block's origin follows from its address and size, so it may be released at any time, whatever is open then. Under
-/// the address sanitizer every block from outside comes by operator new.
+/// A block's origin follows from its address and size, so it may be released at any time, whatever is open then.
 ///
 /// Thread safety: every call may come from any thread. Within a parallel_for the order of calls differs from run to
 /// run, and with it `arena_high_water` and the total peak, by as much as the pieces running together hold; results do
 /// not.
 class Ledger final : public Memory {
 public:
-    /// From how many bytes on a block outside the arena has pages of its own.
-    static constexpr std::size_t smallest_paged = std::size_t{128} << 10;
-
     struct Entry {
         std::size_t current = 0;
         std::size_t peak = 0;
@@ -53,7 +47,7 @@ public:
                 }
             }
         }
-        void* const block = allocate_outside(bytes);
+        void* const block = OutsideBlocks::allocate(bytes);
         const std::lock_guard lock(mutex_);
         ++outside_;
         add(tag, bytes);
@@ -73,7 +67,7 @@ public:
                 return;
             }
         }
-        release_outside(block, bytes);
+        OutsideBlocks::release(block, bytes);
     }
 
     void rebook(std::size_t bytes, Tag from, Tag to) noexcept override
@@ -198,12 +192,19 @@ public:
         return arena_ ? arena_->used() : 0;
     }
 
-    /// How far up its range the arena's blocks have reached since the last reset_peaks: what the process had to hold
-    /// for them, 1.0 to 1.1 times the peak of their bytes in a training step. 0 without an arena.
+    /// How far up its range the arena's blocks have reached since the last reset_peaks. 0 without an arena.
     [[nodiscard]] std::size_t arena_high_water() const
     {
         const std::lock_guard lock(mutex_);
         return arena_ ? arena_->high_water() : 0;
+    }
+
+    /// The most that the process had to hold for the arena since the last reset_peaks, pages kept for later included:
+    /// at most a sixteenth (or 4 MiB) more than the peak of its blocks. 0 without an arena.
+    [[nodiscard]] std::size_t arena_held_peak() const
+    {
+        const std::lock_guard lock(mutex_);
+        return arena_ ? arena_->held_peak() : 0;
     }
 
     /// How many blocks came from outside the arena since the last reset_peaks (bookings are no blocks). A training step
@@ -240,32 +241,6 @@ private:
     [[nodiscard]] static constexpr bool lives_within_a_step(Use use) noexcept
     {
         return use != Use::weight && use != Use::optimiser_state;
-    }
-
-    [[nodiscard]] static constexpr bool is_paged(std::size_t bytes) noexcept
-    {
-        return pages::available && WASI_ADDRESS_SANITIZER == 0 && bytes >= smallest_paged;
-    }
-
-    [[nodiscard]] static void* allocate_outside(std::size_t bytes)
-    {
-        if (!is_paged(bytes)) {
-            return allocate_aligned(bytes);
-        }
-        void* const block = pages::take(bytes);
-        if (block == nullptr) {
-            throw std::bad_alloc();
-        }
-        return block;
-    }
-
-    static void release_outside(void* block, std::size_t bytes) noexcept
-    {
-        if (is_paged(bytes)) {
-            pages::give_back(block, bytes);
-        } else {
-            release_aligned(block);
-        }
     }
 
     static void raise(Entry& entry, std::size_t bytes) noexcept

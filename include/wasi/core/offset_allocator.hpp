@@ -13,8 +13,9 @@ namespace wasi {
 /// the open end. Parts of 256 KiB and more take the high end of a bounded hole, smaller ones the low end, so that the
 /// small do not land between the large. Chosen on recorded training steps of small ViTs (all methods, gradients
 /// streamed and collected, micro-batches): the high-water mark is 1.00 to 1.04 times the peak of live bytes,
-/// against 1.06 for plain best fit and 1.18 for first fit at the worst. What breaks it is a step that ends in two
-/// blocks which together are half of everything: 1.3 then, whatever the rule.
+/// against 1.06 for plain best fit and 1.18 for first fit at the worst. What breaks it are
+/// small parts that stay between large ones that go before larger ones come: 1.3 then, whatever the rule (Arena gives
+/// the pages of such holes back).
 ///
 /// Cost: the number of holes (tens in a training step) for each call. Thread safety: one object, one thread at a time.
 class OffsetAllocator {
@@ -95,6 +96,15 @@ public:
     void reset_high_water() noexcept { high_water_ = end(); }
     /// How many holes there are, the open end included.
     [[nodiscard]] std::size_t holes() const noexcept { return holes_.size(); }
+
+    /// visit(offset, bytes) for each hole, the lowest first, the open end included.
+    template <class Visit>
+    void for_each_hole(Visit visit) const
+    {
+        for (const Hole& hole : holes_) {
+            visit(hole.offset, hole.size);
+        }
+    }
 
 private:
     struct Hole {

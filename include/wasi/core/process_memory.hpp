@@ -103,7 +103,8 @@ inline bool return_free_memory()
 }
 
 /// How ProcessPeak finds its peak: exact by the system's own high-water mark (Linux, where /proc/self/clear_refs may be
-/// written), by looking every millisecond, or not at all by phase: since the process began.
+/// written), by looking every millisecond and at every call of bytes(), or not at all by phase: since the process
+/// began.
 enum class PeakSource { system, sampled, whole_process };
 
 /// The largest resident memory of this process in a phase: restart() begins one, bytes() is its peak so far. The
@@ -142,7 +143,8 @@ public:
             case PeakSource::system:
                 return detail::proc_bytes(detail::proc_text("/proc/self/status"), "VmHWM:");
             case PeakSource::sampled:
-                return std::max(largest_.load(), resident_pages()) * page_size();
+                look();
+                return largest_ * page_size();
             case PeakSource::whole_process:
                 break;
         }
@@ -184,13 +186,19 @@ private:
 #endif
     }
 
+    /// Keeps the largest of what was ever seen; both the sampling thread and bytes() look.
+    void look() const
+    {
+        const std::size_t pages = resident_pages();
+        std::size_t seen = largest_;
+        while (pages > seen && !largest_.compare_exchange_weak(seen, pages)) {
+        }
+    }
+
     void sample()
     {
         while (!ending_) {
-            const std::size_t pages = resident_pages();
-            if (pages > largest_) {
-                largest_ = pages;
-            }
+            look();
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     }
@@ -205,7 +213,7 @@ private:
 
     PeakSource wanted_ = PeakSource::system;
     PeakSource source_ = PeakSource::whole_process;
-    std::atomic<std::size_t> largest_ = 0;
+    mutable std::atomic<std::size_t> largest_ = 0;  // pages
     std::atomic<bool> ending_ = false;
     std::thread sampler_;
 };

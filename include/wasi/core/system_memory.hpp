@@ -81,6 +81,17 @@ inline bool close(void* begin, std::size_t bytes) noexcept
     return bytes == 0 || detail::map(begin, bytes, PROT_NONE, MAP_FIXED) != nullptr;
 }
 
+/// Gives pages back and keeps their addresses writable: they read as zero and cost nothing until they are written to
+/// again. False when the system refuses.
+inline bool forget(void* begin, std::size_t bytes) noexcept
+{
+#if defined(__linux__)
+    return bytes == 0 || ::madvise(begin, bytes, MADV_DONTNEED) == 0;
+#else
+    return bytes == 0 || detail::map(begin, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) != nullptr;
+#endif
+}
+
 /// Gives addresses from `take` or `reserve` back, with their pages.
 inline void give_back(void* begin, std::size_t bytes) noexcept
 {
@@ -106,6 +117,10 @@ inline void give_back(void* begin, std::size_t bytes) noexcept
     return false;
 }
 inline bool close(void*, std::size_t) noexcept
+{
+    return false;
+}
+inline bool forget(void*, std::size_t) noexcept
 {
     return false;
 }

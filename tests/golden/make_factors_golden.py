@@ -2,7 +2,7 @@
 """Writes the stored PyTorch reference that free factors, W = L R, are tested against.
 
 Run:  /usr/bin/python3 make_factors_golden.py [OUTPUT_DIRECTORY]     (default: the folder of this script)
-Needs Debian's python3-torch; no network. The tests only read the file. README.md says what it holds.
+Needs what make_vit_golden.py needs; no network. The tests only read the file. README.md says what it holds.
 """
 
 import os

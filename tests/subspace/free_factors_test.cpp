@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <subspace/weight_problem.hpp>
+#include <support/naive_storage.hpp>
 #include <wasi/subspace/free_factors.hpp>
 
 namespace {
@@ -87,6 +88,21 @@ TEST_CASE_TEMPLATE("from one form to the other and back: the same product", T, f
         CHECK(distance(factors.dense(memory, {}).matrix(), product.matrix()) <= tolerance<T>(18 * 5, scale));
         CHECK(imbalance(factors) <= tolerance<T>(18 * 5, scale));
     }
+}
+
+TEST_CASE("the naive storage makes the same factors")
+{
+    auto& memory = wasi::plain_memory();
+    const Problem<double> problem(14, 11, 3);
+    const auto naive =
+        wasi::subspace::FreeFactors<double, NaiveStorage>::start(problem.w.matrix(), linalg::FixedRank{4}, memory, {});
+    const auto factors = Factors<double>::start(problem.w.matrix(), linalg::FixedRank{4}, memory, {});
+    CHECK(distance(naive.dense(memory, {}).matrix(), factors.dense(memory, {}).matrix()) <=
+          tolerance<double>(14 * 11, frobenius_norm(problem.w.matrix())));
+    const auto balanced =
+        wasi::subspace::FreeFactors<double, NaiveStorage>::balanced(naive.left(), naive.right(), memory, {});
+    CHECK(distance(balanced.dense(memory, {}).matrix(), factors.dense(memory, {}).matrix()) <=
+          tolerance<double>(14 * 11, frobenius_norm(problem.w.matrix())));
 }
 
 TEST_CASE("partial gradients of P Qᵀ are dW Rᵀ and LᵀdW")

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <subspace/weight_problem.hpp>
+#include <support/naive_storage.hpp>
 #include <wasi/subspace/tangent_velocity.hpp>
 
 namespace {
@@ -256,6 +257,28 @@ TEST_CASE_TEMPLATE("a long run: L orthonormal, the velocity tangent, memory book
     CHECK(memory.of(Use::weight).peak == weight.bytes());
     CHECK(memory.of(Use::optimiser_state).peak == velocity.bytes());
     CHECK(weight.updates().tangent == 300);
+}
+
+TEST_CASE("the naive storage takes the same steps")
+{
+    const Problem<double> problem(14, 11, 3);
+    auto& memory = wasi::plain_memory();
+    using NaiveSubspace = wasi::subspace::WeightSubspace<double, NaiveStorage>;
+    auto weight = problem.start(4);
+    auto clone = [&](ConstMatrixView<double> m) {
+        Tensor<double> result(memory, {}, {m.rows, m.cols});
+        EigenStorage::copy(result.matrix(), m);
+        return result;
+    };
+    auto naive = NaiveSubspace::from_factors(clone(weight.left()), clone(weight.right()));
+    Velocity<double> velocity(weight, memory, {});
+    wasi::subspace::TangentVelocity<double, NaiveStorage> naive_velocity(naive, memory, {});
+    for (int n = 0; n < 3; ++n) {
+        velocity.step(weight, problem.gradient(), {0.1, 0.9, 0.1, 0.5});
+        naive_velocity.step(naive, problem.gradient(), {0.1, 0.9, 0.1, 0.5});
+    }
+    CHECK(distance(naive.left(), weight.left()) <= 10.0 * tolerance<double>(14 * 4, 1.0));
+    CHECK(distance(naive.right(), weight.right()) <= 10.0 * tolerance<double>(14 * 4, frobenius_norm(weight.right())));
 }
 
 TEST_CASE("a velocity of other factors is refused")

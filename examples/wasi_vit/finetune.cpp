@@ -18,6 +18,7 @@
 #include "data_source.hpp"
 #include "memory_timeline.hpp"
 #include "page_numbers.hpp"
+#include "plan.hpp"
 #include "progress.hpp"
 #include "run_files.hpp"
 
@@ -178,8 +179,13 @@ void print_summary(const RunReport& run)
 
 }  // namespace
 
-int finetune(const FinetuneOptions& options)
+int finetune(const FinetuneOptions& given)
 {
+    FinetuneOptions options = given;
+    const auto memory = memory_budget(options);
+    if (memory) {
+        options.method = options.optimizer == "adamw" ? "factors" : "wsi";  // until the plan says what it comes to
+    }
     const auto method = method_options(options);
     auto training = train_options(options);
     const auto keep = keep_options(options.keep);
@@ -190,18 +196,34 @@ int finetune(const FinetuneOptions& options)
     PhasePeaks phases;
     wasi::Ledger ledger;
     TrainAndTest data;
-    const auto model = make_model(options, method, ledger, data);
+    std::unique_ptr<Model> model;
+    std::optional<wasi::train::MemoryPlan> memory_plan;
+    if (memory) {
+        ModelInBudget planned = make_model_in_budget(options, *memory, ledger, data);
+        std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
+        model = std::move(planned.model);
+        options.method = to_string(planned.method);
+        training.micro_batches = planned.plan.chosen.run.training.micro_batches;
+        options.accumulate = training.micro_batches;
+        memory_plan = std::move(planned.plan);
+    } else {
+        model = make_model(options, method, ledger, data);
+    }
     data.train.check(model->config().classes);
     data.test().check(model->config().classes);
     const wasi::Booking booked_images = book_images(data, ledger);
     phases.end("load");
     const wasi::RandomKey key(options.seed);
-    if (options.weights.empty()) {
+    if (memory_plan) {
+        // Weights and blocks are as planned.
+    } else if (options.weights.empty()) {
         wasi::train::apply_method(*model, method, key.derive(2));
     } else {  // the weights were converted as they were read
         wasi::train::prepare_training(*model, method, key.derive(2));
     }
-    model->keep(keep);
+    if (!memory_plan) {
+        model->keep(keep);
+    }
 
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
     if (options.optimizer == "adamw") {
@@ -267,7 +289,8 @@ int finetune(const FinetuneOptions& options)
     run.ledger_peak_total = static_cast<double>(ledger.total().peak);
     run.layers = layer_rows(*model, options, ledger, energies);
     // Batches as in training: so evaluation needs less memory than a step did.
-    const Index correct = wasi::train::count_correct(*model, data.test(), options.batch_size);
+    const Index correct = wasi::train::count_correct(
+        *model, data.test(), (options.batch_size + training.micro_batches - 1) / training.micro_batches);
     run.test_count = data.test().count;
     run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test().count);
     std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
@@ -276,8 +299,10 @@ int finetune(const FinetuneOptions& options)
     wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});
     wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
     wasi::io::write_file_atomically(out / "memory.csv", memory_csv(run.memory_of_step));
-    wasi::io::write_file_atomically(out / "report.json",
-                                    report_json(run, {options.seed, interrupted.load(), plan ? &*plan : nullptr}));
+    wasi::io::write_file_atomically(
+        out / "report.json",
+        report_json(run, {options.seed, interrupted.load(), plan ? &*plan : nullptr,
+                          memory_plan ? &*memory_plan : nullptr, static_cast<double>(booked_images.bytes())}));
     wasi::io::write_file_atomically(out / "report.html", report_page(run));
     print_summary(run);
     if (interrupted.load()) {

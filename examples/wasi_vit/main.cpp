@@ -56,14 +56,17 @@ int main(int argument_count, char** arguments)
                                           "." + std::to_string(WASI_VERSION_PATCH));
     app.require_subcommand(1);
     wasi_examples::FinetuneOptions finetune_options;
+    wasi_examples::FinetuneOptions plan_options;
     wasi_examples::PredictOptions predict_options;
     wasi_examples::CompareOptions compare_options;
     wasi_examples::InspectOptions inspect_options;
     CLI::App* finetune = app.add_subcommand("finetune", "train a model and write what came of it");
+    CLI::App* plan = app.add_subcommand("plan", "show how a run would stay within a budget of bytes");
     CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
     CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
     wasi_examples::add_options(*finetune, finetune_options);
+    wasi_examples::add_plan_options(*plan, plan_options);
     wasi_examples::add_options(*predict, predict_options);
     wasi_examples::add_options(*compare, compare_options);
     wasi_examples::add_options(*inspect, inspect_options);
@@ -79,6 +82,9 @@ int main(int argument_count, char** arguments)
     try {
         if (finetune->parsed()) {
             return wasi_examples::finetune(finetune_options);
+        }
+        if (plan->parsed()) {
+            return wasi_examples::plan(plan_options);
         }
         if (inspect->parsed()) {
             return wasi_examples::inspect(inspect_options);

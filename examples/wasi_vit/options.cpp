@@ -55,7 +55,9 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
         ->type_name("DATA")
         ->required();
-    command.add_option("--method", options.method, "vanilla, head, wsi, asi, wasi or factors")->type_name("METHOD");
+    command.add_option("--method", options.method, "vanilla, head, wsi, asi, wasi or factors")
+        ->type_name("METHOD")
+        ->each([&options](const std::string&) { options.method_given = true; });
     command.add_option("--layers", options.layers, "linear layers it applies to: mlp or all")->type_name("WHICH");
     command.add_option("--energy", options.energy, "share of a weight's spectral energy to keep")->type_name("E");
     command
@@ -69,6 +71,11 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command
         .add_option("--activation-budget", options.activation_budget,
                     "bytes for all compressed saved inputs: 4MiB; ranks by layer are then chosen on the first batch")
+        ->type_name("SIZE");
+    command
+        .add_option(
+            "--memory-budget", options.memory_budget,
+            "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow")
         ->type_name("SIZE");
     command
         .add_option("--above-break-even", options.above_break_even,
@@ -102,6 +109,35 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--out", options.out, "folder for metrics.csv, model.safetensors, report.json, report.html")
         ->type_name("DIR")
         ->required();
+}
+
+void add_plan_options(CLI::App& command, FinetuneOptions& options)
+{
+    command.option_defaults()->always_capture_default();
+    auto* model = command.add_option_group("Model");
+    model->add_option("--weights", options.weights, "plan for this safetensors file (torchvision names)")
+        ->type_name("FILE");
+    model->add_option("--config", options.config, "plan for a new model: image=32,patch=4,dim=192,depth=6,...")
+        ->type_name("LIST");
+    model->require_option(1);
+    command.add_option("--classes", options.classes, "number of classes")->type_name("C");
+    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")
+        ->type_name("H");
+    command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
+        ->type_name("DATA")
+        ->required();
+    command.add_option("--memory-budget", options.memory_budget, "bytes for the whole process: 200MiB")
+        ->type_name("SIZE")
+        ->required();
+    command.add_option("--layers", options.layers, "layers whose weights may become low rank: mlp or all")
+        ->type_name("WHICH");
+    command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
+    command.add_option("--momentum", options.momentum, "of SGD")->type_name("MU");
+    command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
+    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
+        ->type_name("SCOPE");
+    command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
+    command.add_option("--threads", options.threads, "0 = one for each processor")->type_name("N");
 }
 
 void add_options(CLI::App& command, PredictOptions& options)
@@ -277,6 +313,9 @@ std::vector<std::pair<std::string, std::string>> option_table(const FinetuneOpti
         add("activation-energy", text_of(options.activation_energy.value_or(options.energy)));
     } else {
         add("activation-ranks", options.activation_ranks);
+    }
+    if (!options.memory_budget.empty()) {
+        add("memory-budget", options.memory_budget);
     }
     add("above-break-even", options.above_break_even);
     add("restart-below", text_of(options.restart_below));

@@ -28,6 +28,8 @@ struct FinetuneOptions {
     std::optional<double> activation_energy;
     std::string activation_ranks;   ///< "8,4,8"; empty: by energy
     std::string activation_budget;  ///< "4MiB"; empty: none
+    std::string memory_budget;      ///< "200MiB"; empty: none
+    bool method_given = false;      ///< --method was typed
     std::string above_break_even = "dense";
     double restart_below = 0.9;
     std::string optimizer = "sgd";
@@ -73,6 +75,8 @@ struct InspectOptions {
 };
 
 void add_options(CLI::App& command, FinetuneOptions& options);
+/// The options of `plan`, which are some of finetune's.
+void add_plan_options(CLI::App& command, FinetuneOptions& options);
 void add_options(CLI::App& command, PredictOptions& options);
 void add_options(CLI::App& command, CompareOptions& options);
 void add_options(CLI::App& command, InspectOptions& options);

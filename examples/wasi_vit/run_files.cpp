@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include <wasi/core/error.hpp>
+#include <wasi/storage/eigen.hpp>
+#include <wasi/train/memory_plan.hpp>
 
 #include "activation_budget.hpp"
 
@@ -49,6 +51,32 @@ using nlohmann::ordered_json;
         row["gradient_norm"] = number(input.exact_norm);
         json["layers"].push_back(std::move(row));
     }
+    return json;
+}
+
+/// What --memory-budget chose, with the classes of memory as ledger_peak_bytes has them: the data set is among the
+/// input.
+[[nodiscard]] ordered_json memory_plan_json(const wasi::train::MemoryPlan& plan, double booked_images)
+{
+    const auto& chosen = plan.chosen;
+    ordered_json json;
+    json["budget_bytes"] = plan.budget;
+    json["base_bytes"] = plan.base;
+    json["process_bytes"] = chosen.process;
+    json["arena_bytes"] = chosen.forecast.arena;
+    json["predicted_bytes"] = ordered_json::object();
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        const bool input = static_cast<wasi::Use>(use) == wasi::Use::input;
+        json["predicted_bytes"][std::string(to_string(static_cast<wasi::Use>(use)))] =
+            static_cast<double>(chosen.forecast.peaks[use]) + (input ? booked_images : 0.0);
+    }
+    json["predicted_bytes"]["total"] = static_cast<double>(chosen.forecast.total) + booked_images;
+    json["flops_per_step"] = number(chosen.forecast.flops);
+    json["error"] = number(chosen.error());
+    json["energy"] = chosen.energy;
+    json["blocks_keep"] = chosen.keep.name;
+    json["micro_batches"] = chosen.run.training.micro_batches;
+    json["weight_ranks"] = chosen.run.weight_ranks;
     return json;
 }
 
@@ -126,6 +154,9 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     }
     if (extras.activation_plan != nullptr) {
         json["activation_plan"] = plan_json(*extras.activation_plan);
+    }
+    if (extras.memory_plan != nullptr) {
+        json["memory_plan"] = memory_plan_json(*extras.memory_plan, extras.booked_images);
     }
     return json.dump(2) + "\n";
 }

@@ -5,6 +5,7 @@
 
 namespace wasi::train {
 struct ActivationPlan;
+struct MemoryPlan;
 }
 
 namespace wasi_examples {
@@ -14,6 +15,8 @@ struct RunExtras {
     std::uint64_t seed = 0;
     bool interrupted = false;
     const wasi::train::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
+    const wasi::train::MemoryPlan* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
+    double booked_images = 0.0;                                    ///< bytes of the data set, booked as input
 };
 
 /// metrics.csv: step,epoch,loss,learning_rate,seconds and a column "captured_energy:LAYER" for each compressed layer.

@@ -1,0 +1,74 @@
+// --memory-budget and the command plan: the process stays within its budget, and an impossible one is refused.
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "run_program.hpp"
+
+namespace {
+
+using nlohmann::json;
+using wasi_tests::contents;
+using wasi_tests::run_program;
+using wasi_tests::TemporaryFolder;
+
+const std::string model = "--config image=32,patch=4,dim=96,depth=4,heads=3,mlp=384 --data digits:0-4 --threads 2";
+
+/// The least budget that a refusal names.
+[[nodiscard]] std::uint64_t least_budget(const std::string& options)
+{
+    const auto refused = run_program("plan " + model + " --memory-budget 1MiB " + options);
+    REQUIRE(refused.status == 2);
+    const auto at = refused.error.find("needs is ");
+    REQUIRE_MESSAGE(at != std::string::npos, refused.error);
+    return std::stoull(refused.error.substr(at + 9));
+}
+
+}  // namespace
+
+TEST_CASE("memory budget: the process's peak never passes it, and the ledger's never pass the plan's")
+{
+    for (const std::string options :
+         {"--batch-size 32 --clip-norm 0", "--batch-size 16", "--batch-size 16 --optimizer adamw"}) {
+        CAPTURE(options);
+        const std::uint64_t least = least_budget(options);
+        for (const std::uint64_t more : {2U, 8U, 64U}) {  // MiB above the least: the heap differs a little by run
+            const TemporaryFolder folder;
+            const std::string budget = std::to_string(least + (more << 20));
+            CAPTURE(budget);
+            const auto run = run_program("finetune " + model + " --epochs 1 " + options + " --memory-budget " + budget +
+                                         " --out '" + (folder / "run").string() + "'");
+            REQUIRE_MESSAGE(run.status == 0, run.error);
+            CHECK(run.out.find("Memory plan within") != std::string::npos);
+            const json report = json::parse(contents(folder / "run" / "report.json"));
+            const json& plan = report.at("memory_plan");
+            CHECK(plan.at("process_bytes") <= plan.at("budget_bytes"));
+            CHECK(report.at("peak_rss_bytes") <= plan.at("budget_bytes"));
+            for (const auto& [name, bytes] : plan.at("predicted_bytes").items()) {
+                CAPTURE(name);
+                CHECK(report.at("ledger_peak_bytes").at(name).get<double>() <= bytes.get<double>());
+            }
+        }
+    }
+}
+
+TEST_CASE("memory budget: the command plan prints choices and the frontier, refusals name the least budget")
+{
+    const auto shown = run_program("plan " + model + " --batch-size 16 --memory-budget 1GiB");
+    REQUIRE_MESSAGE(shown.status == 0, shown.error);
+    for (const std::string part : {"weights hold 1 of their energy", "saved_activation", "fc2", "nothing beats"}) {
+        CAPTURE(part);
+        CHECK(shown.out.find(part) != std::string::npos);
+    }
+    const TemporaryFolder folder;
+    const std::string finetune = "finetune " + model + " --out '" + (folder / "run").string() + "' --memory-budget ";
+    const auto refused = run_program(finetune + "1MiB");
+    CHECK(refused.status == 2);
+    CHECK(refused.error.find("the least that any choice needs is") != std::string::npos);
+    CHECK(run_program(finetune + "1GiB --method wsi").status == 2);
+    CHECK(run_program(finetune + "lots").status == 2);
+    CHECK(run_program("plan " + model).status == 2);
+}

@@ -19,7 +19,7 @@ BATCHES = (16, 64)
 SAME_LOSS = 1e-3  # losses of the dense trainings may differ by this
 
 PEER, OURS = "PyTorch", "ours"
-SAVING = {"--recompute": "block", "--probabilities": "recompute"}
+SAVING = {"--recompute": "block"}
 SAVING_LOW_RANK = {**SAVING, "--gelu-input": "rebuild"}  # for a low-rank fc1 only: rebuilt from X Rᵀ
 RANKS = {"--activation-ranks": "8,4,8"}
 ALL = {"--method": "wasi", "--layers": "all", "--energy": "0.6", **RANKS}

@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <memory>
 #include <string>
 #include <utility>
@@ -114,17 +115,24 @@ public:
     [[nodiscard]] Memory& memory() const { return *memory_; }
 
     /// Tokens (B, N, D) of images (B,3,H,W): patches, projection, class token, positions. The images are not needed
-    /// afterwards. Throws shape_error unless they fit the config.
+    /// afterwards; their patches are saved for the projection. Throws shape_error unless the images fit the config.
     [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
     {
-        require<shape_error>(images.shape[1] == VisionTransformerConfig::channels && images.shape[2] == config_.image &&
-                                 images.shape[3] == config_.image && images.shape[0] >= 1,
-                             "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ",
-                             config_.image, ", ", config_.image, ")");
-        const autograd::Context<T, S> own{context.memory, context.tape, saved_as_};
-        autograd::Variable<T> x(extract_patches<S, T>(images, config_.patch, context.memory));
-        x = patch_projection.forward(own, x);
-        return autograd::prepend_token(own, x, class_token, positions);
+        return embed_patches(context, autograd::Variable<T>(patches_of(images, context.memory)));
+    }
+
+    /// The same from make_images(memory) -> Tensor (B,3,H,W), which gives the same images whenever it is asked. The
+    /// patches are then not saved but made again from it: B N 3 p p numbers less, for a copy of the images.
+    template <class MakeImages>
+    requires std::invocable<const MakeImages&, Memory&>
+    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, const MakeImages& make_images)
+    {
+        const auto make_patches = [this, make_images](Memory& memory) {
+            const Tensor<T> images = make_images(memory);
+            return std::make_shared<Tensor<T>>(patches_of(images.template view<4>(), memory));
+        };
+        autograd::Variable<T> patches(make_patches(context.memory), nullptr);
+        return embed_patches(context, std::move(patches).with_recipe(make_patches));
     }
 
     /// Logits (B, classes) of tokens (B, N, D). Throws shape_error.
@@ -212,6 +220,23 @@ public:
     std::unique_ptr<Linear<T, S>> head;
 
 private:
+    [[nodiscard]] Tensor<T> patches_of(ConstTensorView<T, 4> images, Memory& memory) const
+    {
+        require<shape_error>(images.shape[1] == VisionTransformerConfig::channels && images.shape[2] == config_.image &&
+                                 images.shape[3] == config_.image && images.shape[0] >= 1,
+                             "VisionTransformer: images ", shape_text(images.shape), " for a model of (B, 3, ",
+                             config_.image, ", ", config_.image, ")");
+        return extract_patches<S, T>(images, config_.patch, memory);
+    }
+
+    [[nodiscard]] autograd::Variable<T> embed_patches(const autograd::Context<T, S>& context,
+                                                      autograd::Variable<T> patches)
+    {
+        const autograd::Context<T, S> own{context.memory, context.tape, saved_as_};
+        patches = patch_projection.forward(own, patches);
+        return autograd::prepend_token(own, patches, class_token, positions);
+    }
+
     [[nodiscard]] static const VisionTransformerConfig& checked(const VisionTransformerConfig& config)
     {
         config.check();

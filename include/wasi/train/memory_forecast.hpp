@@ -183,10 +183,9 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
         for (Index piece = 0; piece < pieces; ++piece) {
             const auto [from, to] = micro_batch_range(size, piece, pieces);
             const std::vector<std::int64_t> labels(static_cast<std::size_t>(to - from), 0);
-            Tensor<float> images(
-                memory, Tag{Use::input, 0},
-                Shape{to - from, nn::VisionTransformerConfig::channels, run.model.image, run.model.image});
-            static_cast<void>(step.micro_batch(std::move(images), labels, 1.0));
+            const Shape shape{to - from, nn::VisionTransformerConfig::channels, run.model.image, run.model.image};
+            const auto make_images = [&](Memory& where) { return Tensor<float>(where, Tag{Use::input, 0}, shape); };
+            static_cast<void>(step.micro_batch(make_images, labels, 1.0));
         }
         step.end();
         if (!worst && size == full) {

@@ -131,16 +131,18 @@ public:
         }
     }
 
-    /// The mean loss of some images; gradients times `share`, the part of the batch that these images are. Throws
-    /// argument_error when the loss is not finite; nothing has changed then.
-    double micro_batch(Tensor<T> images, std::span<const std::int64_t> labels, double share)
+    /// The mean loss of some images; gradients times `share`, the part of the batch that these images are.
+    /// `make_images(memory)` -> Tensor (B,3,H,W), the same each time: it is asked once now, and once at the end of the
+    /// backward pass for the patches, which so are not kept. Throws argument_error when the loss is not finite; nothing
+    /// has changed then.
+    template <class MakeImages>
+    double micro_batch(const MakeImages& make_images, std::span<const std::int64_t> labels, double share)
     {
         Memory& memory = model_->memory();
         memory.mark("forward");
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
-        auto x = model_->embed(context, std::as_const(images).template view<4>());
-        images.reset();  // patches are what is kept of them
+        auto x = model_->embed(context, make_images);
         const auto loss = autograd::cross_entropy(context, model_->encode(context, std::move(x)), labels);
         const double value = static_cast<double>(*loss.value().data());
         require<argument_error>(std::isfinite(value), "train: the loss of step ", number_, " is ", value,
@@ -223,7 +225,8 @@ Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::O
                 const auto [from, to] = micro_batch_range(size, piece, pieces);
                 const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
                 const double share = static_cast<double>(to - from) / static_cast<double>(size);
-                record.loss += share * parts.micro_batch(data.gather(part, memory), data.gather_labels(part), share);
+                record.loss += share * parts.micro_batch([&](Memory& where) { return data.gather(part, where); },
+                                                         data.gather_labels(part), share);
             }
             parts.end();
             record.captured_energies = detail::captured_energies(model);

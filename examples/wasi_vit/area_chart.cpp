@@ -44,7 +44,7 @@ std::vector<std::size_t> shown_positions(const std::vector<double>& total)
         const auto begin = total.begin() + static_cast<std::ptrdiff_t>(start);
         const auto end = total.begin() + static_cast<std::ptrdiff_t>(std::min(total.size(), start + group));
         const auto [lowest, highest] = std::minmax_element(begin, end);
-        const auto [first, second] = std::minmax(lowest - total.begin(), highest - total.begin());
+        const auto [first, second] = std::minmax({lowest - total.begin(), highest - total.begin()});
         positions.push_back(static_cast<std::size_t>(first));
         if (second != first) {
             positions.push_back(static_cast<std::size_t>(second));

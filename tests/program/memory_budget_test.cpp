@@ -15,7 +15,7 @@ using wasi_tests::contents;
 using wasi_tests::run_program;
 using wasi_tests::TemporaryFolder;
 
-const std::string model = "--config image=32,patch=4,dim=96,depth=4,heads=3,mlp=384 --data digits:0-4 --threads 2";
+const std::string model = "--config image=32,patch=4,dim=96,depth=4,heads=3,mlp=384 --data digits:0-1 --threads 2";
 
 /// The least budget that a refusal names.
 [[nodiscard]] std::uint64_t least_budget(const std::string& options)
@@ -35,7 +35,7 @@ TEST_CASE("memory budget: the process's peak never passes it, and the ledger's n
          {"--batch-size 32 --clip-norm 0", "--batch-size 16", "--batch-size 16 --optimizer adamw"}) {
         CAPTURE(options);
         const std::uint64_t least = least_budget(options);
-        for (const std::uint64_t more : {2U, 8U, 64U}) {  // MiB above the least: the heap differs a little by run
+        for (const std::uint64_t more : {2U, 32U}) {  // MiB above the least: the heap differs a little by run
             const TemporaryFolder folder;
             const std::string budget = std::to_string(least + (more << 20));
             CAPTURE(budget);

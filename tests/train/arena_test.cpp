@@ -73,8 +73,11 @@ TEST_CASE("after the first step nothing is asked of the system, and the arena is
             for (std::size_t step = 1; step < seen.outside.size(); ++step) {
                 CAPTURE(step);
                 CHECK(seen.outside[step] == 0);
-                // 64-byte blocks of small tensors are part of it; measured on small ViTs: at most 1.04.
-                CHECK(static_cast<double>(seen.high_waters[step]) <= 1.10 * static_cast<double>(seen.peaks[step]));
+                // On models this small one block is a tenth of everything: what no rule that moves nothing can avoid is
+                // a hole that is just too small for the next block, here the tokens of a batch.
+                const double tokens = 4.0 * 17.0 * 32.0 * sizeof(float);
+                CHECK(static_cast<double>(seen.high_waters[step]) <=
+                      1.10 * static_cast<double>(seen.peaks[step]) + tokens);
             }
         }
     }

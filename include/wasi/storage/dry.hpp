@@ -63,12 +63,12 @@ inline void tell_unbooked(Memory& memory, double bytes)
 
 /// Bytes that a product of this size packs: both operands at most, and no more than fits Eigen's blocks, a thread each.
 template <Scalar T>
-[[nodiscard]] double packed_bytes(Index m, Index n, Index k)
+[[nodiscard]] double packed_bytes(Memory& memory, Index m, Index n, Index k)
 {
     constexpr double most = 2.0 * 1024.0 * 1024.0;  // of one thread: kc (mc + nc) elements
-    constexpr double threads = 8.0;                 // pieces of a product
+    const auto* run = dynamic_cast<const DryRunMemory*>(&memory);
     const double whole = static_cast<double>(sizeof(T)) * static_cast<double>(k) * static_cast<double>(m + n);
-    return std::min(whole, threads * most);
+    return std::min(whole, most * (run != nullptr ? static_cast<double>(run->threads()) : 1.0));
 }
 
 /// Bytes of `count` square matrices of order n in double.
@@ -109,7 +109,7 @@ struct DryStorageWith {
         // EigenStorage computes a column-major C as Cᵀ = Bᵀ Aᵀ.
         const auto [m, n] = c.is_row_major() ? std::array{c.rows, c.cols} : std::array{c.cols, c.rows};
         const auto tiles = eigen::product_tiles(m, n, k);
-        detail::tell_unbooked(memory, detail::packed_bytes<T>(m, n, k));
+        detail::tell_unbooked(memory, detail::packed_bytes<T>(memory, m, n, k));
         if (tiles.depth_chunks > 1) {
             detail::pass_through<T>(memory, tiles.depth_chunks * m * n);
         }
@@ -172,7 +172,7 @@ struct DryStorageWith {
         const Index n = a.cols;
         memory.count_flops(number(a.rows) * number(n) * number(n + 1));
         detail::tell_unbooked(memory, 8.0 * detail::squares_in_double(4.0, std::min(n, eigen::gram_tile + 32)) +
-                                          detail::packed_bytes<double>(n, n, a.rows));
+                                          detail::packed_bytes<double>(memory, n, n, a.rows));
         if (const Index pieces = eigen::gram_pieces(a.rows, n); pieces > 0) {
             detail::pass_through<double>(memory, pieces * n * n);
         }

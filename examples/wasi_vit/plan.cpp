@@ -97,9 +97,32 @@ struct Given {
     return std::make_unique<PlannedModel>(config, ledger, wasi::RandomKey(options.seed).derive(1));
 }
 
-[[nodiscard]] const char* held_as(Index rank)
+/// How the weights of each block are held; blocks that follow one another and are alike in one line.
+[[nodiscard]] std::string ranks_text(const std::vector<Index>& ranks)
 {
-    return rank > 0 ? "low rank" : "dense";
+    constexpr std::array<const char*, 4> layers{"in_proj", "out_proj", "fc1", "fc2"};
+    const auto block = [&](std::size_t number) {
+        std::string text;
+        for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+            const Index rank = ranks[4 * number + layer];
+            append(text, "  %s %s", layers[layer], rank > 0 ? ("rank " + std::to_string(rank)).c_str() : "dense");
+        }
+        return text;
+    };
+    std::string result;
+    for (std::size_t first = 0; 4 * first < ranks.size();) {
+        std::size_t last = first;
+        while (4 * (last + 1) < ranks.size() && block(last + 1) == block(first)) {
+            ++last;
+        }
+        append(result, "  block %zu", first);
+        if (last > first) {
+            append(result, " to %zu", last);
+        }
+        result += ":" + block(first) + "\n";
+        first = last + 1;
+    }
+    return result;
 }
 
 }  // namespace
@@ -185,17 +208,16 @@ std::string memory_plan_text(const MemoryPlan& plan)
     append(text, "  %-34s %12s\n", "all classes together", size(chosen.forecast.total).c_str());
     append(text, "  %-34s %12s\n", "the process beside the engine", size(plan.base).c_str());
     append(text, "  %-34s %12s\n", "the process at its peak", size(chosen.process).c_str());
-    constexpr std::array<const char*, 4> layers{"in_proj", "out_proj", "fc1", "fc2"};
-    for (std::size_t i = 0; i < chosen.run.weight_ranks.size(); ++i) {
-        const Index rank = chosen.run.weight_ranks[i];
-        append(text, "  block %-3zu %-24s %12s %td\n", i / 4, layers[i % 4], held_as(rank), rank);
-    }
-    append(text, "  what nothing beats in bytes, flops and error alike:\n");
-    append(text, "  %12s %10s %10s %8s %6s  %s\n", "process", "GFLOP", "error", "energy", "micro", "blocks keep");
+    text += ranks_text(chosen.run.weight_ranks);
+    append(text,
+           "  what nothing beats in bytes, time and error alike (time: predicted, 1 = dense, everything kept):\n");
+    append(text, "  %12s %10s %10s %10s %8s %6s  %s\n", "process", "time", "GFLOP", "error", "energy", "micro",
+           "blocks keep");
     for (const PlanChoice& choice : plan.frontier) {
-        append(text, "  %12s %10.3g %10.3g %8g %6td  %s%s\n", size(choice.process).c_str(),
-               1e-9 * choice.forecast.flops, choice.error(), choice.energy, choice.run.training.micro_batches,
-               choice.keep.name.c_str(), choice.process <= plan.budget ? "" : " (above the budget)");
+        append(text, "  %12s %10.2f %10.3g %10.3g %8g %6td  %s%s\n", size(choice.process).c_str(),
+               choice.work() / plan.plain_work, 1e-9 * choice.forecast.flops, choice.error(), choice.energy,
+               choice.run.training.micro_batches, choice.keep.name.c_str(),
+               choice.process <= plan.budget ? "" : " (above the budget)");
     }
     return text;
 }

@@ -1,8 +1,10 @@
 // The arena along a training run: what the first step has set up is enough for all that follow, and it stays small.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <map>
 #include <string>
 #include <vector>
 

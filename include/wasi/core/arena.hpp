@@ -11,8 +11,8 @@
 
 namespace wasi {
 
-/// One range of addresses, reserved once, that blocks come from and go back to. Nothing moves, ever: the range is far
-/// larger than memory (a quarter of a tebibyte), and only the part below the high-water mark is made usable, 2 MiB at a
+/// One range of addresses, reserved once, that blocks come from and go back to. Nothing moves, ever: the range is as
+/// large as the machine's memory, and only the part below the high-water mark is made usable, 2 MiB at a
 /// time. The arena itself never touches a page, so a block that nobody writes to costs no resident memory. Where to
 /// put a block: OffsetAllocator. Blocks are aligned to 64 bytes and not cleared. Under the address sanitizer, what is
 /// not a block is out of bounds.
@@ -23,11 +23,17 @@ namespace wasi {
 /// Thread safety: one object, one thread at a time (Ledger locks).
 class Arena {
 public:
-    static constexpr std::size_t default_range = std::size_t{1} << (sizeof(std::size_t) >= 8 ? 38 : 29);
     /// How much is made usable at a time.
     static constexpr std::size_t step = std::size_t{2} << 20;
     /// A range smaller than this is not worth having.
     static constexpr std::size_t least_range = std::size_t{16} << 20;
+
+    /// As many addresses as the machine has memory: blocks beyond that would not fit anyway, and emulators pay for
+    /// every page of a reservation.
+    [[nodiscard]] static std::size_t default_range() noexcept
+    {
+        return std::max(least_range, whole_steps(pages::physical_memory()));
+    }
 
     /// Reserves `range` bytes of addresses, or the largest half, quarter, ... of it that the system grants (a limit on
     /// the address space, say); range() is 0 when it grants none or has no pages to give.

@@ -154,7 +154,7 @@ public:
     /// From here on the classes that live within a step come from an arena of `range` bytes of addresses (or the
     /// largest half, quarter, ... of it that the system grants; blocks that find no room in it come from outside). Does
     /// nothing when an arena is open. Returns whether one is open now: false where the system has no pages to give.
-    bool open_arena(std::size_t range = Arena::default_range)
+    bool open_arena(std::size_t range = Arena::default_range())
     {
         const std::lock_guard lock(mutex_);
         if (!arena_) {

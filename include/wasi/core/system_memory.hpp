@@ -56,6 +56,17 @@ inline constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     return bytes;
 }
 
+/// Bytes of memory that the machine has; 0 where it does not tell.
+[[nodiscard]] inline std::size_t physical_memory() noexcept
+{
+#ifdef _SC_PHYS_PAGES
+    const long count = ::sysconf(_SC_PHYS_PAGES);
+    return count > 0 ? static_cast<std::size_t>(count) * size() : 0;
+#else
+    return 0;
+#endif
+}
+
 /// New pages, zero and writable; nullptr when the system refuses.
 [[nodiscard]] inline void* take(std::size_t bytes) noexcept
 {
@@ -103,6 +114,10 @@ inline void give_back(void* begin, std::size_t bytes) noexcept
 [[nodiscard]] inline std::size_t size() noexcept
 {
     return 4096;
+}
+[[nodiscard]] inline std::size_t physical_memory() noexcept
+{
+    return 0;
 }
 [[nodiscard]] inline void* take(std::size_t) noexcept
 {

@@ -380,6 +380,13 @@ TEST_CASE("bad input is refused, by name and shape")
                     wasi::argument_error);
     CHECK_THROWS_AS((void)Subspace<double>::start(problem.w.matrix(), linalg::FixedRank{0}, memory, {}),
                     wasi::argument_error);
+    // An R that is no longer finite ends the next step along the tangent space; it must not go on for ever.
+    auto lost = matrix(3, 5);
+    lost.fill(std::numeric_limits<double>::quiet_NaN());
+    const auto d_left = matrix(6, 3);
+    subspace.update(0.1, 0.0, linalg::FactorGradients<double>{d_left.matrix(), std::as_const(lost).matrix()});
+    CHECK_THROWS_AS(subspace.update(0.1, 0.0, linalg::FactorGradients<double>{d_left.matrix(), matrix(3, 5).matrix()}),
+                    wasi::argument_error);
 }
 
 }  // namespace

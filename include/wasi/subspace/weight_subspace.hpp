@@ -272,12 +272,16 @@ private:
         S::multiply(direction.matrix(), T(-1), left(), square.matrix(), T(1), memory);
         // Damped until Cholesky succeeds: R Rᵀ squares the condition of R, and rows of R may be zero.
         const double trace = S::dot(right(), right());
+        require<argument_error>(std::isfinite(trace), "WeightSubspace: R ", shape_text(right().shape()),
+                                " holds NaN or infinity");
         if (trace == 0.0) {
             direction.fill(T(0));
             return direction;
         }
         T damping = static_cast<T>(static_cast<double>(epsilon<T>) * trace);
         for (bool solved = false; !solved; damping *= T(10)) {
+            require<argument_error>(std::isfinite(damping), "WeightSubspace: R Rᵀ of R ", shape_text(right().shape()),
+                                    " overflows");
             S::multiply(square.matrix(), T(1), right(), right().transposed(), T(0), memory);
             for (Index j = 0; j < k; ++j) {
                 square.matrix()(j, j) += damping;

@@ -91,11 +91,16 @@ std::string legend(const AreaChart& chart)
 std::string marks_html(const AreaChart& chart, const Axis& horizontal)
 {
     std::string html;
+    double before = -1.0;
+    int line = 0;
     for (const auto& [position, name] : chart.marks) {
         if (horizontal.shows(position)) {
             const double at = horizontal.fraction(position);
+            line = at - before < 0.1 ? (line + 1) % 4 : 0;  // labels that would overlap go one below the other
+            before = at;
             html += "<span class=\"moment" + std::string(at > 0.85 ? " left" : "") +
-                    "\" style=\"left:" + percentage(at) + "\">" + escape_html(name) + "</span>";
+                    "\" style=\"left:" + percentage(at) + ";padding-top:" + std::to_string(line) + "em\">" +
+                    escape_html(name) + "</span>";
         }
     }
     return html;

@@ -190,8 +190,9 @@ TEST_CASE("saved in 16 bits: a quarter of the memory of doubles, gradients to th
     };
     std::size_t full = 0;
     const auto exact = gradient(Precision::full, full);
-    for (const auto& [precision, unit] :
-         {std::pair{Precision::bfloat16, 0x1p-8}, std::pair{Precision::half, 0x1p-11}}) {
+    for (const auto& format : {std::pair{Precision::bfloat16, 0x1p-8}, std::pair{Precision::half, 0x1p-11}}) {
+        const Precision precision = format.first;
+        const double unit = format.second;
         CAPTURE(to_string(precision));
         std::size_t packed = 0;
         const auto rounded = gradient(precision, packed);

@@ -77,7 +77,9 @@ TEST_CASE("exact switches: the same loss and the same bits in every gradient, wh
     for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
         CAPTURE(train::to_string(method));
         const Run plain = run(method, {});
-        for (const auto& [name, keep] : exact_switches()) {
+        for (const auto& exact : exact_switches()) {
+            const std::string& name = exact.first;
+            const KeepOptions& keep = exact.second;
             CAPTURE(name);
             const Run other = run(method, keep);
             CHECK(other.loss == plain.loss);
@@ -130,8 +132,9 @@ TEST_CASE("16 bits: half the memory, losses and gradients to the format's roundi
     for (const Method method : {Method::vanilla, Method::wasi}) {
         CAPTURE(train::to_string(method));
         const Run plain = run(method, {});
-        for (const auto& [precision, unit] :
-             {std::pair{Precision::bfloat16, 0x1p-8}, std::pair{Precision::half, 0x1p-11}}) {
+        for (const auto& format : {std::pair{Precision::bfloat16, 0x1p-8}, std::pair{Precision::half, 0x1p-11}}) {
+            const Precision precision = format.first;
+            const double unit = format.second;
             CAPTURE(to_string(precision));
             const Run other = run(method, {.saved_as = precision});
             CHECK(other.loss == plain.loss);  // the forward pass does not feel it

@@ -47,9 +47,11 @@ TEST_CASE("memory budget: the process's peak never passes it, and the ledger's n
             const json& plan = report.at("memory_plan");
             CHECK(plan.at("process_bytes") <= plan.at("budget_bytes"));
             CHECK(report.at("peak_rss_bytes") <= plan.at("budget_bytes"));
-            for (const auto& [name, bytes] : plan.at("predicted_bytes").items()) {
+            for (const auto& predicted : plan.at("predicted_bytes").items()) {
+                const std::string& name = predicted.key();
+                const double bytes = predicted.value().get<double>();
                 CAPTURE(name);
-                CHECK(report.at("ledger_peak_bytes").at(name).get<double>() <= bytes.get<double>());
+                CHECK(report.at("ledger_peak_bytes").at(name).get<double>() <= bytes);
             }
         }
     }

@@ -117,7 +117,9 @@ TEST_CASE_TEMPLATE("dry storage: Gram matrices", T, float, double)
 
 TEST_CASE_TEMPLATE("dry storage: decompositions", T, float, double)
 {
-    for (const auto [m, n] : tall) {
+    for (const Size& size : tall) {
+        const Index m = size.rows;
+        const Index n = size.cols;
         CAPTURE(m);
         CAPTURE(n);
         const auto a = random_matrix<T>(m, n, 4);
@@ -161,7 +163,9 @@ TEST_CASE_TEMPLATE("dry storage: decompositions", T, float, double)
 
 TEST_CASE_TEMPLATE("dry storage: CholeskyQR, two passes as usual, five at worst", T, float, double)
 {
-    for (const auto [m, n] : tall) {
+    for (const Size& size : tall) {
+        const Index m = size.rows;
+        const Index n = size.cols;
         CAPTURE(m);
         CAPTURE(n);
         const auto a = random_matrix<T>(m, n, 6);
@@ -182,7 +186,9 @@ TEST_CASE_TEMPLATE("dry storage: CholeskyQR, two passes as usual, five at worst"
 
 TEST_CASE_TEMPLATE("dry storage: systems", T, float, double)
 {
-    for (const auto [m, n] : {Size{3, 2}, Size{40, 7}, Size{130, 200}}) {
+    for (const Size& size : {Size{3, 2}, Size{40, 7}, Size{130, 200}}) {
+        const Index m = size.rows;
+        const Index n = size.cols;
         Matrix<T> a(m, m);
         for (Index i = 0; i < m; ++i) {
             for (Index j = 0; j < m; ++j) {
@@ -200,7 +206,9 @@ TEST_CASE_TEMPLATE("dry storage: systems", T, float, double)
 
 TEST_CASE_TEMPLATE("dry storage: row kernels", T, float, double)
 {
-    for (const auto [m, n] : {Size{1, 1}, Size{70, 3000}, Size{2000, 40}, Size{3, 70000}}) {
+    for (const Size& size : {Size{1, 1}, Size{70, 3000}, Size{2000, 40}, Size{3, 70000}}) {
+        const Index m = size.rows;
+        const Index n = size.cols;
         const auto x = random_matrix<T>(m, n, 8);
         const auto row = random_vector<T>(n, 9);
         const auto column = random_vector<T>(m, 10);

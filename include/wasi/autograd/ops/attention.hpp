@@ -104,8 +104,9 @@ template <Scalar T, class S>
     Saved<T, S> saved_probabilities;
     if (keep) {
         saved_probabilities = Saved<T, S>(context, Variable<T>(std::move(probabilities)));
+    } else {
+        probabilities.reset();
     }
-    probabilities.reset();
     return context.tape->record(
         std::move(y), {},
         [saved = Saved<T, S>(context, packed), slot = packed.slot(),

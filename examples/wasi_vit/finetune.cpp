@@ -203,9 +203,9 @@ int finetune(const FinetuneOptions& given)
         std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
         model = std::move(planned.model);
         options.method = to_string(planned.method);
-        training.micro_batches = planned.plan.chosen.run.training.micro_batches;
+        training.micro_batches = planned.plan.memory.chosen.run.training.micro_batches;
         options.accumulate = training.micro_batches;
-        memory_plan = std::move(planned.plan);
+        memory_plan = std::move(planned.plan.memory);
     } else {
         model = make_model(options, method, ledger, data);
     }

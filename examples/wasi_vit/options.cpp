@@ -137,7 +137,14 @@ void add_plan_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
         ->type_name("SCOPE");
     command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
+    command.add_option("--accumulate", options.accumulate, "the fewest micro-batches to look at")->type_name("N");
+    command.add_option("--gradients", options.gradients, "auto, stream or collect")->type_name("HOW");
+    add_options(command, options.keep);
+    command.add_option("--seed", options.seed, "of the run: its first batch is what inputs are calibrated on")
+        ->type_name("N");
     command.add_option("--threads", options.threads, "0 = one for each processor")->type_name("N");
+    command.add_option("--out", options.out, "write every choice that nothing beats to this CSV file")
+        ->type_name("FILE");
 }
 
 void add_options(CLI::App& command, PredictOptions& options)

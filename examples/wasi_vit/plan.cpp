@@ -1,11 +1,12 @@
 #include "plan.hpp"
 
-#include <array>
-#include <cstdarg>
+#include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include <wasi/core/process_memory.hpp>
+#include <wasi/io/atomic_file.hpp>
 #include <wasi/train/model_file.hpp>
 
 #include "activation_budget.hpp"
@@ -23,28 +24,63 @@ using wasi::train::MemoryPlan;
 using wasi::train::PlanChoice;
 using wasi::train::WeightSpectrum;
 
-/// One more line, printf-like.
-[[gnu::format(printf, 2, 3)]] void append(std::string& text, const char* format, ...)
-{
-    std::array<char, 256> line{};
-    va_list values;
-    va_start(values, format);
-    std::vsnprintf(line.data(), line.size(), format, values);
-    va_end(values);
-    text += line.data();
-}
-
 /// What a plan starts from: the model's shape and spectra.
 struct Given {
     wasi::nn::VisionTransformerConfig config;
     std::vector<WeightSpectrum> spectra;
 };
 
-/// Reads a weights file once; of the dense weights in blocks only the singular values stay.
-[[nodiscard]] Given read_spectra(const FinetuneOptions& options)
+/// The model that the options name, its weights held with these ranks (none: as they are). `after_weight` sees each
+/// weight of a file before that.
+[[nodiscard]] std::unique_ptr<PlannedModel> make_or_load(const FinetuneOptions& options,
+                                                         const wasi::nn::VisionTransformerConfig& config,
+                                                         const std::vector<Index>& ranks, wasi::nn::LowRankForm form,
+                                                         wasi::Ledger& ledger)
+{
+    if (options.weights.empty()) {
+        auto model = std::make_unique<PlannedModel>(config, ledger, wasi::RandomKey(options.seed).derive(1));
+        auto rank = ranks.begin();
+        for (auto* layer : wasi::train::selected_layers(*model, wasi::train::Layers::all)) {
+            if (*rank > 0) {
+                layer->weight.factorize(wasi::linalg::FixedRank{*rank}, false, form);
+            }
+            ++rank;
+        }
+        return model;
+    }
+    auto rank = ranks.begin();
+    auto model = wasi::train::load_model<float, EigenStorage>(
+        options.weights, ledger, {.heads = options.heads}, [&](auto& weight, Index depth) {
+            if (!wasi::train::is_selected(weight, depth, wasi::train::Layers::all)) {
+                return;
+            }
+            if (weight.is_low_rank()) {
+                weight.change_form(form);
+            } else if (*rank > 0) {
+                weight.factorize(wasi::linalg::FixedRank{*rank}, false, form);
+            }
+            ++rank;
+        });
+    if (config.classes != model->config().classes) {
+        model->replace_head(config.classes);
+    }
+    return model;
+}
+
+/// Of a new model, all at once; of a weights file weight by weight: of the dense ones in blocks only the singular
+/// values stay. `data` is loaded too.
+[[nodiscard]] Given look_at_model(const FinetuneOptions& options, wasi::Ledger& ledger, TrainAndTest& data)
 {
     Given given;
-    wasi::Ledger ledger;
+    if (options.weights.empty()) {
+        given.config = parse_config(options.config);
+        given.config.heads = options.heads.value_or(given.config.heads);
+        data = load_data(options.data, given.config.image);
+        given.config.classes = options.classes.value_or(class_count(data.train));
+        PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
+        given.spectra = wasi::train::weight_spectra(model);
+        return given;
+    }
     const auto model = wasi::train::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads}, [&](auto& weight, Index depth) {
             if (wasi::train::is_selected(weight, depth, wasi::train::Layers::all)) {
@@ -56,74 +92,120 @@ struct Given {
         });
     given.config = model->config();
     given.config.classes = options.classes.value_or(given.config.classes);
+    data = load_data(options.data, given.config.image);
     return given;
 }
 
-[[nodiscard]] std::size_t process_beside(const wasi::Ledger& ledger)
-{
-    wasi::return_free_memory();
-    const std::size_t resident = wasi::process_memory().resident;
-    return resident - std::min(resident, ledger.total().current);
-}
-
-[[nodiscard]] MemoryPlan make_plan(const FinetuneOptions& options, std::size_t budget, const Given& given, Index images,
-                                   std::size_t base)
+[[nodiscard]] wasi::train::StepDescription describe_run(const FinetuneOptions& options, const Given& given,
+                                                        Index images)
 {
     wasi::train::StepDescription run;
     run.model = given.config;
     run.training = train_options(options);
     run.images = images;
+    run.dense_first = options.weights.empty();
     if (options.optimizer == "adamw") {
         run.optimizer.name = wasi::train::OptimizerKind::Name::adamw;
         run.form = wasi::nn::LowRankForm::free_factors;
     }
     run.optimizer.momentum = options.momentum > 0.0;
-    wasi::train::MemoryPlanOptions choices;
-    choices.base = base;
-    choices.layers = options.layers == "mlp" ? wasi::train::Layers::mlp : wasi::train::Layers::all;
-    if (const auto asked = keep_options(options.keep); asked != wasi::nn::KeepOptions{}) {
-        choices.keep = {{"as asked for", asked, 0.0}};
-    }
-    return wasi::train::plan_memory(run, given.spectra, budget, choices);
+    return run;
 }
 
-[[nodiscard]] std::unique_ptr<PlannedModel> new_model(const FinetuneOptions& options, wasi::Ledger& ledger,
-                                                      TrainAndTest& data)
-{
-    auto config = parse_config(options.config);
-    config.heads = options.heads.value_or(config.heads);
-    data = load_data(options.data, config.image);
-    config.classes = options.classes.value_or(class_count(data.train));
-    return std::make_unique<PlannedModel>(config, ledger, wasi::RandomKey(options.seed).derive(1));
-}
-
-/// How the weights of each block are held; blocks that follow one another and are alike in one line.
-[[nodiscard]] std::string ranks_text(const std::vector<Index>& ranks)
-{
-    constexpr std::array<const char*, 4> layers{"in_proj", "out_proj", "fc1", "fc2"};
-    const auto block = [&](std::size_t number) {
-        std::string text;
-        for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-            const Index rank = ranks[4 * number + layer];
-            append(text, "  %s %s", layers[layer], rank > 0 ? ("rank " + std::to_string(rank)).c_str() : "dense");
+/// A plan in the making: what is given, and what may be chosen.
+class Planner {
+public:
+    Planner(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data)
+        : options_(options), budget_(budget), data_(data)
+    {
+        wasi::Ledger ledger;
+        given_ = look_at_model(options, ledger, data);
+        wasi::return_free_memory();
+        choices_.layers = options.layers == "mlp" ? wasi::train::Layers::mlp : wasi::train::Layers::all;
+        if (const auto asked = keep_options(options.keep); asked != wasi::nn::KeepOptions{}) {
+            choices_.keep = {{"as asked for", asked, 0.0}};
         }
-        return text;
-    };
-    std::string result;
-    for (std::size_t first = 0; 4 * first < ranks.size();) {
-        std::size_t last = first;
-        while (4 * (last + 1) < ranks.size() && block(last + 1) == block(first)) {
-            ++last;
-        }
-        append(result, "  block %zu", first);
-        if (last > first) {
-            append(result, " to %zu", last);
-        }
-        result += ":" + block(first) + "\n";
-        first = last + 1;
+        run_ = describe_run(options, given_, data.train.count);
+        choices_.base = wasi::process_memory().resident;
     }
-    return result;
-}
+
+    /// With exact inputs first. Only if that gives something up, or cannot be, a calibration step shows what compressed
+    /// inputs would do.
+    [[nodiscard]] BudgetPlan plan()
+    {
+        const auto exact = plan_if_possible();
+        if (exact && exact->chosen.error() == 0.0) {
+            return {*exact, "exact; nothing else was needed"};
+        }
+        if (run_.form == wasi::nn::LowRankForm::free_factors) {
+            return {exact ? *exact : plan_or_throw(), "exact, as AdamW has them"};
+        }
+        wasi::train::StepDescription calibrated = run_;
+        calibrated.keep.recompute = wasi::nn::Recompute::block;
+        calibrated.weight_ranks = exact ? exact->chosen.run.weight_ranks : smallest_ranks();
+        const std::size_t needed =
+            choices_.base + choices_.slack + wasi::train::forecast_calibration(calibrated, choices_.layers);
+        if (needed > budget_) {
+            return {exact ? *exact : plan_or_throw(), "exact; to calibrate compressed ones would take " +
+                                                          bytes_text(static_cast<double>(needed)) + " in all"};
+        }
+        calibrate(calibrated);
+        MemoryPlan plan = plan_or_throw();
+        const double share = plan.chosen.input_share;
+        return {std::move(plan), share < 1.0 ? "compressed to " + percent_text(share) + " of exact ones"
+                                             : "exact; compressed ones were looked at"};
+    }
+
+    [[nodiscard]] const Given& given() const { return given_; }
+
+private:
+    [[nodiscard]] MemoryPlan plan_or_throw()
+    {
+        choices_.reached = wasi::process_memory().peak;
+        return wasi::train::plan_memory(run_, given_.spectra, budget_, choices_);
+    }
+
+    [[nodiscard]] std::optional<MemoryPlan> plan_if_possible()
+    {
+        try {
+            return plan_or_throw();
+        } catch (const wasi::budget_error&) {
+            return std::nullopt;
+        }
+    }
+
+    /// Those of the least energy.
+    [[nodiscard]] std::vector<Index> smallest_ranks() const
+    {
+        auto choices = choices_;
+        choices.energies = {choices.energies.back()};
+        choices.keep.resize(1);
+        constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
+        return wasi::train::plan_memory(run_, given_.spectra, any, choices).chosen.run.weight_ranks;
+    }
+
+    void calibrate(const wasi::train::StepDescription& run)
+    {
+        {
+            wasi::Ledger ledger;
+            const auto model = make_or_load(options_, given_.config, run.weight_ranks, run.form, ledger);
+            model->keep(run.keep);
+            const auto images = wasi::train::calibration_images(data_.train.count, run.training,
+                                                                wasi::RandomKey(options_.seed).derive(3));
+            data_.train.check(model->config().classes);
+            choices_.inputs = wasi::train::calibrate_inputs(*model, data_.train.gather(images, ledger),
+                                                            data_.train.gather_labels(images), choices_.layers);
+        }
+        wasi::return_free_memory();
+    }
+
+    const FinetuneOptions& options_;
+    std::size_t budget_;
+    TrainAndTest& data_;
+    Given given_;
+    wasi::train::StepDescription run_;
+    wasi::train::MemoryPlanOptions choices_;
+};
 
 }  // namespace
 
@@ -136,90 +218,35 @@ std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
                             "--memory-budget chooses how weights and inputs are held: leave out --method");
     require<argument_error>(
         options.activation_budget.empty() && options.activation_ranks.empty() && !options.activation_energy,
-        "--memory-budget saves inputs exactly: leave out the options of compressed inputs");
+        "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
     return static_cast<std::size_t>(parse_bytes(options.memory_budget, "--memory-budget"));
 }
 
-MemoryPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data)
+BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data)
 {
-    wasi::Ledger ledger;
-    if (options.weights.empty()) {
-        const auto model = new_model(options, ledger, data);
-        const Given given{model->config(), wasi::train::weight_spectra(*model)};
-        return make_plan(options, budget, given, data.train.count, process_beside(ledger));
-    }
-    const Given given = read_spectra(options);
-    data = load_data(options.data, given.config.image);
-    return make_plan(options, budget, given, data.train.count, process_beside(ledger));
+    return Planner(options, budget, data).plan();
 }
 
 ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t budget, wasi::Ledger& ledger,
                                    TrainAndTest& data)
 {
     ModelInBudget result;
-    if (options.weights.empty()) {
-        result.model = new_model(options, ledger, data);
-        const Given given{result.model->config(), wasi::train::weight_spectra(*result.model)};
-        result.plan = make_plan(options, budget, given, data.train.count, process_beside(ledger));
-    } else {
-        result.plan = plan_for(options, budget, data);
-        const auto& ranks = result.plan.chosen.run.weight_ranks;
-        std::size_t next = 0;
-        result.model = wasi::train::load_model<float, EigenStorage>(
-            options.weights, ledger, {.heads = options.heads}, [&](auto& weight, Index depth) {
-                if (!wasi::train::is_selected(weight, depth, wasi::train::Layers::all)) {
-                    return;
-                }
-                const Index rank = ranks.at(next++);
-                if (weight.is_low_rank()) {
-                    weight.change_form(result.plan.chosen.run.form);
-                } else if (rank > 0) {
-                    weight.factorize(wasi::linalg::FixedRank{rank}, false, result.plan.chosen.run.form);
-                }
-            });
-        if (options.classes && *options.classes != result.model->config().classes) {
-            result.model->replace_head(*options.classes);
-        }
-    }
-    wasi::train::apply_plan(*result.model, result.plan);
-    for (const Index rank : result.plan.chosen.run.weight_ranks) {
-        if (rank > 0) {
-            result.method = result.plan.chosen.run.form == wasi::nn::LowRankForm::subspace
-                                ? wasi::train::Method::wsi
-                                : wasi::train::Method::factors;
-        }
+    result.plan = plan_for(options, budget, data);
+    const PlanChoice& chosen = result.plan.memory.chosen;
+    const auto form = chosen.run.form;
+    result.model = make_or_load(options, chosen.run.model, chosen.run.weight_ranks, form, ledger);
+    auto inputs = method_options(options).activation;
+    wasi::train::apply_plan(*result.model, result.plan.memory, inputs, wasi::RandomKey(options.seed).derive(2));
+    const auto& ranks = chosen.run.weight_ranks;
+    const bool low_rank = std::any_of(ranks.begin(), ranks.end(), [](Index rank) { return rank > 0; });
+    if (low_rank && form == wasi::nn::LowRankForm::free_factors) {
+        result.method = wasi::train::Method::factors;
+    } else if (chosen.input_share < 1.0) {
+        result.method = low_rank ? wasi::train::Method::wasi : wasi::train::Method::asi;
+    } else if (low_rank) {
+        result.method = wasi::train::Method::wsi;
     }
     return result;
-}
-
-std::string memory_plan_text(const MemoryPlan& plan)
-{
-    const auto size = [](std::size_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-    const PlanChoice& chosen = plan.chosen;
-    std::string text;
-    append(text, "Memory plan within %s:\n", size(plan.budget).c_str());
-    append(text, "  weights hold %g of their energy, blocks keep %s, %td micro-batch(es) a step\n", chosen.energy,
-           chosen.keep.name.c_str(), chosen.run.training.micro_batches);
-    append(text, "  %-34s %12s\n", "class", "peak");
-    for (std::size_t use = 0; use < wasi::use_count; ++use) {
-        append(text, "  %-34s %12s\n", std::string(to_string(static_cast<wasi::Use>(use))).c_str(),
-               size(chosen.forecast.peaks[use]).c_str());
-    }
-    append(text, "  %-34s %12s\n", "all classes together", size(chosen.forecast.total).c_str());
-    append(text, "  %-34s %12s\n", "the process beside the engine", size(plan.base).c_str());
-    append(text, "  %-34s %12s\n", "the process at its peak", size(chosen.process).c_str());
-    text += ranks_text(chosen.run.weight_ranks);
-    append(text,
-           "  what nothing beats in bytes, time and error alike (time: predicted, 1 = dense, everything kept):\n");
-    append(text, "  %12s %10s %10s %10s %8s %6s  %s\n", "process", "time", "GFLOP", "error", "energy", "micro",
-           "blocks keep");
-    for (const PlanChoice& choice : plan.frontier) {
-        append(text, "  %12s %10.2f %10.3g %10.3g %8g %6td  %s%s\n", size(choice.process).c_str(),
-               choice.work() / plan.plain_work, 1e-9 * choice.forecast.flops, choice.error(), choice.energy,
-               choice.run.training.micro_batches, choice.keep.name.c_str(),
-               choice.process <= plan.budget ? "" : " (above the budget)");
-    }
-    return text;
 }
 
 int plan(const FinetuneOptions& options)
@@ -228,7 +255,11 @@ int plan(const FinetuneOptions& options)
     require<argument_error>(budget.has_value(), "plan: --memory-budget is missing");
     use_threads(options.threads);
     TrainAndTest data;
-    std::fputs(memory_plan_text(plan_for(options, *budget, data)).c_str(), stdout);
+    const BudgetPlan result = plan_for(options, *budget, data);
+    std::fputs(memory_plan_text(result).c_str(), stdout);
+    if (!options.out.empty()) {
+        wasi::io::write_file_atomically(options.out, frontier_csv(result.memory));
+    }
     return 0;
 }
 

@@ -77,6 +77,11 @@ using nlohmann::ordered_json;
     json["blocks_keep"] = chosen.keep.name;
     json["micro_batches"] = chosen.run.training.micro_batches;
     json["weight_ranks"] = chosen.run.weight_ranks;
+    json["input_share"] = chosen.input_share;
+    json["input_ranks"] = ordered_json::array();
+    for (const auto& ranks : chosen.run.input_ranks) {
+        json["input_ranks"].push_back(ranks ? ordered_json(*ranks) : ordered_json("exact"));
+    }
     return json;
 }
 

@@ -1,10 +1,13 @@
 // --memory-budget and the command plan: the process stays within its budget, and an impossible one is refused.
 #include <cstdint>
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
+
+#include <wasi/core/system_memory.hpp>
 
 #include "run_program.hpp"
 
@@ -16,6 +19,9 @@ using wasi_tests::run_program;
 using wasi_tests::TemporaryFolder;
 
 const std::string model = "--config image=32,patch=4,dim=96,depth=4,heads=3,mlp=384 --data digits:0-1 --threads 2";
+
+// The sanitizer's shadow is resident too, and what is freed stays for long: only the ledger can be held to a plan then.
+constexpr bool sanitized = WASI_ADDRESS_SANITIZER;
 
 /// The least budget that a refusal names.
 [[nodiscard]] std::uint64_t least_budget(const std::string& options)
@@ -32,12 +38,13 @@ const std::string model = "--config image=32,patch=4,dim=96,depth=4,heads=3,mlp=
 TEST_CASE("memory budget: the process's peak never passes it, and the ledger's never pass the plan's")
 {
     for (const std::string options :
-         {"--batch-size 32 --clip-norm 0", "--batch-size 16", "--batch-size 16 --optimizer adamw"}) {
+         {"--batch-size 32 --clip-norm 0", "--batch-size 16", "--batch-size 16 --optimizer adamw",
+          "--batch-size 32 --clip-norm 0 --gradients stream --probabilities recompute"}) {
         CAPTURE(options);
         const std::uint64_t least = least_budget(options);
-        for (const std::uint64_t more : {2U, 32U}) {  // MiB above the least: the heap differs a little by run
+        for (const std::uint64_t more : {2U, 10U, 32U}) {  // MiB above the least: the heap differs a little by run
             const TemporaryFolder folder;
-            const std::string budget = std::to_string(least + (more << 20));
+            const std::string budget = std::to_string(least + (more << (sanitized ? 28U : 20U)));
             CAPTURE(budget);
             const auto run = run_program("finetune " + model + " --epochs 1 " + options + " --memory-budget " + budget +
                                          " --out '" + (folder / "run").string() + "'");
@@ -46,11 +53,7 @@ TEST_CASE("memory budget: the process's peak never passes it, and the ledger's n
             const json report = json::parse(contents(folder / "run" / "report.json"));
             const json& plan = report.at("memory_plan");
             CHECK(plan.at("process_bytes") <= plan.at("budget_bytes"));
-            // A plan is for training steps. Loading is not in it, and for a model this small may come close.
-            CHECK(report.at("process_peak_bytes").at("step") <= plan.at("budget_bytes"));
-            if (more > 2) {
-                CHECK(report.at("peak_rss_bytes") <= plan.at("budget_bytes"));
-            }
+            CHECK((sanitized || report.at("peak_rss_bytes") <= plan.at("budget_bytes")));
             for (const auto& predicted : plan.at("predicted_bytes").items()) {
                 const std::string& name = predicted.key();
                 const double bytes = predicted.value().get<double>();
@@ -61,11 +64,56 @@ TEST_CASE("memory budget: the process's peak never passes it, and the ledger's n
     }
 }
 
+#if !WASI_ADDRESS_SANITIZER
+TEST_CASE("memory budget: inputs are compressed where what is kept leaves no other way")
+{
+    const TemporaryFolder folder;
+    const std::string options =
+        "--batch-size 32 --clip-norm 0 --gradients stream --probabilities recompute --memory-budget ";
+    // What exact inputs need at least, with weights of the least energy, is too much by a fifth of the ledger.
+    const auto roomy =
+        run_program("plan " + model + " " + options + "1GiB --out '" + (folder / "all.csv").string() + "'");
+    REQUIRE_MESSAGE(roomy.status == 0, roomy.error);
+    std::istringstream lines(contents(folder / "all.csv"));
+    std::string line;
+    std::getline(lines, line);
+    CHECK(line == "process_bytes,ledger_bytes,relative_time,flops,error,energy,input_share,micro_batches,blocks_keep");
+    REQUIRE(std::getline(lines, line));
+    // process_bytes,ledger_bytes,... of what needs least
+    const auto comma = line.find(',');
+    REQUIRE(comma != std::string::npos);
+    const auto budget = static_cast<std::uint64_t>(std::stod(line) - 0.2 * std::stod(line.substr(comma + 1)));
+    const auto run = run_program("finetune " + model + " --epochs 1 " + options + std::to_string(budget) + " --out '" +
+                                 (folder / "run").string() + "'");
+    REQUIRE_MESSAGE(run.status == 0, run.error);
+    CHECK(run.out.find("saved inputs: compressed to") != std::string::npos);
+    const json report = json::parse(contents(folder / "run" / "report.json"));
+    CHECK((report.at("method") == "wasi" || report.at("method") == "asi"));
+    CHECK(report.at("peak_rss_bytes") <= budget);
+    const json& plan = report.at("memory_plan");
+    CHECK(plan.at("input_share") < 1.0);
+    // Layers are saved as the plan says.
+    std::size_t compressed = 0;
+    for (std::size_t i = 0; i < plan.at("input_ranks").size(); ++i) {
+        const json& ranks = plan.at("input_ranks").at(i);
+        if (ranks != "exact") {
+            ++compressed;
+            const json& held = report.at("layers").at(i).at("activation_ranks");  // in the last batch, a smaller one
+            CHECK(held.at(0) <= ranks.at(0));
+            CHECK(held.at(1) == ranks.at(1));
+            CHECK(held.at(2) == ranks.at(2));
+        }
+    }
+    CHECK(compressed > 0);
+}
+#endif
+
 TEST_CASE("memory budget: the command plan prints choices and the frontier, refusals name the least budget")
 {
     const auto shown = run_program("plan " + model + " --batch-size 16 --memory-budget 1GiB");
     REQUIRE_MESSAGE(shown.status == 0, shown.error);
-    for (const std::string part : {"weights hold 1 of their energy", "saved_activation", "fc2", "nothing beats"}) {
+    for (const std::string part :
+         {"weights hold 1 of their energy", "saved_activation", "fc2", "what more memory buys"}) {
         CAPTURE(part);
         CHECK(shown.out.find(part) != std::string::npos);
     }

@@ -1,6 +1,7 @@
 // A forecast from dry steps against the ledger of real ones: equal for fixed ranks on ordinary data, never below.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
@@ -119,8 +120,9 @@ struct Route {
     ClipScope scope;
     Index micro_batches;
 };
-constexpr std::array routes{Route{0.0, ClipScope::global, 1}, Route{1.0, ClipScope::global, 1},
-                            Route{1.0, ClipScope::parameter, 1}, Route{1.0, ClipScope::global, 2}};
+constexpr std::array routes{Route{0.0, ClipScope::global, 1},    Route{1.0, ClipScope::global, 1},
+                            Route{1.0, ClipScope::parameter, 1}, Route{1.0, ClipScope::global, 2},
+                            Route{1.0, ClipScope::global, 5},    Route{0.0, ClipScope::global, 12}};
 
 // The last block's dY is zero but for the class token, so a gradient there has no more columns than the batch rank;
 // larger feature ranks would have rank-r steps find fewer directions than a forecast counts.
@@ -141,7 +143,9 @@ TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
                 const auto run = train_really(
                     config, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
                     training, {}, 24);
-                check_equal(run);
+                if (route.micro_batches <= 2 || !wasi::train::has_compressed_inputs(method)) {
+                    check_equal(run);
+                }
                 check_bound(run, 1);
             }
         }
@@ -236,6 +240,42 @@ TEST_CASE("memory forecast: refuses what makes no sense")
     run.threads = 1;
     run.images = -1;
     CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+}
+
+TEST_CASE("memory forecast: weights that become low rank take no more than is forecast")
+{
+    for (const auto& config : {small, wide}) {
+        for (const bool dense_first : {false, true}) {
+            CAPTURE(config.dim);
+            CAPTURE(dense_first);
+            wasi::train::StepDescription run;
+            run.model = config;
+            run.training.batch_size = 1;
+            run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), 7);
+            run.dense_first = dense_first;
+            wasi::Ledger ledger;
+            Model<float> model(config, ledger);
+            randomize(model, 1);
+            const auto layers = wasi::train::selected_layers(model, wasi::train::Layers::all);
+            std::vector<wasi::Tensor<float>> read;  // what is in a file
+            for (auto* layer : layers) {
+                auto& dense = layer->weight.dense();
+                read.emplace_back(wasi::plain_memory(), wasi::Tag{}, dense.shape());
+                std::copy_n(dense.data(), dense.size(), read.back().data());
+                if (!dense_first) {
+                    dense.reset();
+                }
+            }
+            ledger.reset_peaks();
+            for (std::size_t i = 0; i < layers.size(); ++i) {
+                std::copy_n(read[i].data(), read[i].size(), layers[i]->weight.dense().data());
+                layers[i]->weight.factorize(FixedRank{7}, false);
+            }
+            const Forecast forecast = wasi::train::forecast_step(run);
+            CHECK(ledger.total().peak <= forecast.convert);
+            CHECK(ledger.total().current == forecast.at_start);
+        }
+    }
 }
 
 }  // namespace

@@ -54,11 +54,13 @@ void shape_spectra(Model<float>& model)
     return run;
 }
 
-/// A few of the energies: a plan looks at every one with everything else.
-[[nodiscard]] MemoryPlanOptions few_energies()
+/// A few of the energies and presets: a plan looks at every one with everything else.
+[[nodiscard]] MemoryPlanOptions few_choices()
 {
     MemoryPlanOptions options;
     options.energies = {1.0, 0.8, 0.5};
+    const auto all = wasi::train::keep_presets();
+    options.keep = {all.front(), all.at(3), all.back()};
     return options;
 }
 
@@ -66,7 +68,7 @@ void shape_spectra(Model<float>& model)
 [[nodiscard]] std::size_t least_budget(const StepDescription& run, const std::vector<wasi::train::WeightSpectrum>& w)
 {
     try {
-        static_cast<void>(wasi::train::plan_memory(run, w, 1, few_energies()));
+        static_cast<void>(wasi::train::plan_memory(run, w, 1, few_choices()));
     } catch (const wasi::budget_error& refusal) {
         const std::string text = refusal.what();
         const auto at = text.find("needs is ");
@@ -75,6 +77,36 @@ void shape_spectra(Model<float>& model)
     }
     FAIL("a budget of one byte was enough");
     return 0;
+}
+
+/// Trains as planned, and compares what was booked with what was said.
+void check_training_stays_within(const MemoryPlan& plan, std::size_t slack)
+{
+    const StepDescription& run = plan.chosen.run;
+    wasi::Ledger ledger;
+    Model<float> model(run.model, ledger);
+    shape_spectra(model);
+    wasi::train::apply_plan(model, plan);
+    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
+    if (run.optimizer.name == OptimizerKind::Name::adamw) {
+        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{}, ledger);
+    } else {
+        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
+            wasi::optim::SgdOptions{.momentum = run.optimizer.momentum ? 0.9 : 0.0}, ledger);
+    }
+    ledger.open_arena();
+    ledger.reset_peaks();
+    auto training = run.training;
+    training.rate = 0.01;
+    wasi::train::train(model, random_images<float>(run.model, run.images, 2), *optimizer, training, wasi::RandomKey(5));
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        CAPTURE(wasi::to_string(static_cast<wasi::Use>(use)));
+        CHECK(ledger.of(static_cast<wasi::Use>(use)).peak <= plan.chosen.forecast.peaks[use]);
+    }
+    CHECK(ledger.total().peak <= plan.chosen.forecast.total);
+    CHECK(ledger.total().current - ledger.arena_used() + ledger.arena_high_water() + plan.base + slack <=
+          plan.chosen.process);
+    CHECK(ledger.arena_high_water() <= plan.chosen.forecast.arena);
 }
 
 TEST_CASE("memory plan: real training stays within what is planned, for every feasible budget")
@@ -94,35 +126,12 @@ TEST_CASE("memory plan: real training stays within what is planned, for every fe
                 double error_before = 1e30;
                 for (const double more : {1.0, 1.05, 1.2, 2.0}) {
                     const auto budget = static_cast<std::size_t>(more * static_cast<double>(least));
-                    const MemoryPlan plan = wasi::train::plan_memory(run, spectra, budget, few_energies());
+                    const MemoryPlan plan = wasi::train::plan_memory(run, spectra, budget, few_choices());
                     CHECK(plan.chosen.process <= budget);
                     CHECK(plan.chosen.error() <= error_before);  // more memory never errs more
                     error_before = plan.chosen.error();
 
-                    wasi::Ledger ledger;
-                    Model<float> model(config, ledger);
-                    shape_spectra(model);
-                    wasi::train::apply_plan(model, plan);
-                    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
-                    if (kind.name == OptimizerKind::Name::adamw) {
-                        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(
-                            wasi::optim::AdamWOptions{}, ledger);
-                    } else {
-                        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
-                            wasi::optim::SgdOptions{.momentum = kind.momentum ? 0.9 : 0.0}, ledger);
-                    }
-                    ledger.open_arena();
-                    ledger.reset_peaks();
-                    auto training = plan.chosen.run.training;
-                    training.rate = 0.01;
-                    wasi::train::train(model, random_images<float>(config, run.images, 2), *optimizer, training,
-                                       wasi::RandomKey(5));
-                    for (std::size_t use = 0; use < wasi::use_count; ++use) {
-                        CAPTURE(wasi::to_string(static_cast<wasi::Use>(use)));
-                        CHECK(ledger.of(static_cast<wasi::Use>(use)).peak <= plan.chosen.forecast.peaks[use]);
-                    }
-                    CHECK(ledger.total().peak <= plan.chosen.forecast.total);
-                    CHECK(ledger.arena_high_water() <= plan.chosen.forecast.arena);
+                    check_training_stays_within(plan, few_choices().slack);
                 }
             }
         }
@@ -137,9 +146,9 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
     shape_spectra(model);
     const auto spectra = wasi::train::weight_spectra(model);
     const std::size_t least = least_budget(run, spectra);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(run, spectra, least - 1, few_energies())),
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(run, spectra, least - 1, few_choices())),
                     wasi::budget_error);
-    const auto plan = wasi::train::plan_memory(run, spectra, least, few_energies());
+    const auto plan = wasi::train::plan_memory(run, spectra, least, few_choices());
     CHECK(plan.chosen.process == least);
     REQUIRE(!plan.frontier.empty());
     CHECK(plan.frontier.front().process == least);
@@ -153,6 +162,138 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
     CHECK(roomy.chosen.error() == 0.0);
     CHECK(roomy.chosen.keep.keep == wasi::nn::KeepOptions{});
     CHECK(roomy.chosen.run.training.micro_batches == 1);
+}
+
+[[nodiscard]] wasi::rank::PerplexityOptions few_thresholds()
+{
+    wasi::rank::PerplexityOptions options;
+    options.energies = {0.4, 0.8, 0.95};
+    return options;
+}
+
+/// The ways to save inputs that a first batch shows.
+[[nodiscard]] std::vector<wasi::train::InputChoices> calibrated(Model<float>& model, const StepDescription& run)
+{
+    const auto data = random_images<float>(run.model, run.images, 2);
+    std::vector<Index> images;
+    for (Index i = 0; i < wasi::train::largest_micro_batch(run.training, run.images); ++i) {
+        images.push_back(i);
+    }
+    return wasi::train::calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images),
+                                         wasi::train::Layers::all, few_thresholds());
+}
+
+TEST_CASE("memory plan: compressed inputs are chosen where they err less than what else fits, and stay within it")
+{
+    auto six_blocks = small;
+    six_blocks.depth = 6;
+    for (const auto& config : {six_blocks, deep}) {
+        CAPTURE(config.dim);
+        auto run = describe_run(config, 24, 0.0, {});
+        run.training.gradients = wasi::train::GradientFlow::stream;  // so no micro-batches
+        wasi::Ledger ledger;
+        Model<float> model(config, ledger);
+        shape_spectra(model);
+        const auto spectra = wasi::train::weight_spectra(model);
+        auto options = few_choices();
+        options.keep.resize(1);  // everything is kept
+        options.slack = 0;       // which is more than these models
+        constexpr std::size_t any = std::size_t{1} << 40;
+        const auto exact = wasi::train::plan_memory(run, spectra, any, options);
+        options.inputs = calibrated(model, run);
+        const auto roomy = wasi::train::plan_memory(run, spectra, any, options);
+        CHECK(roomy.chosen.input_share == 1.0);  // what errs less than nothing?
+        int compressed = 0;
+        double error_before = 1e30;
+        const auto lowest = static_cast<double>(exact.frontier.front().process);
+        for (const double share : {0.85, 0.95, 1.2}) {
+            const auto budget = static_cast<std::size_t>(share * lowest);
+            CAPTURE(share);
+            MemoryPlan plan;
+            try {
+                plan = wasi::train::plan_memory(run, spectra, budget, options);
+            } catch (const wasi::budget_error&) {
+                continue;
+            }
+            CHECK(plan.chosen.process <= budget);
+            CHECK(plan.chosen.error() <= error_before);
+            error_before = plan.chosen.error();
+            compressed += plan.chosen.input_share < 1.0 ? 1 : 0;
+            CHECK((plan.chosen.input_share < 1.0) == !plan.chosen.run.input_ranks.empty());
+            check_training_stays_within(plan, options.slack);
+        }
+        CHECK(compressed >= 1);  // what exact inputs need at least is more than compressed ones do
+    }
+    auto options = few_choices();
+    options.inputs.resize(3);
+    wasi::Ledger ledger;
+    Model<float> model(small, ledger);
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(describe_run(small, 4, 0.0, {}),
+                                                               wasi::train::weight_spectra(model), 1 << 30, options)),
+                    wasi::argument_error);
+}
+
+TEST_CASE("memory plan: calibration takes no more than is forecast, and sees the same in recomputed blocks")
+{
+    for (const auto& config : {small, deep}) {
+        for (const Index rank : {0, 6}) {
+            CAPTURE(config.dim);
+            CAPTURE(rank);
+            auto run = describe_run(config, 7, 0.0, {});
+            run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), rank);
+            std::vector<std::vector<wasi::train::InputChoices>> seen;
+            for (const auto recompute : {wasi::nn::Recompute::nothing, wasi::nn::Recompute::block}) {
+                run.keep.recompute = recompute;
+                wasi::Ledger ledger;
+                Model<float> model(config, ledger);
+                shape_spectra(model);
+                for (auto* layer : wasi::train::selected_layers(model, wasi::train::Layers::all)) {
+                    if (rank > 0) {
+                        layer->weight.factorize(wasi::linalg::FixedRank{rank}, false);
+                    }
+                }
+                model.keep(run.keep);
+                ledger.reset_peaks();
+                seen.push_back(calibrated(model, run));
+                CHECK(ledger.total().peak <=
+                      wasi::train::forecast_calibration(run, wasi::train::Layers::all, few_thresholds()));
+            }
+            for (std::size_t i = 0; i < seen[0].size(); ++i) {
+                REQUIRE(seen[0][i].table.size() == seen[1][i].table.size());
+                for (std::size_t j = 0; j < seen[0][i].table.size(); ++j) {
+                    CHECK(seen[0][i].table[j].perplexity == seen[1][i].table[j].perplexity);
+                    CHECK(seen[0][i].table[j].ranks == seen[1][i].table[j].ranks);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("memory plan: what was reached already is the least, and more memory buys better choices")
+{
+    const auto run = describe_run(deep, 8, 1.0, {});
+    wasi::Ledger ledger;
+    Model<float> model(deep, ledger);
+    shape_spectra(model);
+    const auto spectra = wasi::train::weight_spectra(model);
+    auto options = few_choices();
+    const std::size_t least = least_budget(run, spectra);
+    options.reached = least + 12345;
+    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(run, spectra, least, options)), wasi::budget_error);
+    CHECK(wasi::train::plan_memory(run, spectra, options.reached, options).chosen.process == options.reached);
+    options.reached = 0;
+    const auto plan = wasi::train::plan_memory(run, spectra, least, options);
+    const auto by_budget = plan.by_budget();
+    REQUIRE(by_budget.size() >= 3);
+    CHECK(by_budget.front().process == plan.chosen.process);
+    for (std::size_t i = 1; i < by_budget.size(); ++i) {
+        CHECK(by_budget[i].process > by_budget[i - 1].process);
+        CHECK(by_budget[i].is_better_than(by_budget[i - 1]));
+        const auto again = wasi::train::plan_memory(run, spectra, by_budget[i].process, options).chosen;
+        CHECK(again.error() == by_budget[i].error());
+        CHECK(again.work() == by_budget[i].work());
+    }
+    CHECK(by_budget.back().error() == 0.0);
 }
 
 TEST_CASE("memory plan: ranks and errors are those of factorize")

@@ -27,6 +27,7 @@ struct ProcessMemory {
     std::size_t resident = 0;
     std::size_t anonymous = 0;  ///< heap, stacks, the ledger's pages
     std::size_t file = 0;       ///< pages of mapped files (program, libraries, a model file) and shared memory
+    std::size_t peak = 0;       ///< the largest `resident` since the process began or a ProcessPeak last restarted
 };
 
 namespace detail {
@@ -84,11 +85,13 @@ namespace detail {
     const std::string status = detail::proc_text("/proc/self/status");
     const std::size_t resident = detail::proc_bytes(status, "VmRSS:");
     if (resident == 0) {
-        return {.resident = detail::peak_of_usage()};
+        const std::size_t peak = detail::peak_of_usage();
+        return {.resident = peak, .peak = peak};
     }
     return {.resident = resident,
             .anonymous = detail::proc_bytes(status, "RssAnon:"),
-            .file = detail::proc_bytes(status, "RssFile:") + detail::proc_bytes(status, "RssShmem:")};
+            .file = detail::proc_bytes(status, "RssFile:") + detail::proc_bytes(status, "RssShmem:"),
+            .peak = std::max(resident, detail::proc_bytes(status, "VmHWM:"))};
 }
 
 /// Gives memory that operator new keeps for later back to the system, where the C library can do that (glibc:

@@ -106,11 +106,11 @@ private:
             return;
         }
         Tensor<T>& v = (*velocity)[which];
-        if (v.empty()) {
+        const bool at_rest = v.empty();
+        if (at_rest) {
             v = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
-            v.fill(T(0));
         }
-        add(v.matrix(), static_cast<T>(options_.momentum), scale, gradient);
+        add(v.matrix(), at_rest ? T(0) : static_cast<T>(options_.momentum), scale, gradient);
         S::add_scaled(v.matrix(), T(1), decay, values);
         S::add_scaled(values, T(1), -rate, std::as_const(v).matrix());
     }
@@ -207,8 +207,9 @@ private:
         if (state.step == 0) {
             state.first = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
             state.second = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
-            state.first.fill(T(0));
-            state.second.fill(T(0));
+            // 0, by the storage: a dry run must not touch the pages of so much state.
+            S::add_scaled(state.first.matrix(), T(0), T(0), std::as_const(values));
+            S::add_scaled(state.second.matrix(), T(0), T(0), std::as_const(values));
         }
         ++state.step;
         const AdamWStep<T> step{

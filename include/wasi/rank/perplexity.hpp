@@ -52,11 +52,11 @@ struct PerplexityOptions {
 
 namespace detail {
 
-template <Scalar T>
-[[nodiscard]] Tensor<double> as_double(const T* from, Index rows, Index cols, Memory& memory)
+template <class S, Scalar T>
+[[nodiscard]] Tensor<double> as_double(ConstMatrixView<T> from, Memory& memory)
 {
-    Tensor<double> result = workspace<double>(memory, rows, cols);
-    std::copy_n(from, rows * cols, result.data());
+    Tensor<double> result = workspace<double>(memory, from.rows, from.cols);
+    S::convert(result.matrix(), from);
     return result;
 }
 
@@ -66,23 +66,30 @@ struct ExactGradient {
     double outside = 0.0;   // ||dW - G U_3ᵀ||²
 };
 
+/// A few rows of dW at a time, each summed over pieces of the batch: (O,I) in double, or all of X, never exists.
 template <class S, Scalar T>
 [[nodiscard]] ExactGradient exact_gradient(ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy, const Tensor<T>& u3,
                                            Memory& memory)
 {
-    const Index rows = x.shape[0] * x.shape[1];
-    const Index columns = u3.shape()[1];
-    Tensor<double> dw = workspace<double>(memory, dy.shape[2], x.shape[2]);
-    {
-        const Tensor<double> left = as_double(dy.data, rows, dy.shape[2], memory);
-        const Tensor<double> right = as_double(x.data, rows, x.shape[2], memory);
-        S::multiply(dw.matrix(), 1.0, left.matrix().transposed(), right.matrix(), 0.0, memory);
+    constexpr Index height = 128;  // rows of dW
+    constexpr Index depth = 256;   // rows of X
+    const Tensor<double> basis = as_double<S, T>(u3.matrix(), memory);
+    ExactGradient result{workspace<double>(memory, dy.shape[2], u3.shape()[1]), 0.0};
+    for (Index top = 0; top < dy.shape[2]; top += height) {
+        const Index outputs = std::min(height, dy.shape[2] - top);
+        Tensor<double> dw = workspace<double>(memory, outputs, x.shape[2]);
+        const Index rows = x.shape[0] * x.shape[1];
+        for (Index first = 0; first < rows; first += depth) {
+            const Index count = std::min(depth, rows - first);
+            const auto left = as_double<S, T>(dy.rows_by(2).block(first, top, count, outputs), memory);
+            const auto right = as_double<S, T>(x.rows_by(2).block(first, 0, count, x.shape[2]), memory);
+            S::multiply(dw.matrix(), 1.0, left.matrix().transposed(), right.matrix(), first == 0 ? 0.0 : 1.0, memory);
+        }
+        const auto inside = result.inside.matrix().block(top, 0, outputs, u3.shape()[1]);
+        S::multiply(inside, 1.0, std::as_const(dw).matrix(), basis.matrix(), 0.0, memory);
+        S::multiply(dw.matrix(), -1.0, ConstMatrixView<double>(inside), basis.matrix().transposed(), 1.0, memory);
+        result.outside += S::dot(std::as_const(dw).matrix(), std::as_const(dw).matrix());
     }
-    const Tensor<double> basis = as_double(u3.data(), x.shape[2], columns, memory);
-    ExactGradient result{workspace<double>(memory, dy.shape[2], columns), 0.0};
-    S::multiply(result.inside.matrix(), 1.0, std::as_const(dw).matrix(), basis.matrix(), 0.0, memory);
-    S::multiply(dw.matrix(), -1.0, std::as_const(result.inside).matrix(), basis.matrix().transposed(), 1.0, memory);
-    result.outside = S::dot(std::as_const(dw).matrix(), std::as_const(dw).matrix());
     return result;
 }
 
@@ -94,7 +101,7 @@ template <class S, Scalar T>
     const auto inside = exact.inside.matrix();
     const auto kept = inside.col_block(0, rank);
     const auto cut = inside.col_block(rank, inside.cols - rank);
-    Tensor<double> difference = as_double(p.data(), inside.rows, rank, memory);
+    Tensor<double> difference = as_double<S, T>(p.matrix(), memory);
     S::add_scaled(difference.matrix(), 1.0, -1.0, kept);
     return exact.outside + (cut.cols > 0 ? S::dot(cut, cut) : 0.0) +
            S::dot(std::as_const(difference).matrix(), std::as_const(difference).matrix());
@@ -149,10 +156,11 @@ template <class S, Scalar T>
 /// here, with their outputs side by side.
 ///
 /// One HOSVD at the largest threshold; smaller ranks are its leading parts. Bytes: sizeof(T) (r1 r2 r3 + B r1 + N r2 +
-/// I r3); without U_1: (B r2 r3 + N r2 + I r3); exact: B N I. dW is formed once, in double, (O,I): this is for a
-/// calibration batch, not for training steps. Cost: 2 BNIO flops in double and the HOSVD; then each threshold costs a
-/// low_rank_gradient. Peak: 8 (BN (O + I) + O I) bytes and bases. Accuracy: epsilon<T> ||dW||. Throws shape_error when
-/// X and dY differ in batch or tokens, argument_error for an energy outside (0, 1], NaN or infinity.
+/// I r3); without U_1: (B r2 r3 + N r2 + I r3); exact: B N I. dW is formed once, in double, a few rows at a time: this
+/// is for a calibration batch, not for training steps. Cost: 2 BNIO flops in double and the HOSVD; then each threshold
+/// costs a low_rank_gradient. Peak: what an HOSVD takes, bases in T and one in double, and 8 O R_3 bytes. Accuracy:
+/// epsilon<T> ||dW||. Throws shape_error when X and dY differ in batch or tokens, argument_error for an energy outside
+/// (0, 1], NaN or infinity.
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] std::vector<PerplexityEntry> perplexity_table(ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy,

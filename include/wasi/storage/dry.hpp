@@ -218,7 +218,7 @@ struct DryStorageWith {
         if (answers == DryAnswers::worst && n > 1) {
             w[static_cast<std::size_t>(n - 1)] = Real(0);
         }
-        detail::tell_unbooked(memory, detail::squares_in_double(10.0, n));
+        detail::tell_unbooked(memory, detail::squares_in_double(4.0, n));
         const double order = number(n);
         const Index count = std::clamp<Index>(choose(w), 0, n);
         if (n > 32) {

@@ -38,8 +38,9 @@ public:
           right_(memory, tag, Shape{weight.rank(), weight.inputs()}),
           weight_steps_(weight.updates().steps())
     {
-        left_.fill(T(0));
-        right_.fill(T(0));
+        // 0, by the storage: a dry run must not touch the pages of so much state.
+        S::add_scaled(left_.matrix(), T(0), T(0), weight.left());
+        S::add_scaled(right_.matrix(), T(0), T(0), weight.right());
     }
 
     /// m_L (O,K) as of the last step, not yet transported to the new L.

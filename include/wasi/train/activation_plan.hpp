@@ -14,6 +14,14 @@
 
 namespace wasi::train {
 
+/// The ways to save one layer's input, as a calibration batch shows them.
+struct InputChoices {
+    std::string layer;                         ///< the weight's name
+    std::vector<rank::PerplexityEntry> table;  ///< tucker or exact
+    double exact_norm = 0.0;                   ///< ||dW||, to see a perplexity against
+    std::int64_t exact_bytes = 0;              ///< of the input saved exactly
+};
+
 /// How one layer's input is to be saved.
 struct PlannedInput {
     std::string layer;             ///< the weight's name
@@ -29,6 +37,14 @@ struct ActivationPlan {
     rank::BudgetSolution solution;  ///< total bytes and perplexity, with the certificate
 };
 
+/// The images of the largest micro-batch that steps over `images` images (0: so many that every batch is full) have.
+[[nodiscard]] inline Index largest_micro_batch(const TrainOptions& options, Index images)
+{
+    const Index batch = images > 0 ? std::min(options.batch_size, images) : options.batch_size;
+    const Index pieces = std::min(options.micro_batches, batch);
+    return (batch + pieces - 1) / pieces;
+}
+
 /// The images that the largest micro-batch of the first step of train(.., options, key) could hold: a batch's worth for
 /// calibration.
 [[nodiscard]] inline std::vector<Index> calibration_images(Index count, const TrainOptions& options, RandomKey key)
@@ -38,9 +54,7 @@ struct ActivationPlan {
     if (options.shuffle) {
         order = random_permutation(count, key.derive(0));
     }
-    const Index batch = std::min(options.batch_size, count);
-    const Index pieces = std::min(options.micro_batches, batch);
-    order.resize(static_cast<std::size_t>((batch + pieces - 1) / pieces));
+    order.resize(static_cast<std::size_t>(largest_micro_batch(options, count)));
     return order;
 }
 
@@ -111,59 +125,78 @@ template <class S, Scalar T>
 
 }  // namespace detail
 
-/// Chooses how the inputs of the chosen layers are saved so that together they take at most `budget` bytes on a batch
-/// of this size and the sum of perplexities ||dW~ - dW|| on it is least: a forward and backward pass with exact inputs,
-/// rank::perplexity_table of each layer as its turn comes, rank::solve_budget. The model, its warm bases and random
-/// numbers stay as they are. A head at zero, as a new one is, would let no gradient through: for calibration it is
-/// replaced by a random one, so perplexities are then right up to a factor that all layers share. Call after
-/// apply_method: dY depends on how weights are held. Cost: one step, and for each layer a dense gradient in double and
-/// an HOSVD; peak memory that of exact inputs. Throws budget_error naming the least bytes that would do, argument_error
-/// for labels or images that train would refuse.
+/// The ways to save the inputs of the chosen layers, in the order of selected_layers: a forward and backward pass over
+/// the images `batch` (B,3,H,W) with exact inputs, and rank::perplexity_table of each layer as its turn comes. The
+/// model, its warm bases and random numbers stay as they are. A head at zero, as a new one is, would let no gradient
+/// through: for calibration it is replaced by a random one, so perplexities are then right up to a factor that all
+/// layers share. Call when weights are held as they will be: dY depends on it. Cost: one step, and for each layer a
+/// dense gradient in double and an HOSVD. Peak memory: that of a step with exact inputs, and for a layer at a time its
+/// table; blocks that recompute are calibrated one after the other. Throws argument_error for no images, labels out of
+/// range and frozen layers.
 template <Scalar T, class S>
-[[nodiscard]] ActivationPlan plan_activations(nn::VisionTransformer<T, S>& model, const Dataset<T>& data,
-                                              std::span<const Index> images, Layers which, std::int64_t budget,
-                                              rank::PerplexityOptions options = {})
+[[nodiscard]] std::vector<InputChoices> calibrate_inputs(nn::VisionTransformer<T, S>& model, const Tensor<T>& batch,
+                                                         std::span<const std::int64_t> labels, Layers which,
+                                                         rank::PerplexityOptions options = {})
 {
-    data.check(model.config().classes);
-    require<argument_error>(!images.empty(), "plan_activations: no images");
+    require<argument_error>(!labels.empty(), "calibrate_inputs: no images");
     // ActivationSubspace has no form without a basis over the batch.
     options.batch_uncompressed = false;
     Memory& memory = model.memory();
     const auto layers = selected_layers(model, which);
-    std::vector<std::vector<rank::PerplexityEntry>> tables(layers.size());
-    ActivationPlan plan;
-    plan.budget = budget;
-    plan.inputs.resize(layers.size());
+    std::vector<InputChoices> result(layers.size());
     {
         const detail::ObserveScope<T, S> scope(layers);
         const detail::RandomHeadScope<T, S> head(*model.head);
         for (std::size_t i = 0; i < layers.size(); ++i) {
             layers[i]->observe([&, i](ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy) {
-                tables[i] = rank::perplexity_table<S, T>(x, dy, options, memory);
-                plan.inputs[i].exact_norm = detail::gradient_norm<S, T>(x, dy, memory);
-                plan.inputs[i].exact_bytes = x.size() * static_cast<std::int64_t>(sizeof(T));
+                result[i].table = rank::perplexity_table<S, T>(x, dy, options, memory);
+                result[i].exact_norm = detail::gradient_norm<S, T>(x, dy, memory);
+                result[i].exact_bytes = x.size() * static_cast<std::int64_t>(sizeof(T));
             });
         }
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
-        const Tensor<T> batch = data.gather(images, memory);
-        const auto labels = data.gather_labels(images);
         const auto loss = autograd::cross_entropy(context, model.forward(context, batch.template view<4>()), labels);
         detail::NoSink<T> sink;
         tape.backward(loss, sink);
     }
-    std::vector<rank::LayerOptions> choices;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        require<argument_error>(!tables[i].empty(), "plan_activations: ", layers[i]->weight.name(),
+        result[i].layer = layers[i]->weight.name();
+        require<argument_error>(!result[i].table.empty(), "calibrate_inputs: ", result[i].layer,
                                 " is frozen, so nothing of its input is saved");
-        choices.push_back(rank::as_options(tables[i]));
+    }
+    return result;
+}
+
+/// The choice for each input such that all together take at most `budget` bytes and the sum of perplexities
+/// ||dW~ - dW|| is least: rank::solve_budget. Throws budget_error naming the least bytes that would do.
+[[nodiscard]] inline ActivationPlan choose_inputs(std::span<const InputChoices> inputs, std::int64_t budget)
+{
+    ActivationPlan plan;
+    plan.budget = budget;
+    std::vector<rank::LayerOptions> choices;
+    for (const InputChoices& input : inputs) {
+        choices.push_back(rank::as_options(input.table));
     }
     plan.solution = rank::solve_budget(choices, budget);
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-        plan.inputs[i].layer = layers[i]->weight.name();
-        plan.inputs[i].chosen = tables[i][static_cast<std::size_t>(plan.solution.choice[i])];
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        plan.inputs.push_back({inputs[i].layer, inputs[i].table[static_cast<std::size_t>(plan.solution.choice[i])],
+                               inputs[i].exact_norm, inputs[i].exact_bytes});
     }
     return plan;
+}
+
+/// calibrate_inputs on these images of the data set, and choose_inputs. Call after apply_method. Throws what they do,
+/// argument_error for labels or images that train would refuse.
+template <Scalar T, class S>
+[[nodiscard]] ActivationPlan plan_activations(nn::VisionTransformer<T, S>& model, const Dataset<T>& data,
+                                              std::span<const Index> images, Layers which, std::int64_t budget,
+                                              const rank::PerplexityOptions& options = {})
+{
+    data.check(model.config().classes);
+    return choose_inputs(
+        calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images), which, options),
+        budget);
 }
 
 /// Sets up the saved inputs as planned; other options, and keys by layer, as apply_method does.

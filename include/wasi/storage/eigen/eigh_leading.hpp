@@ -158,14 +158,9 @@ Index eigh_leading(MatrixView<Real> a, std::span<Real> w, const ChooseCount& cho
     if (n == 0) {
         return 0;
     }
-    ColMajor<Real> work;
-    {
-        const SerialScope serial;
-        work = with_map(a, [](const auto& map) -> ColMajor<Real> { return map; });
-    }
-    const Real magnitude = work.cwiseAbs().maxCoeff();
+    const Real magnitude = with_map(a, [](const auto& map) { return map.cwiseAbs().maxCoeff(); });
     const Real unit = magnitude > Real(0) ? magnitude : Real(1);
-    work /= unit;
+    const auto scaled = [&] { return with_map(a, [&](const auto& map) -> ColMajor<Real> { return map / unit; }); };
     const auto order = static_cast<double>(n);
     const auto deliver = [&](const Eigen::VectorX<Real>& ascending) {
         for (Index j = 0; j < n; ++j) {
@@ -179,7 +174,7 @@ Index eigh_leading(MatrixView<Real> a, std::span<Real> w, const ChooseCount& cho
         Eigen::VectorX<Real> diagonal;
         Eigen::VectorX<Real> beside;
         ColMajor<Real> vectors;
-        const Eigen::Tridiagonalization<ColMajor<Real>> tridiagonal(work);
+        const Eigen::Tridiagonalization<ColMajor<Real>> tridiagonal(scaled());
         diagonal = tridiagonal.diagonal();
         beside = tridiagonal.subDiagonal();
         solver.computeFromTridiagonal(diagonal, beside, Eigen::EigenvaluesOnly);
@@ -209,7 +204,7 @@ Index eigh_leading(MatrixView<Real> a, std::span<Real> w, const ChooseCount& cho
     }
     const SerialScope serial;
     memory.count_flops(9.0 * order * order * order);
-    solver.compute(work);
+    solver.compute(scaled());
     if (solver.info() != Eigen::Success) {
         return -1;
     }

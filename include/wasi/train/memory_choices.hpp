@@ -1,0 +1,248 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "wasi/linalg/svd.hpp"
+#include "wasi/train/memory_forecast.hpp"
+
+/// What a memory plan chooses from: how weights are held, how inputs are saved, what blocks keep.
+namespace wasi::train {
+
+/// What blocks keep for the backward pass, under a name.
+struct KeepPreset {
+    std::string name;
+    nn::KeepOptions keep = {};
+    double error = 0.0;  ///< relative error of weight gradients, 0 for what is exact
+};
+
+/// From keeping all to keeping least. bfloat16 rounds by up to 2^-9 of a number.
+[[nodiscard]] inline std::vector<KeepPreset> keep_presets()
+{
+    using autograd::Output;
+    using autograd::Probabilities;
+    using nn::Recompute;
+    const auto recompute = [](Recompute what) {
+        nn::KeepOptions keep;
+        keep.recompute = what;
+        return keep;
+    };
+    nn::KeepOptions rebuild;
+    rebuild.probabilities = Probabilities::recompute;
+    rebuild.norm_output = Output::rebuild;
+    rebuild.gelu_input = Output::rebuild;
+    rebuild.gelu_output = Output::rebuild;
+    nn::KeepOptions rebuild_in_block = rebuild;
+    rebuild_in_block.recompute = Recompute::block;
+    nn::KeepOptions least = rebuild_in_block;
+    least.saved_as = Precision::bfloat16;
+    return {{"everything", {}, 0.0},
+            {"what is not rebuilt cheaply", rebuild, 0.0},
+            {"inputs of MLP branches", recompute(Recompute::mlp), 0.0},
+            {"inputs of both branches", recompute(Recompute::halves), 0.0},
+            {"inputs of blocks", recompute(Recompute::block), 0.0},
+            {"inputs of blocks, rebuilding in them", rebuild_in_block, 0.0},
+            {"the same in bfloat16", least, std::ldexp(1.0, -9)}};
+}
+
+/// What a plan knows of one linear weight: its singular values, or the rank it is held with already.
+struct WeightSpectrum {
+    std::string name;
+    Index outputs = 0;
+    Index inputs = 0;
+    Index held_rank = 0;         ///< 0: dense
+    std::vector<double> values;  ///< descending; empty where it is low rank
+};
+
+/// The singular values of a dense weight. O I min(O,I) flops, workspace for one Gram matrix in double.
+template <class S>
+[[nodiscard]] WeightSpectrum spectrum_of(const nn::LinearWeight<float, S>& weight, Memory& memory)
+{
+    WeightSpectrum result{weight.name(), weight.outputs(), weight.inputs(), weight.rank(), {}};
+    if (!weight.is_low_rank()) {
+        static_cast<void>(linalg::leading_svd<S, float>(
+            weight.matrix(),
+            [&](std::span<const double> values) {
+                result.values.assign(values.begin(), values.end());
+                return Index{0};
+            },
+            memory));
+    }
+    return result;
+}
+
+/// spectrum_of every weight of selected_layers(Layers::all), in that order.
+template <class S>
+[[nodiscard]] std::vector<WeightSpectrum> weight_spectra(nn::VisionTransformer<float, S>& model)
+{
+    std::vector<WeightSpectrum> result;
+    for (const auto* layer : selected_layers(model, Layers::all)) {
+        result.push_back(spectrum_of<S>(layer->weight, model.memory()));
+    }
+    return result;
+}
+
+struct MemoryPlanOptions {
+    /// Shares of a weight's energy to choose from; 1: weights as they are.
+    std::vector<double> energies{1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4};
+    std::vector<KeepPreset> keep = keep_presets();
+    /// The layers whose weights may become low rank, and whose inputs may be compressed.
+    Layers layers = Layers::all;
+    /// The ways to save the inputs of these layers, from calibrate_inputs on one of the run's largest micro-batches.
+    /// Empty: inputs are saved exactly.
+    std::vector<InputChoices> inputs = {};
+    /// Shares of the bytes of exact inputs: for each, the ranks with the least sum of perplexities are one candidate
+    /// (choose_inputs).
+    std::vector<double> input_shares{0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625};
+    /// What the process holds beside the ledger's bytes, now.
+    std::size_t base = 0;
+    /// What the heap and threads take beyond all that is counted.
+    std::size_t slack = std::size_t{4} << 20;
+    /// The most that the process has held so far: no choice can make it less.
+    std::size_t reached = 0;
+};
+
+/// One way to train, with what it takes and what it costs.
+struct PlanChoice {
+    double energy = 1.0;
+    KeepPreset keep;
+    StepDescription run;  ///< weight ranks, micro-batches and keep as chosen
+    Forecast forecast;
+    double weight_error = 0.0;  ///< mean over the layers of ||W - L R|| / ||W||
+    double input_share = 1.0;   ///< bytes of saved inputs of the chosen layers, of what exact ones take
+    double input_error = 0.0;   ///< mean over the layers of ||dW~ - dW|| / ||dW|| on the calibration batch
+    std::size_t process = 0;    ///< predicted peak of the process
+
+    /// What choices are ordered by first: the mean relative error of weights plus the relative errors of their
+    /// gradients.
+    [[nodiscard]] double error() const { return weight_error + keep.error + input_error; }
+
+    /// What they are ordered by next, for the time of a step: its flops, and more the fewer rows its products have,
+    /// flops (1 + 64 / m) with m tokens in a micro-batch. The 64 is fitted to measured steps of a ViT-B/32 with 800,
+    /// 200 and 50 tokens at a time (1 : 1.4 : 2.2), which is what packing a weight for few rows costs.
+    [[nodiscard]] double work() const
+    {
+        const Index pieces = run.training.micro_batches;
+        const Index images = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
+        const Index rows = (images + pieces - 1) / pieces * run.model.tokens();
+        return forecast.flops * (1.0 + 64.0 / static_cast<double>(rows));
+    }
+
+    /// Does a plan prefer this one, memory aside?
+    [[nodiscard]] bool is_better_than(const PlanChoice& other) const
+    {
+        return std::pair{error(), work()} < std::pair{other.error(), other.work()};
+    }
+};
+
+namespace detail {
+
+/// The rank that holds `energy` of a weight, 0 where it stays dense, and the relative error that this makes.
+[[nodiscard]] inline std::pair<Index, double> rank_for(const WeightSpectrum& weight, double energy)
+{
+    if (weight.values.empty() || energy >= 1.0) {
+        return {weight.held_rank, 0.0};
+    }
+    double total = 0.0;
+    for (const double value : weight.values) {
+        total += value * value;
+    }
+    const double floor = linalg::detail::rounding_floor<float>(weight.outputs, weight.inputs, weight.values);
+    const Index rank = linalg::RankRule(linalg::Energy{energy})
+                           .choose({weight.values, total, total, floor, weight.outputs, weight.inputs});
+    if (rank * (weight.outputs + weight.inputs) >= weight.outputs * weight.inputs) {
+        return {0, 0.0};
+    }
+    double tail = 0.0;
+    for (auto i = static_cast<std::size_t>(rank); i < weight.values.size(); ++i) {
+        tail += weight.values[i] * weight.values[i];
+    }
+    return {rank, total > 0.0 ? std::sqrt(tail / total) : 0.0};
+}
+
+/// One way to hold weights, or to save inputs.
+struct HeldWeights {
+    double energy = 1.0;
+    std::vector<Index> ranks;
+    double error = 0.0;
+};
+struct SavedInputs {
+    double share = 1.0;
+    std::vector<std::optional<std::array<Index, 3>>> ranks;
+    double error = 0.0;
+};
+
+/// Is this one of selected_layers(.., which), by its place in selected_layers(.., Layers::all)?
+[[nodiscard]] constexpr bool is_open(std::size_t layer, Layers which)
+{
+    return which == Layers::all || layer % 4 >= 2;
+}
+
+/// For every energy the ranks and their error, each set of ranks once.
+[[nodiscard]] inline std::vector<HeldWeights> ways_to_hold(std::span<const WeightSpectrum> spectra,
+                                                           const MemoryPlanOptions& options)
+{
+    std::vector<HeldWeights> result;
+    for (const double energy : options.energies) {
+        require<argument_error>(energy > 0.0 && energy <= 1.0, "plan_memory: an energy must be in (0, 1], got ",
+                                energy);
+        HeldWeights way{energy, {}, 0.0};
+        for (std::size_t i = 0; i < spectra.size(); ++i) {
+            const auto [rank, error] = rank_for(spectra[i], is_open(i, options.layers) ? energy : 1.0);
+            way.ranks.push_back(rank);
+            way.error += error / static_cast<double>(spectra.size());
+        }
+        if (std::none_of(result.begin(), result.end(), [&](const auto& other) { return other.ranks == way.ranks; })) {
+            result.push_back(std::move(way));
+        }
+    }
+    return result;
+}
+
+/// For every share that can be had the ranks of the exact solver and their error, each set of ranks once.
+[[nodiscard]] inline std::vector<SavedInputs> ways_to_save(std::size_t layers, const MemoryPlanOptions& options)
+{
+    std::vector<SavedInputs> result;
+    double exact = 0.0;
+    for (const InputChoices& input : options.inputs) {
+        exact += static_cast<double>(input.exact_bytes);
+    }
+    for (const double share : options.input_shares) {
+        require<argument_error>(share > 0.0 && share <= 1.0, "plan_memory: a share must be in (0, 1], got ", share);
+        ActivationPlan plan;
+        try {
+            plan = choose_inputs(options.inputs, static_cast<std::int64_t>(share * exact));
+        } catch (const budget_error&) {
+            continue;  // not even the smallest ranks fit
+        }
+        SavedInputs way{static_cast<double>(plan.solution.bytes) / exact, {}, 0.0};
+        way.ranks.resize(layers);
+        auto planned = plan.inputs.begin();
+        for (std::size_t i = 0; i < layers; ++i) {
+            if (!is_open(i, options.layers)) {
+                continue;
+            }
+            if (planned->chosen.form == rank::SavedForm::tucker) {
+                way.ranks[i] = planned->chosen.ranks;
+                const double norm = planned->exact_norm;
+                way.error += norm > 0.0 ? planned->chosen.perplexity / norm / static_cast<double>(layers) : 0.0;
+            }
+            ++planned;
+        }
+        if (std::none_of(result.begin(), result.end(), [&](const auto& other) { return other.ranks == way.ranks; })) {
+            result.push_back(std::move(way));
+        }
+    }
+    return result;
+}
+
+}  // namespace detail
+
+}  // namespace wasi::train

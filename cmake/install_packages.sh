@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shell functions for tests/run.sh and examples/run.sh; sourced, not run.
+# Shell functions for the scripts of tests, examples and benchmarks; sourced, not run.
 
 # missing_packages NAME...: those of the Debian packages that are not installed, one a line.
 missing_packages() {

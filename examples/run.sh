@@ -7,6 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 source cmake/install_packages.sh
+source cmake/build_for_this_processor.sh
 
 short=no
 for argument in "$@"; do
@@ -16,26 +17,6 @@ for argument in "$@"; do
         *) printf 'examples/run.sh: unknown argument %s (only --short)\n' "$argument" >&2; exit 2 ;;
     esac
 done
-
-# Builds build/release/examples/wasi_vit/wasi_vit for this processor.
-build_program() {
-    local log=build/release.log processor
-    mkdir -p build
-    # A build folder that came here with a disk from another processor would hold instructions this one may not have.
-    processor=$(grep -m 1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum || true)
-    if [ -d build/release ] && [ "$processor" != "$(cat build/release/processor 2>/dev/null || true)" ]; then
-        rm -rf build/release
-    fi
-    printf 'Building wasi_vit ... '
-    if ! { cmake --preset release -DWASI_BUILD_TESTS=OFF -DWASI_BUILD_BENCHMARKS=OFF &&
-           cmake --build --preset release --parallel "$(processor_count)" --target wasi_vit; } >"$log" 2>&1 </dev/null; then
-        printf 'failed\n'
-        tail -n 60 "$log" >&2
-        return 1
-    fi
-    printf '%s\n' "$processor" >build/release/processor
-    printf 'done\n'
-}
 
 # demo PROGRAM SHORT: pretrains on the digits 0-4, fine-tunes that checkpoint on all ten with each method from the same seed.
 demo() {
@@ -60,5 +41,5 @@ demo() {
 install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev
 require_tools cmake g++
 use_ninja
-build_program
+build_for_this_processor build/release wasi_vit -DWASI_BUILD_BENCHMARKS=OFF
 demo "$root/build/release/examples/wasi_vit/wasi_vit" "$short"

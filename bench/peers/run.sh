@@ -14,7 +14,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 source cmake/install_packages.sh
-source bench/support/build.sh
+source cmake/build_for_this_processor.sh
 
 usage() { sed -n '2,11s/^# \{0,1\}//p' bench/peers/run.sh; }
 

@@ -11,7 +11,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 source cmake/install_packages.sh
-source bench/support/build.sh
+source cmake/build_for_this_processor.sh
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' bench/seeds/run.sh; }
 

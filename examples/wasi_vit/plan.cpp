@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <limits>
 #include <utility>
 
@@ -30,8 +31,8 @@ struct Given {
     std::vector<WeightSpectrum> spectra;
 };
 
-/// The model that the options name, its weights held with these ranks (none: as they are). `after_weight` sees each
-/// weight of a file before that.
+/// The model that the options name, its dense weights held with these ranks (0: dense), those that a file holds as
+/// factors in this form.
 [[nodiscard]] std::unique_ptr<PlannedModel> make_or_load(const FinetuneOptions& options,
                                                          const wasi::nn::VisionTransformerConfig& config,
                                                          const std::vector<Index>& ranks, wasi::nn::LowRankForm form,
@@ -133,12 +134,19 @@ public:
     /// inputs would do.
     [[nodiscard]] BudgetPlan plan()
     {
-        const auto exact = plan_if_possible();
+        std::exception_ptr refusal;
+        const auto exact = plan_if_possible(refusal);
+        const auto exact_or_refusal = [&] {
+            if (refusal) {
+                std::rethrow_exception(refusal);
+            }
+            return *exact;
+        };
         if (exact && exact->chosen.error() == 0.0) {
             return {*exact, "exact; nothing else was needed"};
         }
         if (run_.form == wasi::nn::LowRankForm::free_factors) {
-            return {exact ? *exact : plan_or_throw(), "exact, as AdamW has them"};
+            return {exact_or_refusal(), "exact, as AdamW has them"};
         }
         wasi::train::StepDescription calibrated = run_;
         calibrated.keep.recompute = wasi::nn::Recompute::block;
@@ -146,8 +154,8 @@ public:
         const std::size_t needed =
             choices_.base + choices_.slack + wasi::train::forecast_calibration(calibrated, choices_.layers);
         if (needed > budget_) {
-            return {exact ? *exact : plan_or_throw(), "exact; to calibrate compressed ones would take " +
-                                                          bytes_text(static_cast<double>(needed)) + " in all"};
+            return {exact_or_refusal(), "exact; to calibrate compressed ones would take " +
+                                            bytes_text(static_cast<double>(needed)) + " in all"};
         }
         calibrate(calibrated);
         MemoryPlan plan = plan_or_throw();
@@ -165,11 +173,12 @@ private:
         return wasi::train::plan_memory(run_, given_.spectra, budget_, choices_);
     }
 
-    [[nodiscard]] std::optional<MemoryPlan> plan_if_possible()
+    [[nodiscard]] std::optional<MemoryPlan> plan_if_possible(std::exception_ptr& refusal)
     {
         try {
             return plan_or_throw();
         } catch (const wasi::budget_error&) {
+            refusal = std::current_exception();
             return std::nullopt;
         }
     }

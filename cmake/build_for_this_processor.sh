@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shell function for the benchmarks' scripts; sourced after cmake/install_packages.sh, not run.
+# Shell function for the demo and the benchmarks; sourced after cmake/install_packages.sh, not run.
 
 # build_for_this_processor FOLDER TARGET [CMAKE_OPTION...]: builds a target with the release preset in a folder of its own.
 build_for_this_processor() {

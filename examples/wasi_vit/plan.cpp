@@ -152,7 +152,7 @@ public:
         calibrated.keep.recompute = wasi::nn::Recompute::block;
         calibrated.weight_ranks = exact ? exact->chosen.run.weight_ranks : smallest_ranks();
         const std::size_t needed =
-            choices_.base + choices_.slack + wasi::train::forecast_calibration(calibrated, choices_.layers);
+            choices_.process(wasi::train::forecast_calibration(calibrated, choices_.layers), calibrated.threads);
         if (needed > budget_) {
             return {exact_or_refusal(), "exact; to calibrate compressed ones would take " +
                                             bytes_text(static_cast<double>(needed)) + " in all"};

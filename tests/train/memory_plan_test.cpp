@@ -198,6 +198,7 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
         auto options = few_choices();
         options.keep.resize(1);  // everything is kept
         options.slack = 0;       // which is more than these models
+        options.slack_per_thread = 0;
         constexpr std::size_t any = std::size_t{1} << 40;
         const auto exact = wasi::train::plan_memory(run, spectra, any, options);
         options.inputs = calibrated(model, run);

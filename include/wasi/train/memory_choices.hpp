@@ -103,10 +103,18 @@ struct MemoryPlanOptions {
     std::vector<double> input_shares{0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625};
     /// What the process holds beside the ledger's bytes, now.
     std::size_t base = 0;
-    /// What the heap and threads take beyond all that is counted.
+    /// What the heap and the program's code take beyond all that is counted.
     std::size_t slack = std::size_t{4} << 20;
+    /// And the heap of each thread: the C library keeps about as much as Eigen packs, after it was given back.
+    std::size_t slack_per_thread = std::size_t{2} << 20;
     /// The most that the process has held so far: no choice can make it less.
     std::size_t reached = 0;
+
+    /// What a process with this many threads holds when the engine takes so many bytes.
+    [[nodiscard]] std::size_t process(std::size_t engine, Index threads) const
+    {
+        return base + slack + slack_per_thread * static_cast<std::size_t>(threads) + engine;
+    }
 };
 
 /// One way to train, with what it takes and what it costs.

@@ -103,9 +103,9 @@ public:
             for (const Index pieces : micro_batches) {
                 choice.run.training.micro_batches = pieces;
                 choice.forecast = forecast_step(choice.run);
-                choice.process = std::max(
-                    options_.base + options_.slack + std::max(choice.forecast.process, choice.forecast.convert),
-                    options_.reached);
+                choice.process =
+                    std::max(options_.process(std::max(choice.forecast.process, choice.forecast.convert), run_.threads),
+                             options_.reached);
                 if (before != 0 && choice.process >= before) {
                     break;
                 }
@@ -146,12 +146,12 @@ private:
 /// into more micro-batches only as long as that is needed and helps; each candidate is a forecast_step. With
 /// MemoryPlanOptions::inputs, also at compressed inputs, wherever they can err less than the best without; Tucker forms
 /// belong to the size of the micro-batch that they were calibrated on, so these keep to that of `run`. The predicted
-/// peak of the process is base + slack + the larger of Forecast::process and Forecast::convert, with the pages of the
-/// arena up to its high water and a bound on what Eigen takes, and never less than MemoryPlanOptions::reached. `run`
-/// says what is given: model, optimiser, form, batch size, clipping, images, threads; its micro_batches is where the
-/// search begins. Ranks are those that LinearWeight::factorize would find, and of the exact solver. Throws budget_error
-/// naming the least budget that any candidate needs, argument_error for spectra or inputs that are not those of the
-/// model.
+/// peak of the process is MemoryPlanOptions::process of the larger of Forecast::process and Forecast::convert, with the
+/// pages of the arena up to its high water and a bound on what Eigen takes, and never less than
+/// MemoryPlanOptions::reached. `run` says what is given: model, optimiser, form, batch size, clipping, images, threads;
+/// its micro_batches is where the search begins. Ranks are those that LinearWeight::factorize would find, and of the
+/// exact solver. Throws budget_error naming the least budget that any candidate needs, argument_error for spectra or
+/// inputs that are not those of the model.
 [[nodiscard]] inline MemoryPlan plan_memory(const StepDescription& run, std::span<const WeightSpectrum> spectra,
                                             std::size_t budget, const MemoryPlanOptions& options)
 {

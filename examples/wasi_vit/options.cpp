@@ -33,11 +33,9 @@ void require_energy(double energy, std::string_view option)
     return out.str();
 }
 
-}  // namespace
-
-void add_options(CLI::App& command, FinetuneOptions& options)
+/// Of finetune and plan: what decides the memory of a run.
+void add_run_options(CLI::App& command, FinetuneOptions& options)
 {
-    command.option_defaults()->always_capture_default();
     auto* model = command.add_option_group("Model");
     model->add_option("--weights", options.weights, "start from this safetensors file (torchvision names)")
         ->type_name("FILE")
@@ -55,10 +53,39 @@ void add_options(CLI::App& command, FinetuneOptions& options)
     command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
         ->type_name("DATA")
         ->required();
+    command.add_option("--layers", options.layers, "linear layers it applies to: mlp or all")->type_name("WHICH");
+    command
+        .add_option(
+            "--memory-budget", options.memory_budget,
+            "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow")
+        ->type_name("SIZE");
+    command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
+    command.add_option("--momentum", options.momentum, "of SGD")->type_name("MU");
+    command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
+    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
+        ->type_name("SCOPE");
+    command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
+    command.add_option("--accumulate", options.accumulate, "micro-batches that a batch is cut into")->type_name("N");
+    command
+        .add_option("--gradients", options.gradients,
+                    "stream: used as soon as made; collect: first all of them; auto: stream where clipping allows")
+        ->type_name("HOW");
+    add_options(command, options.keep);
+    command.add_option("--shuffle", options.shuffle, "on or off")->type_name("ON");
+    command.add_option("--seed", options.seed, "of everything random")->type_name("N");
+    command.add_option("--threads", options.threads, "0 = one for each processor; results do not depend on it")
+        ->type_name("N");
+}
+
+}  // namespace
+
+void add_options(CLI::App& command, FinetuneOptions& options)
+{
+    command.option_defaults()->always_capture_default();
+    add_run_options(command, options);
     command.add_option("--method", options.method, "vanilla, head, wsi, asi, wasi or factors")
         ->type_name("METHOD")
         ->each([&options](const std::string&) { options.method_given = true; });
-    command.add_option("--layers", options.layers, "linear layers it applies to: mlp or all")->type_name("WHICH");
     command.add_option("--energy", options.energy, "share of a weight's spectral energy to keep")->type_name("E");
     command
         .add_option("--activation-energy", options.activation_energy,
@@ -73,11 +100,6 @@ void add_options(CLI::App& command, FinetuneOptions& options)
                     "bytes for all compressed saved inputs: 4MiB; ranks by layer are then chosen on the first batch")
         ->type_name("SIZE");
     command
-        .add_option(
-            "--memory-budget", options.memory_budget,
-            "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow")
-        ->type_name("SIZE");
-    command
         .add_option("--above-break-even", options.above_break_even,
                     "a weight whose factors would not be smaller: dense or low-rank")
         ->type_name("HOW");
@@ -85,27 +107,11 @@ void add_options(CLI::App& command, FinetuneOptions& options)
         .add_option("--restart-below", options.restart_below,
                     "fresh basis when captured energy falls below this share of its start")
         ->type_name("SHARE");
-    command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
     command.add_option("--lr", options.learning_rate, "learning rate")->type_name("RATE");
-    command.add_option("--momentum", options.momentum, "of SGD")->type_name("MU");
     command.add_option("--weight-decay", options.weight_decay, "on every parameter")->type_name("LAMBDA");
-    command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
-    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
-        ->type_name("SCOPE");
     command.add_option("--schedule", options.schedule, "constant or cosine")->type_name("NAME");
     command.add_option("--warmup", options.warmup, "steps of linear warm-up")->type_name("STEPS");
     command.add_option("--epochs", options.epochs, "passes over the training images")->type_name("N");
-    command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
-    command.add_option("--accumulate", options.accumulate, "micro-batches that a batch is cut into")->type_name("N");
-    command
-        .add_option("--gradients", options.gradients,
-                    "stream: used as soon as made; collect: first all of them; auto: stream where clipping allows")
-        ->type_name("HOW");
-    add_options(command, options.keep);
-    command.add_option("--shuffle", options.shuffle, "on or off")->type_name("ON");
-    command.add_option("--seed", options.seed, "of everything random")->type_name("N");
-    command.add_option("--threads", options.threads, "0 = one for each processor; results do not depend on it")
-        ->type_name("N");
     command.add_option("--out", options.out, "folder for metrics.csv, model.safetensors, report.json, report.html")
         ->type_name("DIR")
         ->required();
@@ -114,35 +120,8 @@ void add_options(CLI::App& command, FinetuneOptions& options)
 void add_plan_options(CLI::App& command, FinetuneOptions& options)
 {
     command.option_defaults()->always_capture_default();
-    auto* model = command.add_option_group("Model");
-    model->add_option("--weights", options.weights, "plan for this safetensors file (torchvision names)")
-        ->type_name("FILE");
-    model->add_option("--config", options.config, "plan for a new model: image=32,patch=4,dim=192,depth=6,...")
-        ->type_name("LIST");
-    model->require_option(1);
-    command.add_option("--classes", options.classes, "number of classes")->type_name("C");
-    command.add_option("--heads", options.heads, "attention heads (default: the file's metadata, else dim/64)")
-        ->type_name("H");
-    command.add_option("--data", options.data, "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)")
-        ->type_name("DATA")
-        ->required();
-    command.add_option("--memory-budget", options.memory_budget, "bytes for the whole process: 200MiB")
-        ->type_name("SIZE")
-        ->required();
-    command.add_option("--layers", options.layers, "layers whose weights may become low rank: mlp or all")
-        ->type_name("WHICH");
-    command.add_option("--optimizer", options.optimizer, "sgd or adamw")->type_name("NAME");
-    command.add_option("--momentum", options.momentum, "of SGD")->type_name("MU");
-    command.add_option("--clip-norm", options.clip_norm, "largest gradient norm, 0 = off")->type_name("NORM");
-    command.add_option("--clip-scope", options.clip_scope, "norm over all parameters (global) or of each (parameter)")
-        ->type_name("SCOPE");
-    command.add_option("--batch-size", options.batch_size, "images a step")->type_name("N");
-    command.add_option("--accumulate", options.accumulate, "the fewest micro-batches to look at")->type_name("N");
-    command.add_option("--gradients", options.gradients, "auto, stream or collect")->type_name("HOW");
-    add_options(command, options.keep);
-    command.add_option("--seed", options.seed, "of the run: its first batch is what inputs are calibrated on")
-        ->type_name("N");
-    command.add_option("--threads", options.threads, "0 = one for each processor")->type_name("N");
+    add_run_options(command, options);
+    command.get_option("--memory-budget")->required();
     command.add_option("--out", options.out, "write every choice that nothing beats to this CSV file")
         ->type_name("FILE");
 }

@@ -267,8 +267,7 @@ void run_dry(Forecast& forecast, const StepDescription& run, Index restart_every
 
 /// What the process holds at most while calibrate_inputs looks at one micro-batch of this run, weights held and blocks
 /// recomputing as described (input_ranks do not matter); an upper bound in the sense of forecast_step. Cost: one step
-/// without arithmetic, a few tenths of a second for ViT-B/32. Throws argument_error when the description makes no
-/// sense.
+/// without arithmetic. Throws argument_error when the description makes no sense.
 [[nodiscard]] inline std::size_t forecast_calibration(const StepDescription& run, Layers which,
                                                       const rank::PerplexityOptions& options = {})
 {

@@ -15,7 +15,6 @@ namespace wasi::train {
 struct MemoryPlan {
     std::size_t budget = 0;
     std::size_t base = 0;
-    Layers layers = Layers::all;  ///< MemoryPlanOptions::layers
     PlanChoice chosen;
     /// PlanChoice::work of the first energy with the first preset and as few micro-batches as there may be.
     double plain_work = 0.0;
@@ -186,7 +185,7 @@ private:
     const PlanChoice* const best = search.best();
     require<budget_error>(best != nullptr, "plan_memory: a budget of ", budget,
                           " bytes is too small; the least that any choice needs is ", least->process, " bytes");
-    return {budget, options.base, options.layers, *best, plain_work, detail::undominated(all)};
+    return {budget, options.base, *best, plain_work, detail::undominated(all)};
 }
 
 /// Prepares a model as planned: ranks of its weights (those that are dense), how inputs are saved, what its blocks

@@ -124,7 +124,7 @@ public:
         wasi::return_free_memory();
         choices_.layers = options.layers == "mlp" ? wasi::train::Layers::mlp : wasi::train::Layers::all;
         if (const auto asked = keep_options(options.keep); asked != wasi::nn::KeepOptions{}) {
-            choices_.keep = {{"as asked for", asked, 0.0}};
+            choices_.keep = {{"as asked for", asked}};
         }
         run_ = describe_run(options, given_, data.train.count);
         choices_.base = wasi::process_memory().resident;
@@ -163,8 +163,6 @@ public:
         return {std::move(plan), share < 1.0 ? "compressed to " + percent_text(share) + " of exact ones"
                                              : "exact; compressed ones were looked at"};
     }
-
-    [[nodiscard]] const Given& given() const { return given_; }
 
 private:
     [[nodiscard]] MemoryPlan plan_or_throw()

@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <support/models.hpp>
@@ -295,6 +298,30 @@ TEST_CASE("memory plan: what was reached already is the least, and more memory b
         CHECK(again.work() == by_budget[i].work());
     }
     CHECK(by_budget.back().error() == 0.0);
+}
+
+TEST_CASE("memory plan: the error of 16-bit saves is the rounding of one number at most")
+{
+    for (const auto precision : {wasi::Precision::full, wasi::Precision::half, wasi::Precision::bfloat16}) {
+        wasi::nn::KeepOptions keep;
+        keep.saved_as = precision;
+        double largest = 0.0;
+        for (int i = 0; i < 4096; ++i) {
+            const float value = 1.0F + static_cast<float>(i) / 4096.0F;
+            const auto x = wasi::ConstMatrixView<float>::row_major(&value, 1, 1);
+            float back = value;
+            if (precision != wasi::Precision::full) {
+                std::array<std::uint16_t, 1> bits{};
+                EigenStorage::pack(std::span(bits), x, precision);
+                EigenStorage::unpack(wasi::MatrixView<float>::row_major(&back, 1, 1),
+                                     std::span<const std::uint16_t>(bits), precision);
+            }
+            largest = std::max(largest, static_cast<double>(std::abs(back - value) / value));
+        }
+        const double said = wasi::train::KeepPreset{"any", keep}.error();
+        CHECK(largest <= said);
+        CHECK(largest >= 0.99 * said / (1.0 + said));
+    }
 }
 
 TEST_CASE("memory plan: ranks and errors are those of factorize")

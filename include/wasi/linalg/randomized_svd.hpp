@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "wasi/core/random.hpp"
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/linear_operator.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/range_finder.hpp"
@@ -214,5 +215,7 @@ template <MatrixLike A>
         return as_family<A>(randomized_svd<typename F::Storage, typename F::Scalar>(view, options, key, memory));
     });
 }
+
+WASI_COMPILED(WASI_LINALG_RANDOMIZED_SVD)
 
 }  // namespace wasi::linalg

@@ -3,9 +3,10 @@
 
 namespace wasi::detail {
 
-template <>
-void program_and_compiled_library_have_the_same_flags<vector_bits, openmp>()
+template <int vectors, bool threads>
+void program_and_compiled_library_have_the_same_flags()
 {
 }
+template void program_and_compiled_library_have_the_same_flags<vector_bits, openmp>();
 
 }  // namespace wasi::detail

@@ -7,8 +7,8 @@
 //   WASI_EXTERN_DOUBLE      the same in double
 //   WASI_EXTERN_XTENSOR     the kernels of XtensorStorage too, for the scalars above
 //
-// Where both scalars are, the bodies of the kernels are not even read. Without these macros every file instantiates what
-// it uses, as header-only code does.
+// Where both scalars are, the bodies of the kernels are not even read. Without these macros every file instantiates
+// what it uses, as header-only code does.
 #ifdef WASI_EXTERN_TEMPLATES
 #ifndef WASI_EXTERN_FLOAT
 #define WASI_EXTERN_FLOAT
@@ -21,8 +21,8 @@
 #endif
 #endif
 
-// Each folder has its lists, LIST(TEMPLATE, S, T), in <folder>/compiled.hpp: explicit instantiations of its templates for
-// a storage S and a scalar T, beginning with TEMPLATE. The header that defines the templates ends with
+// Each folder has its lists, LIST(TEMPLATE, S, T), in <folder>/compiled.hpp: explicit instantiations of its templates
+// for a storage S and a scalar T, beginning with TEMPLATE. The header that defines the templates ends with
 // WASI_COMPILED(LIST), which declares them `extern template`; a file of src/compiled/ says LIST(template, S, T).
 #ifdef WASI_EXTERN_FLOAT
 #define WASI_COMPILED_FLOAT(LIST) LIST(extern template, EigenStorage, float)
@@ -59,8 +59,8 @@ template <int vectors, bool threads>
 void program_and_compiled_library_have_the_same_flags();
 
 namespace {
-[[maybe_unused, gnu::used]] void (*const same_flags)() =
-    &program_and_compiled_library_have_the_same_flags<vector_bits, openmp>;
+[[maybe_unused,
+  gnu::used]] void (*const same_flags)() = &program_and_compiled_library_have_the_same_flags<vector_bits, openmp>;
 }
 
 }  // namespace wasi::detail

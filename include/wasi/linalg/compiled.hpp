@@ -1,9 +1,9 @@
 #pragma once
 #include "wasi/core/compiled.hpp"
 
-// The templates of this folder that are compiled once: see core/compiled.hpp. Each list is named in WASI_COMPILED(...) at
-// the end of its header. A signature that is not the header's does not compile; a list that is not in WASI_LINALG is an
-// undefined reference.
+// The templates of this folder that are compiled once: see core/compiled.hpp. Each list is named in WASI_COMPILED(...)
+// at the end of its header. A signature that is not the header's does not compile; a list that is not in WASI_LINALG is
+// an undefined reference.
 // clang-format off
 #define WASI_LINALG_ORTHONORMALIZE(TEMPLATE, S, T) \
     TEMPLATE void require_finite<S, T>(ConstMatrixView<T>, std::string_view, std::string_view); \

@@ -15,6 +15,10 @@
 #define WASI_LINALG_RANDOMIZED_SVD(TEMPLATE, S, T) \
     TEMPLATE SvdFactors<T> randomized_svd<S, T>(ConstMatrixView<T>, const RandomizedSvdOptions&, RandomKey, Memory&); \
     TEMPLATE SvdFactors<T> randomized_svd<S, T>(const MatrixOperator<S, T>&, const RandomizedSvdOptions&, RandomKey, Memory&);
+#define WASI_LINALG_QB(TEMPLATE, S, T) \
+    TEMPLATE QbFactors<T> qb<S, T>(ConstMatrixView<T>, const QbOptions&, RandomKey, Memory&);
+#define WASI_LINALG_SPECTRAL_NORM(TEMPLATE, S, T) \
+    TEMPLATE SpectralNorm spectral_norm<S, T>(ConstMatrixView<T>, const SpectralNormOptions&, RandomKey, Memory&);
 #define WASI_LINALG_PCA(TEMPLATE, S, T) \
     TEMPLATE PcaFactors<T> pca<S, T>(ConstMatrixView<T>, const RandomizedSvdOptions&, RandomKey, Memory&);
 #define WASI_LINALG_SUBSPACE_ITERATION(TEMPLATE, S, T) \
@@ -29,6 +33,8 @@
     WASI_LINALG_ORTHONORMALIZE(TEMPLATE, S, T) \
     WASI_LINALG_SVD(TEMPLATE, S, T) \
     WASI_LINALG_RANDOMIZED_SVD(TEMPLATE, S, T) \
+    WASI_LINALG_QB(TEMPLATE, S, T) \
+    WASI_LINALG_SPECTRAL_NORM(TEMPLATE, S, T) \
     WASI_LINALG_PCA(TEMPLATE, S, T) \
     WASI_LINALG_SUBSPACE_ITERATION(TEMPLATE, S, T) \
     WASI_LINALG_PRINCIPAL_ANGLES(TEMPLATE, S, T) \

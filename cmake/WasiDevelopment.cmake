@@ -33,21 +33,6 @@ if(PROJECT_IS_TOP_LEVEL)
     endif()
 endif()
 
-# What is expensive to compile, compiled once and linked to programs of ours, which then see `extern template`. A target for
-# each scalar type, so that a program of floats does not wait for doubles.
-foreach(scalar IN ITEMS float double)
-    file(GLOB instantiations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/instantiations/${scalar}_*.cpp")
-    add_library(wasi_instantiations_${scalar} OBJECT EXCLUDE_FROM_ALL ${instantiations})
-    target_link_libraries(wasi_instantiations_${scalar} PUBLIC wasi::wasi PRIVATE wasi_warnings)
-    target_compile_definitions(wasi_instantiations_${scalar} PUBLIC WASI_EXTERN_TEMPLATES)
-    wasi_tune_own(wasi_instantiations_${scalar})
-endforeach()
-
-# The same for the kernels of XtensorStorage, float and double in one target.
-if(TARGET wasi::xtensor)
-    file(GLOB instantiations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/instantiations/xtensor_*.cpp")
-    add_library(wasi_instantiations_xtensor OBJECT EXCLUDE_FROM_ALL ${instantiations})
-    target_link_libraries(wasi_instantiations_xtensor PUBLIC wasi::xtensor PRIVATE wasi_warnings)
-    target_compile_definitions(wasi_instantiations_xtensor PUBLIC WASI_EXTERN_TEMPLATES)
-    wasi_tune_own(wasi_instantiations_xtensor)
-endif()
+# Our programs link wasi::compiled, as a user's would.
+target_link_libraries(wasi_compiled PRIVATE wasi_warnings)
+wasi_tune_own(wasi_compiled)

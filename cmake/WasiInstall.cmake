@@ -31,11 +31,14 @@ if(TARGET wasi_xtensor)
 endif()
 
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/wasiConfig.cmake.in" "${PROJECT_BINARY_DIR}/wasiConfig.cmake"
-                              INSTALL_DESTINATION "${wasi_package_dir}")
+                              INSTALL_DESTINATION "${wasi_package_dir}" PATH_VARS CMAKE_INSTALL_DATADIR)
 # Before 1.0 a minor version may break: 0.1.x takes the place of 0.1.y only. ARCH_INDEPENDENT: there is nothing but headers.
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/wasiConfigVersion.cmake" COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/wasiConfig.cmake" "${PROJECT_BINARY_DIR}/wasiConfigVersion.cmake"
-              "${CMAKE_CURRENT_LIST_DIR}/WasiTuning.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/WasiTuning.cmake" "${CMAKE_CURRENT_LIST_DIR}/WasiCompiled.cmake"
         DESTINATION "${wasi_package_dir}")
+# Sources of wasi::compiled, which is built in the user's build.
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/src/compiled/" DESTINATION "${CMAKE_INSTALL_DATADIR}/wasi/compiled"
+        FILES_MATCHING PATTERN "*.cpp")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -6,7 +6,7 @@
 #   wasi_tune(my_program)
 #
 # Never imposed: wasi::wasi itself carries no such flag. Use it on every target that is linked into one program and
-# shares Eigen types, or on none: Eigen's alignment depends on these flags.
+# shares Eigen types, wasi::compiled among them, or on none: Eigen's alignment depends on these flags.
 #
 #   default    for the processor that compiles. The program is not meant for another one.
 #   PORTABLE   x86-64: any processor with AVX2 and FMA (x86-64-v3). Elsewhere: the compiler's own baseline.
@@ -34,6 +34,10 @@ function(wasi_tune target)
     endif()
     if(NOT TARGET ${target})
         message(FATAL_ERROR "wasi_tune: '${target}' is not a target")
+    endif()
+    get_target_property(aliased ${target} ALIASED_TARGET)
+    if(aliased)
+        set(target ${aliased})
     endif()
     if(CMAKE_CROSSCOMPILING AND NOT arg_PORTABLE)
         message(STATUS "wasi_tune: ${target} is built for another machine, its processor is unknown: no flags added")

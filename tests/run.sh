@@ -2,8 +2,8 @@
 # The one test command.
 #   bash tests/run.sh           installs what is missing, one g++ build, every test
 #   bash tests/run.sh --full    adds: headers alone, consumers, clang, sanitizers, clang-tidy, fuzzing, no OpenMP, ARM
-#   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers find_package add_subdirectory serial clang
-#                           sanitizers tidy fuzz aarch64
+#   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers find_package add_subdirectory compiled serial
+#                           clang sanitizers tidy fuzz aarch64
 # Ends with "N passed, M failed": N test cases and test programs. The exit status is 0 only if all of them passed.
 set -euo pipefail
 
@@ -106,6 +106,16 @@ find_package_consumer() {
         consumer find_package "-DCMAKE_PREFIX_PATH=$root/build/consumers/prefix"
 }
 
+# wasi::compiled in a user's build: installed, and as a subdirectory with one scalar only.
+compiled_consumers() {
+    rm -rf build/consumers/compiled build/consumers/compiled_prefix &&
+        configure ci -DCMAKE_CXX_COMPILER=g++ &&
+        cmake --install build/ci --prefix build/consumers/compiled_prefix &&
+        consumer compiled "-DCMAKE_PREFIX_PATH=$root/build/consumers/compiled_prefix" &&
+        rm -rf build/consumers/compiled &&
+        consumer compiled "-DWASI_SOURCE=$root" -DWASI_COMPILED_SCALARS=float
+}
+
 tidy() {
     # All findings at once, not the first file's.
     local keep_going=-k
@@ -149,6 +159,7 @@ if [ $full = yes ]; then
     stage headers headers_alone
     stage find_package find_package_consumer
     stage add_subdirectory consumer add_subdirectory "-DWASI_SOURCE=$root"
+    stage compiled compiled_consumers
     stage serial everything ci-serial serial
     stage clang everything ci-clang clang
     stage sanitizers everything dev sanitizers

@@ -113,17 +113,20 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 
 }  // namespace wasi_tests
 
-#define WASI_INSTANTIATE_MODELS(T, S)                                                                                 \
+// What wasi::compiled has for EigenStorage only.
+#define WASI_INSTANTIATE_TRAINING(T, S)                                                                               \
     template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const Dataset<T>&, optim::Optimizer<T, S>&, \
                                             const TrainOptions&, RandomKey);                                          \
     template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, S>&, const Dataset<T>&, Index);            \
-    template void wasi::train::apply_method(nn::VisionTransformer<T, S>&, const MethodOptions&, RandomKey);           \
-    template void wasi_tests::randomize(Model<T, S>&, std::uint64_t);                                                 \
-    template double wasi_tests::loss_and_gradients(Model<T, S>&, const Dataset<T>&, wasi::autograd::Sink<T>&);        \
-    template double wasi_tests::loss_of(Model<T, S>&, const Dataset<T>&);                                             \
-    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T, S>&);                                \
-    template std::vector<double> wasi_tests::train_losses(                                                            \
-        Model<T, S>&, const Dataset<T>&, wasi::optim::Optimizer<T, S>&, wasi::train::TrainOptions, wasi::RandomKey);  \
+    template void wasi::train::apply_method(nn::VisionTransformer<T, S>&, const MethodOptions&, RandomKey)
+
+#define WASI_INSTANTIATE_MODELS(T, S)                                                                                \
+    template void wasi_tests::randomize(Model<T, S>&, std::uint64_t);                                                \
+    template double wasi_tests::loss_and_gradients(Model<T, S>&, const Dataset<T>&, wasi::autograd::Sink<T>&);       \
+    template double wasi_tests::loss_of(Model<T, S>&, const Dataset<T>&);                                            \
+    template std::map<std::string, std::vector<T>> wasi_tests::snapshot(Model<T, S>&);                               \
+    template std::vector<double> wasi_tests::train_losses(                                                           \
+        Model<T, S>&, const Dataset<T>&, wasi::optim::Optimizer<T, S>&, wasi::train::TrainOptions, wasi::RandomKey); \
     template void wasi_tests::apply(Model<T, S>&, const wasi::train::MethodOptions&, wasi::RandomKey)
 
 #define WASI_INSTANTIATE_IMAGES(T)                                                                             \

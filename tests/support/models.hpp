@@ -12,8 +12,8 @@
 #include <wasi/xtensor/storage.hpp>
 #endif
 
-/// Small Vision Transformers for tests, on EigenStorage unless told otherwise. What is costly to compile is compiled
-/// once, in models_float.cpp, models_double.cpp and the same for xtensor.
+/// Small Vision Transformers for tests, on EigenStorage unless told otherwise. What is costly to compile and not in
+/// wasi::compiled is compiled once, in models_float.cpp, models_double.cpp and the same for xtensor.
 namespace wasi_tests {
 
 using wasi::EigenStorage;
@@ -62,6 +62,7 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 
 }  // namespace wasi_tests
 
+#ifdef WASI_TESTS_WITH_XTENSOR
 namespace wasi {
 
 #define WASI_EXTERN_MODELS(T, S)                                                                             \
@@ -69,12 +70,9 @@ namespace wasi {
                                        optim::Optimizer<T, S>&, const train::TrainOptions&, RandomKey);      \
     extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const train::Dataset<T>&, Index); \
     extern template void train::apply_method(nn::VisionTransformer<T, S>&, const train::MethodOptions&, RandomKey)
-WASI_EXTERN_MODELS(float, EigenStorage);
-WASI_EXTERN_MODELS(double, EigenStorage);
-#ifdef WASI_TESTS_WITH_XTENSOR
 WASI_EXTERN_MODELS(float, XtensorStorage);
 WASI_EXTERN_MODELS(double, XtensorStorage);
-#endif
 #undef WASI_EXTERN_MODELS
 
 }  // namespace wasi
+#endif

@@ -90,11 +90,11 @@ private:
     return detail::width_of_thread;
 }
 
-/// Calls body(i) for i = 0 .. count-1, on several threads where that helps. The caller cuts its work into pieces that
-/// depend on shapes alone, each writing memory of its own, so that results are the same bits for any number of threads.
-/// Inside another parallel_for it runs serially. The first exception thrown by a body is thrown again to the caller.
-template <class Body>
-void parallel_for(Index count, Body&& body)
+namespace detail {
+
+/// parallel_for with the body behind a pointer: one function for all bodies, so that each body is compiled once and the
+/// threads around it not again for each.
+inline void parallel_run(Index count, void (*body)(const void*, Index), const void* context)
 {
 #ifdef _OPENMP
     if (count > 1 && omp_get_max_threads() > 1 && omp_in_parallel() == 0) {
@@ -102,11 +102,11 @@ void parallel_for(Index count, Body&& body)
 #pragma omp parallel
         {
             const SerialScope serial;
-            const detail::ParallelWidthScope width(count);
+            const ParallelWidthScope width(count);
 #pragma omp for schedule(dynamic, 1)
             for (Index i = 0; i < count; ++i) {
                 try {
-                    body(i);
+                    body(context, i);
                 } catch (...) {
 #pragma omp critical(wasi_parallel_for)
                     if (!failure) {
@@ -122,10 +122,22 @@ void parallel_for(Index count, Body&& body)
     }
 #endif
     const SerialScope serial;
-    const detail::ParallelWidthScope width(count);
+    const ParallelWidthScope width(count);
     for (Index i = 0; i < count; ++i) {
-        body(i);
+        body(context, i);
     }
+}
+
+}  // namespace detail
+
+/// Calls body(i) for i = 0 .. count-1, on several threads where that helps. The caller cuts its work into pieces that
+/// depend on shapes alone, each writing memory of its own, so that results are the same bits for any number of threads.
+/// Inside another parallel_for it runs serially. The first exception thrown by a body is thrown again to the caller.
+template <class Body>
+void parallel_for(Index count, const Body& body)
+{
+    detail::parallel_run(
+        count, [](const void* context, Index i) { (*static_cast<const Body*>(context))(i); }, &body);
 }
 
 }  // namespace wasi

@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/status.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/family.hpp"
@@ -83,5 +84,7 @@ template <MatrixLike A>
         return result;
     });
 }
+
+WASI_COMPILED(WASI_LINALG_ORTHONORMALIZE)
 
 }  // namespace wasi::linalg

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/randomized_svd.hpp"
 
 namespace wasi::linalg {
@@ -110,5 +111,7 @@ template <MatrixLike A>
         return result;
     });
 }
+
+WASI_COMPILED(WASI_LINALG_PCA)
 
 }  // namespace wasi::linalg

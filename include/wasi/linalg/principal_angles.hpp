@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 
 namespace wasi::linalg {
@@ -126,5 +127,7 @@ template <MatrixLike U, MatrixLike V>
         });
     });
 }
+
+WASI_COMPILED(WASI_LINALG_PRINCIPAL_ANGLES)
 
 }  // namespace wasi::linalg

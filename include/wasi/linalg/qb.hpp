@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/sketched_svd.hpp"
 
 namespace wasi::linalg {
@@ -239,5 +240,7 @@ template <MatrixLike A>
         return as_family<A>(qb<typename F::Storage, typename F::Scalar>(view, options, key, memory));
     });
 }
+
+WASI_COMPILED(WASI_LINALG_QB)
 
 }  // namespace wasi::linalg

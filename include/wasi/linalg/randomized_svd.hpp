@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "wasi/core/random.hpp"
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/linear_operator.hpp"
 #include "wasi/linalg/sketched_svd.hpp"
 #include "wasi/linalg/svd.hpp"
@@ -76,5 +77,7 @@ template <MatrixLike A>
         return as_family<A>(randomized_svd<typename F::Storage, typename F::Scalar>(view, options, key, memory));
     });
 }
+
+WASI_COMPILED(WASI_LINALG_RANDOMIZED_SVD)
 
 }  // namespace wasi::linalg

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wasi/core/random.hpp"
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/dense_route.hpp"
 #include "wasi/linalg/linear_operator.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
@@ -173,5 +174,7 @@ template <MatrixLike A>
         return spectral_norm<typename F::Storage, typename F::Scalar>(view, options, key, memory);
     });
 }
+
+WASI_COMPILED(WASI_LINALG_SPECTRAL_NORM)
 
 }  // namespace wasi::linalg

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "wasi/core/parallel.hpp"
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 
 namespace wasi::linalg {
@@ -70,5 +71,7 @@ void subspace_step(const A& a, typename Family<A>::Matrix& v, Memory& memory = p
         subspace_step<S, typename F::Scalar>(view, basis, memory);
     });
 }
+
+WASI_COMPILED(WASI_LINALG_SUBSPACE_ITERATION)
 
 }  // namespace wasi::linalg

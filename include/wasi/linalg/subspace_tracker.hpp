@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wasi/core/random.hpp"
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/principal_angles.hpp"
 #include "wasi/linalg/randomized_svd.hpp"
 #include "wasi/linalg/subspace_iteration.hpp"
@@ -236,5 +237,7 @@ private:
     double energy_at_restart_ = 0.0;
     Index since_restart_ = 0;  // steps taken with this basis, the restart included
 };
+
+WASI_COMPILED(WASI_LINALG_SUBSPACE_TRACKER)
 
 }  // namespace wasi::linalg

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/compiled.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/rank_rule.hpp"
 #include "wasi/linalg/residual.hpp"
@@ -386,5 +387,7 @@ template <MatrixLike A>
         return as_family<A>(truncated_svd<typename F::Storage, typename F::Scalar>(view, options, memory));
     });
 }
+
+WASI_COMPILED(WASI_LINALG_SVD)
 
 }  // namespace wasi::linalg

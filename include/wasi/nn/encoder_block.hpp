@@ -6,6 +6,7 @@
 #include "wasi/autograd/ops/attention.hpp"
 #include "wasi/autograd/ops/elementwise.hpp"
 #include "wasi/autograd/ops/layer_norm.hpp"
+#include "wasi/nn/compiled.hpp"
 #include "wasi/nn/keep_options.hpp"
 #include "wasi/nn/linear.hpp"
 
@@ -131,5 +132,7 @@ private:
 
     Index heads_;
 };
+
+WASI_COMPILED(WASI_NN_ENCODER_BLOCK)
 
 }  // namespace wasi::nn

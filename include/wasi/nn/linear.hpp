@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "wasi/autograd/recompute.hpp"
+#include "wasi/nn/compiled.hpp"
 #include "wasi/nn/linear_weight.hpp"
 #include "wasi/subspace/activation_subspace.hpp"
 #include "wasi/subspace/low_rank_gradient.hpp"
@@ -223,5 +224,7 @@ private:
     std::optional<Compressor> compressor_;
     Observer observer_;
 };
+
+WASI_COMPILED(WASI_NN_LINEAR)
 
 }  // namespace wasi::nn

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "wasi/autograd/gradient.hpp"
+#include "wasi/nn/compiled.hpp"
 #include "wasi/subspace/free_factors.hpp"
 #include "wasi/subspace/weight_subspace.hpp"
 
@@ -163,5 +164,7 @@ private:
     Tag tag_;
     std::variant<Dense, Subspace, FreeFactors> held_;
 };
+
+WASI_COMPILED(WASI_NN_LINEAR_WEIGHT)
 
 }  // namespace wasi::nn

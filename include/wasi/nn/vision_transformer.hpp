@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "wasi/autograd/ops/tokens.hpp"
+#include "wasi/nn/compiled.hpp"
 #include "wasi/nn/encoder_block.hpp"
 #include "wasi/nn/initialize.hpp"
 
@@ -293,5 +294,7 @@ private:
         zero_head();
     }
 };
+
+WASI_COMPILED(WASI_NN_VISION_TRANSFORMER)
 
 }  // namespace wasi::nn

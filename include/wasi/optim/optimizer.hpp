@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/optim/compiled.hpp"
 #include "wasi/optim/parameter_ref.hpp"
 #include "wasi/subspace/tangent_velocity.hpp"
 
@@ -228,5 +229,7 @@ private:
     // Of a dense parameter the first is used; of free factors one each.
     std::unordered_map<const autograd::Parameter*, std::array<State, 2>> states_;
 };
+
+WASI_COMPILED(WASI_OPTIM_OPTIMIZER)
 
 }  // namespace wasi::optim

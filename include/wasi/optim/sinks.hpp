@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wasi/autograd/stored_gradient.hpp"
+#include "wasi/optim/compiled.hpp"
 #include "wasi/optim/optimizer.hpp"
 
 namespace wasi::optim {
@@ -131,5 +132,7 @@ private:
     double clip_norm_;
     bool accumulate_;
 };
+
+WASI_COMPILED(WASI_OPTIM_SINKS)
 
 }  // namespace wasi::optim

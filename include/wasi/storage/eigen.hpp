@@ -4,21 +4,11 @@
 #include <type_traits>
 
 #include "wasi/storage/concept.hpp"
-#include "wasi/storage/eigen/cholesky_qr.hpp"
-#include "wasi/storage/eigen/eigh_leading.hpp"
-#include "wasi/storage/eigen/elementwise.hpp"
-#include "wasi/storage/eigen/factorizations.hpp"
-#include "wasi/storage/eigen/gram.hpp"
-#include "wasi/storage/eigen/packing.hpp"
-#include "wasi/storage/eigen/products.hpp"
-#include "wasi/storage/eigen/row_kernels.hpp"
+#include "wasi/storage/eigen/declarations.hpp"
 
-// A program of several source files compiles Eigen's kernels once: define WASI_EXTERN_TEMPLATES for all of them, and in
-// one of them WASI_INSTANTIATE_TEMPLATES too; or, to compile side by side and only what is used,
-// WASI_INSTANTIATE_FLOAT_KERNELS, WASI_INSTANTIATE_FLOAT_FACTORIZATIONS and the same with DOUBLE, in a file each.
-// Without these macros every file instantiates what it uses, as header-only code does.
-#if defined(WASI_EXTERN_TEMPLATES) || defined(WASI_INSTANTIATE_TEMPLATES)
-#include "wasi/storage/eigen/instantiations.hpp"
+// The bodies are read unless somebody else compiles them: see core/compiled.hpp.
+#if !defined(WASI_EXTERN_FLOAT) || !defined(WASI_EXTERN_DOUBLE)
+#include "wasi/storage/eigen/bodies.hpp"
 #endif
 
 namespace wasi {

@@ -7,6 +7,7 @@
 
 #include "wasi/core/random.hpp"
 #include "wasi/linalg/subspace_tracker.hpp"
+#include "wasi/subspace/compiled.hpp"
 #include "wasi/tensor/warm_tucker.hpp"
 
 namespace wasi::subspace {
@@ -154,5 +155,7 @@ private:
     Index restarts_ = 0;
     std::optional<linalg::SubspaceTracker<T, S>> tracker_;  // with feature_hysteresis: holds the basis then
 };
+
+WASI_COMPILED(WASI_SUBSPACE_ACTIVATION_SUBSPACE)
 
 }  // namespace wasi::subspace

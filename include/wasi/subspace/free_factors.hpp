@@ -5,6 +5,7 @@
 
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/svd.hpp"
+#include "wasi/subspace/compiled.hpp"
 #include "wasi/subspace/partial_gradients.hpp"
 #include "wasi/subspace/weight_subspace.hpp"
 
@@ -109,5 +110,7 @@ private:
     Tensor<T> right_;  // (K,I)
     double energy_at_start_;
 };
+
+WASI_COMPILED(WASI_SUBSPACE_FREE_FACTORS)
 
 }  // namespace wasi::subspace

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "wasi/subspace/compiled.hpp"
 #include "wasi/tensor/tucker.hpp"
 
 namespace wasi::subspace {
@@ -125,5 +126,7 @@ requires StorageFor<S, T>
 {
     return low_rank_gradient<S, T>(dy, x, cheapest_order({dy.shape[0], dy.shape[1], dy.shape[2], x.ranks()}), memory);
 }
+
+WASI_COMPILED(WASI_SUBSPACE_LOW_RANK_GRADIENT)
 
 }  // namespace wasi::subspace

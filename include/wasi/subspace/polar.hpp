@@ -4,6 +4,7 @@
 
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
+#include "wasi/subspace/compiled.hpp"
 
 namespace wasi::subspace {
 
@@ -51,5 +52,7 @@ void polar_factor(MatrixView<T> a, Memory& memory)
     S::copy(moved.matrix(), a);
     S::multiply(a, T(1), moved.matrix(), root.matrix(), T(0), memory);
 }
+
+WASI_COMPILED(WASI_SUBSPACE_POLAR)
 
 }  // namespace wasi::subspace

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "wasi/subspace/compiled.hpp"
 #include "wasi/subspace/partial_gradients.hpp"
 #include "wasi/subspace/weight_subspace.hpp"
 
@@ -100,5 +101,7 @@ private:
     Tensor<T> right_;     // m_R (K,I)
     Index weight_steps_;  // steps of the weight when the velocity was last right for it
 };
+
+WASI_COMPILED(WASI_SUBSPACE_TANGENT_VELOCITY)
 
 }  // namespace wasi::subspace

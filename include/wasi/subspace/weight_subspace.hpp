@@ -5,6 +5,7 @@
 
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/svd.hpp"
+#include "wasi/subspace/compiled.hpp"
 #include "wasi/subspace/partial_gradients.hpp"
 #include "wasi/subspace/polar.hpp"
 #include "wasi/subspace/rank_r_update.hpp"
@@ -297,5 +298,7 @@ private:
     UpdateCounts updates_;
     double energy_at_start_ = 1.0;
 };
+
+WASI_COMPILED(WASI_SUBSPACE_WEIGHT_SUBSPACE)
 
 }  // namespace wasi::subspace

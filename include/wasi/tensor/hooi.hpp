@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/hosvd.hpp"
 
 namespace wasi::tensor {
@@ -101,5 +102,7 @@ template <TensorLike X>
         return as_family<F>(hooi<typename F::Storage, T, F::order>(view, inside, memory));
     });
 }
+
+WASI_COMPILED(WASI_TENSOR_HOOI)
 
 }  // namespace wasi::tensor

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "wasi/linalg/rank_rule.hpp"
+#include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/energy.hpp"
 #include "wasi/tensor/leading_basis.hpp"
 #include "wasi/tensor/mode_rules.hpp"
@@ -108,5 +109,7 @@ template <TensorLike X>
             view, rules, view_modes<X>(options.order, view.shape, options.ranks), memory));
     });
 }
+
+WASI_COMPILED(WASI_TENSOR_HOSVD)
 
 }  // namespace wasi::tensor

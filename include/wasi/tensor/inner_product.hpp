@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/tucker_of.hpp"
 
 /// Inner products, norms and distances of tensors in Tucker form, without forming the full tensor (Kolda, Bader 2009,
@@ -226,5 +227,7 @@ template <class F, TensorLikeOf<F> X>
         return relative_error<typename F::Storage, typename F::Scalar, F::order>(view_of(a), view, memory);
     });
 }
+
+WASI_COMPILED(WASI_TENSOR_INNER_PRODUCT)
 
 }  // namespace wasi::tensor

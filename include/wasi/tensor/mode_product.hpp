@@ -11,6 +11,7 @@
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/family.hpp"
 #include "wasi/storage/tensor_family.hpp"
+#include "wasi/tensor/compiled.hpp"
 
 /// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right =
 /// 1 are plain matrices, so the first and the last mode cost one matrix product without any copy.
@@ -182,5 +183,7 @@ template <TensorLike X>
         return result;
     });
 }
+
+WASI_COMPILED(WASI_TENSOR_MODE_PRODUCT)
 
 }  // namespace wasi::tensor

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wasi/linalg/subspace_iteration.hpp"
+#include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/hosvd.hpp"
 
 namespace wasi::tensor {
@@ -184,5 +185,7 @@ typename Family<A>::Scalar > [[nodiscard]] auto warm_tucker_step(const X& x, con
         });
     });
 }
+
+WASI_COMPILED(WASI_TENSOR_WARM_TUCKER)
 
 }  // namespace wasi::tensor

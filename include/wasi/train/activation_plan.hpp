@@ -10,6 +10,7 @@
 
 #include "wasi/rank/budget_solver.hpp"
 #include "wasi/rank/perplexity.hpp"
+#include "wasi/train/compiled.hpp"
 #include "wasi/train/trainer.hpp"
 
 namespace wasi::train {
@@ -217,5 +218,7 @@ void apply_plan(nn::VisionTransformer<T, S>& model, const ActivationPlan& plan, 
         layers[i]->compress_input(options, key.derive(layers[i]->layer()));
     }
 }
+
+WASI_COMPILED(WASI_TRAIN_ACTIVATION_PLAN)
 
 }  // namespace wasi::train

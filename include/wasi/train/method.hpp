@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "wasi/nn/vision_transformer.hpp"
+#include "wasi/train/compiled.hpp"
 
 namespace wasi::train {
 
@@ -133,5 +134,7 @@ void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& optio
     }
     prepare_training(model, options, key);
 }
+
+WASI_COMPILED(WASI_TRAIN_METHOD)
 
 }  // namespace wasi::train

@@ -13,6 +13,7 @@
 #include "wasi/autograd/ops/cross_entropy.hpp"
 #include "wasi/optim/schedule.hpp"
 #include "wasi/optim/sinks.hpp"
+#include "wasi/train/compiled.hpp"
 #include "wasi/train/dataset.hpp"
 #include "wasi/train/method.hpp"
 
@@ -271,5 +272,7 @@ template <Scalar T, class S>
     }
     return correct;
 }
+
+WASI_COMPILED(WASI_TRAIN_TRAINER)
 
 }  // namespace wasi::train

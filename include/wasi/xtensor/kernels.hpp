@@ -4,6 +4,7 @@
 
 #include "wasi/core/memory.hpp"
 #include "wasi/storage/concept.hpp"
+#include "wasi/xtensor/compiled.hpp"
 
 /// The kernels of XtensorStorage, declared. StorageFor, NeuralStorageFor and OptimizerStorageFor say what each does;
 /// the bodies are in elementwise.hpp and row_kernels.hpp. Apart from them so that files which see `extern template`
@@ -50,5 +51,9 @@ void layer_norm_backward(MatrixView<T> dx, std::span<T> dgain, std::span<T> dbia
                          std::span<const T> gain, Memory& memory);
 template <Scalar T>
 [[nodiscard]] double cross_entropy(MatrixView<T> dx, ConstMatrixView<T> x, std::span<const std::int64_t> labels);
+
+#ifdef WASI_EXTERN_XTENSOR
+WASI_COMPILED(WASI_XTENSOR_KERNELS)
+#endif
 
 }  // namespace wasi::xtensor

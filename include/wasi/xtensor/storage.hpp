@@ -6,16 +6,10 @@
 #include "wasi/storage/eigen.hpp"
 #include "wasi/xtensor/kernels.hpp"
 
-// The bodies are read unless somebody else compiles them: see storage/eigen.hpp for the macros. Here a program of
-// several files also has WASI_INSTANTIATE_FLOAT_XTENSOR and WASI_INSTANTIATE_DOUBLE_XTENSOR; WASI_INSTANTIATE_TEMPLATES
-// compiles these kernels too where this header is included.
-#if !defined(WASI_EXTERN_TEMPLATES) || defined(WASI_INSTANTIATE_TEMPLATES) || \
-    defined(WASI_INSTANTIATE_FLOAT_XTENSOR) || defined(WASI_INSTANTIATE_DOUBLE_XTENSOR)
+// The bodies are read unless somebody else compiles them: see core/compiled.hpp.
+#if !defined(WASI_EXTERN_XTENSOR) || !defined(WASI_EXTERN_FLOAT) || !defined(WASI_EXTERN_DOUBLE)
 #include "wasi/xtensor/elementwise.hpp"
 #include "wasi/xtensor/row_kernels.hpp"
-#endif
-#if defined(WASI_EXTERN_TEMPLATES) || defined(WASI_INSTANTIATE_TEMPLATES)
-#include "wasi/xtensor/instantiations.hpp"
 #endif
 
 namespace wasi {

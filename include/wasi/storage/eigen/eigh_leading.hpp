@@ -1,5 +1,5 @@
 #pragma once
-#include <Eigen/Eigenvalues>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <span>
@@ -8,6 +8,7 @@
 #include "wasi/core/parallel.hpp"
 #include "wasi/core/random.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
+#include "wasi/storage/eigen/symmetric.hpp"
 #include "wasi/storage/tensor.hpp"
 
 /// A few leading eigenvectors of a symmetric matrix, for less than all of them cost: tridiagonal form, all eigenvalues,
@@ -136,16 +137,27 @@ bool tridiagonal_vectors(ColMajor<Real>& z, const Eigen::VectorX<Real>& w, const
     });
     // One Newton-Schulz step squares the distance from orthonormality.
     const SerialScope serial;
-    const ColMajor<Real> gram = z.transpose() * z;
+    const ColMajor<Real> gram = product<Real>(view_of(z).transposed(), view_of(z));
     const Real defect = (gram - ColMajor<Real>::Identity(count, count)).norm();
     if (!(defect < Real(1e-6))) {
         return false;
     }
-    z = Real(1.5) * z - Real(0.5) * (z * gram);
-    ColMajor<Real> residual = diagonal.asDiagonal() * z - z * w.head(count).asDiagonal();
-    residual.topRows(n - 1) += beside.asDiagonal() * z.bottomRows(n - 1);
-    residual.bottomRows(n - 1) += beside.asDiagonal() * z.topRows(n - 1);
-    return residual.colwise().norm().maxCoeff() <= Real(4) * std::sqrt(static_cast<Real>(n)) * epsilon<Real> * scale;
+    z = Real(1.5) * z - Real(0.5) * product<Real>(view_of(z), view_of(gram));
+    // Plain loops, of which there is little to compile: ||T z_j - w_j z_j||.
+    const Real most = Real(4) * std::sqrt(static_cast<Real>(n)) * epsilon<Real> * scale;
+    for (Index j = 0; j < count; ++j) {
+        Real sum = Real(0);
+        for (Index i = 0; i < n; ++i) {
+            Real rest = (diagonal(i) - w(j)) * z(i, j);
+            rest += i > 0 ? beside(i - 1) * z(i - 1, j) : Real(0);
+            rest += i + 1 < n ? beside(i) * z(i + 1, j) : Real(0);
+            sum += rest * rest;
+        }
+        if (!(std::sqrt(sum) <= most)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /// All eigenvalues of a symmetric A (n,n), descending, into w; the first choose(w) columns of A become their
@@ -168,51 +180,39 @@ Index eigh_leading(MatrixView<Real> a, std::span<Real> w, const ChooseCount& cho
         }
         return std::clamp<Index>(choose(w), 0, n);
     };
-    Index count = -1;
-    Eigen::SelfAdjointEigenSolver<ColMajor<Real>> solver;
+    SymmetricEigen<Real> solver(scaled());
+    if (!solver.find_values()) {
+        return -1;
+    }
+    const Index count = deliver(solver.values());
     if (n > 32) {
-        Eigen::VectorX<Real> diagonal;
-        Eigen::VectorX<Real> beside;
-        ColMajor<Real> vectors;
-        const Eigen::Tridiagonalization<ColMajor<Real>> tridiagonal(scaled());
-        diagonal = tridiagonal.diagonal();
-        beside = tridiagonal.subDiagonal();
-        solver.computeFromTridiagonal(diagonal, beside, Eigen::EigenvaluesOnly);
-        if (solver.info() != Eigen::Success) {
-            return -1;
-        }
-        count = deliver(solver.eigenvalues());
         memory.count_flops(4.0 / 3.0 * order * order * order);
         if (count == 0) {
             return 0;
         }
-        if (2 * count <= n + n / 4) {
-            const Eigen::VectorX<Real> descending = solver.eigenvalues().reverse();
-            vectors.resize(n, count);
-            if (tridiagonal_vectors<Real>(vectors, descending, diagonal, beside)) {
-                memory.count_flops(2.0 * order * order * static_cast<double>(count));
-                constexpr Index block = 48;
-                parallel_for((count + block - 1) / block, [&](Index index) {
-                    const Index first = index * block;
-                    auto columns = vectors.middleCols(first, std::min(block, count - first));
-                    columns.applyOnTheLeft(tridiagonal.matrixQ());
-                });
-                copy<Real>(a.col_block(0, count), ConstMatrixView<Real>::col_major(vectors.data(), n, count));
-                return count;
-            }
+    }
+    if (n > 32 && 2 * count <= n + n / 4) {
+        ColMajor<Real> vectors(n, count);
+        if (tridiagonal_vectors<Real>(vectors, solver.values().reverse(), solver.diagonal(), solver.beside())) {
+            memory.count_flops(2.0 * order * order * static_cast<double>(count));
+            const Reflections<Real> q = solver.reflections();
+            constexpr Index block = 48;
+            parallel_for((count + block - 1) / block, [&](Index index) {
+                const Index first = index * block;
+                SymmetricEigen<Real>::turn(q, MatrixView<Real>::col_major(vectors.data(), n, count)
+                                                  .col_block(first, std::min(block, count - first)));
+            });
+            copy<Real>(a.col_block(0, count), view_of(vectors));
+            return count;
         }
     }
     const SerialScope serial;
     memory.count_flops(9.0 * order * order * order);
-    solver.compute(scaled());
-    if (solver.info() != Eigen::Success) {
+    if (!solver.find_vectors()) {
         return -1;
     }
-    if (count < 0) {
-        count = deliver(solver.eigenvalues());
-    }
-    const ColMajor<Real> vectors = solver.eigenvectors().rowwise().reverse();
-    copy<Real>(a.col_block(0, count), ConstMatrixView<Real>::col_major(vectors.data(), n, count));
+    const ColMajor<Real> vectors = solver.vectors_descending();
+    copy<Real>(a.col_block(0, count), view_of(vectors).col_block(0, count));
     return count;
 }
 

@@ -1,15 +1,16 @@
 #pragma once
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
-#include <Eigen/QR>
 #include <Eigen/SVD>
 #include <algorithm>
+#include <cmath>
 #include <concepts>
 #include <functional>
 #include <span>
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
+#include "wasi/storage/eigen/reflections.hpp"
+#include "wasi/storage/eigen/symmetric.hpp"
 #include "wasi/storage/tensor.hpp"
 
 /// Orthonormal bases, singular values and eigenvalues of small or thin matrices, on Eigen's dense decompositions.
@@ -26,15 +27,15 @@ template <Scalar T>
 }
 
 /// Q (m, columns) of a Householder QR, into `q`, which holds `first` (a block to rotate, above zeros).
-template <Scalar T, class Qr>
-void apply_reflections(const Qr& qr, MatrixView<T> q, ConstMatrixView<T> first, Memory& memory)
+template <Scalar T>
+void apply_reflections(const Reflections<T>& qr, MatrixView<T> q, ConstMatrixView<T> first, Memory& memory)
 {
     Tensor<T> booked = workspace<T>(memory, q.cols, q.rows);
-    ColMajorMap<T> result(booked.data(), q.rows, q.cols);
-    result.setZero();
-    copy<T>(booked.matrix().transposed().row_block(0, first.rows), first);
-    result.applyOnTheLeft(qr.householderQ());
-    copy<T>(q, booked.matrix().transposed());
+    const auto result = booked.matrix().transposed();
+    ColMajorMap<T>(booked.data(), q.rows, q.cols).setZero();
+    copy<T>(result.row_block(0, first.rows), first);
+    qr.apply(result);
+    copy<T>(q, result);
 }
 
 /// A (m,n), m >= n, becomes Q of its Householder QR. Householder columns are orthonormal to rounding whatever A is: a
@@ -57,10 +58,16 @@ Index orthonormalize(MatrixView<T> a, Memory& memory)
     if (scale > T(0)) {
         work /= scale;
     }
-    const Eigen::HouseholderQR<Eigen::Ref<ColMajor<T>>> qr(work);
-    const auto diagonal = qr.matrixQR().diagonal().cwiseAbs().eval();
-    const T threshold = static_cast<T>(std::max(a.rows, a.cols)) * epsilon<T> * diagonal.maxCoeff();
-    const Index rank = (diagonal.array() > threshold).count();
+    const auto qr = Reflections<T>::of_qr(booked.matrix().transposed());
+    T largest_of_r = T(0);
+    for (Index j = 0; j < a.cols; ++j) {
+        largest_of_r = std::max(largest_of_r, std::abs(work(j, j)));
+    }
+    const T threshold = static_cast<T>(std::max(a.rows, a.cols)) * epsilon<T> * largest_of_r;
+    Index rank = 0;
+    for (Index j = 0; j < a.cols; ++j) {
+        rank += std::abs(work(j, j)) > threshold ? 1 : 0;
+    }
     Tensor<T> identity = workspace<T>(memory, a.cols, a.cols);
     row_major_map(identity.matrix()).setIdentity();
     apply_reflections<T>(qr, a, identity.matrix(), memory);
@@ -76,24 +83,27 @@ Index orthonormalize(MatrixView<T> a, Memory& memory)
 template <bool polish, class Wide>
 bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::VectorX<Wide>& s, ColMajor<Wide>& v)
 {
-    const Eigen::SelfAdjointEigenSolver<ColMajor<Wide>> solver(triangle.transpose() * triangle);
-    if (solver.info() != Eigen::Success) {
+    const Index n = triangle.rows();
+    SymmetricEigen<Wide> solver(product<Wide>(view_of(triangle).transposed(), view_of(triangle)));
+    if (!solver.find_vectors()) {
         return false;
     }
-    v = solver.eigenvectors().rowwise().reverse();
-    const Eigen::HouseholderQR<ColMajor<Wide>> qr(triangle * v);
-    u = qr.householderQ();
+    v = solver.vectors_descending();
+    ColMajor<Wide> turned = product<Wide>(view_of(triangle), view_of(v));
+    const auto qr = Reflections<Wide>::of_qr(MatrixView<Wide>::col_major(turned.data(), n, n));
+    u = ColMajor<Wide>::Identity(n, n);
+    qr.apply(MatrixView<Wide>::col_major(u.data(), n, n));
     if constexpr (polish) {
-        const ColMajor<Wide> nearly_diagonal = qr.matrixQR().template triangularView<Eigen::Upper>();
+        const ColMajor<Wide> nearly_diagonal = turned.template triangularView<Eigen::Upper>();
         const Eigen::JacobiSVD<ColMajor<Wide>, Eigen::NoQRPreconditioner> rotations(
             nearly_diagonal, Eigen::ComputeFullU | Eigen::ComputeFullV);
-        u *= rotations.matrixU();
-        v *= rotations.matrixV();
+        u = product<Wide>(view_of(u), view_of<Wide>(rotations.matrixU()));
+        v = product<Wide>(view_of(v), view_of<Wide>(rotations.matrixV()));
         s = rotations.singularValues();
         return rotations.info() == Eigen::Success;
     } else {
-        s = qr.matrixQR().diagonal();
-        for (Index j = 0; j < s.size(); ++j) {
+        s = turned.diagonal();
+        for (Index j = 0; j < n; ++j) {
             if (s(j) < Wide(0)) {
                 s(j) = -s(j);
                 u.col(j) = -u.col(j);
@@ -125,12 +135,17 @@ bool svd(ConstMatrixView<T> a, MatrixView<T> u, std::span<T> s, MatrixView<T> v,
     if (scale > T(0)) {
         work /= scale;
     }
-    const Eigen::HouseholderQR<Eigen::Ref<ColMajor<T>>> qr(work);
-    const ColMajor<T> triangle = qr.matrixQR().topRows(a.cols).template triangularView<Eigen::Upper>();
+    const auto qr = Reflections<T>::of_qr(booked.matrix().transposed());
+    ColMajor<double> triangle = ColMajor<double>::Zero(a.cols, a.cols);
+    for (Index j = 0; j < a.cols; ++j) {
+        for (Index i = 0; i <= j; ++i) {
+            triangle(i, j) = static_cast<double>(work(i, j));
+        }
+    }
     ColMajor<double> left;
     ColMajor<double> right;
     Eigen::VectorXd values;
-    if (!svd_by_gram<std::same_as<T, double>, double>(triangle.template cast<double>(), left, values, right)) {
+    if (!svd_by_gram<std::same_as<T, double>, double>(triangle, left, values, right)) {
         return false;
     }
     const ColMajor<T> small_left = left.template cast<T>();
@@ -153,15 +168,18 @@ bool eigh(MatrixView<T> a, std::span<T> w, Memory& memory)
     const auto n = static_cast<double>(a.rows);
     memory.count_flops(9.0 * n * n * n);
     // A symmetric matrix is its own transpose, so either layout reads as column-major.
-    const Eigen::SelfAdjointEigenSolver<ColMajor<T>> solver(col_major_map(a.is_row_major() ? a.transposed() : a));
-    if (solver.info() != Eigen::Success) {
+    ColMajor<T> scaled = col_major_map(a.is_row_major() ? a.transposed() : a);
+    const T magnitude = scaled.cwiseAbs().maxCoeff();
+    const T unit = magnitude > T(0) ? magnitude : T(1);
+    scaled /= unit;
+    SymmetricEigen<T> solver(scaled);
+    if (!solver.find_vectors()) {
         return false;
     }
+    const ColMajor<T> vectors = solver.vectors_descending();
+    copy<T>(a, view_of(vectors));
     for (Index j = 0; j < a.cols; ++j) {
-        const Index ascending = a.cols - 1 - j;
-        copy<T>(a.col_block(j, 1),
-                ConstMatrixView<T>::col_major(solver.eigenvectors().col(ascending).data(), a.rows, 1));
-        w[static_cast<std::size_t>(j)] = solver.eigenvalues()(ascending);
+        w[static_cast<std::size_t>(j)] = solver.values()(a.cols - 1 - j) * unit;
     }
     return true;
 }

@@ -7,29 +7,33 @@
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/eigen/maps.hpp"
 #include "wasi/storage/eigen/pieces.hpp"
+#include "wasi/storage/eigen/products.hpp"
 #include "wasi/storage/tensor.hpp"
 
 /// Gram matrices in double. A float matrix is converted in pieces that stay in cache; the products of two floats are
 /// exact in double, so singular values down to 1e-7 of the largest survive the squaring.
 namespace wasi::eigen {
 
-/// sum += A_iᵀ A_j for two blocks of columns of A, a piece of rows at a time. Templates although the sum is double:
-/// only what calls them compiles them.
-template <Scalar T, class Sum>
-void add_column_products(Sum& sum, ConstMatrixView<T> left, ConstMatrixView<T> right, bool same)
+/// sum += A_iᵀ A_j for two blocks of columns of A, a piece of rows at a time.
+template <Scalar T>
+void add_column_products(MatrixView<double> sum, ConstMatrixView<T> left, ConstMatrixView<T> right, bool same)
 {
+    const auto widen = [](RowMajor<double>& wide, ConstMatrixView<T> rows) {
+        with_map(rows, [&](const auto& map) { wide.topRows(rows.rows) = map.template cast<double>(); });
+    };
     constexpr Index piece_rows = 128;
     RowMajor<double> wide_left(std::min(piece_rows, left.rows), left.cols);
     RowMajor<double> wide_right(same ? 0 : wide_left.rows(), right.cols);
     for (Index first = 0; first < left.rows; first += piece_rows) {
         const Index rows = std::min(piece_rows, left.rows - first);
-        with_map(left.row_block(first, rows),
-                 [&](const auto& map) { wide_left.topRows(rows) = map.template cast<double>(); });
+        widen(wide_left, left.row_block(first, rows));
         if (!same) {
-            with_map(right.row_block(first, rows),
-                     [&](const auto& map) { wide_right.topRows(rows) = map.template cast<double>(); });
+            widen(wide_right, right.row_block(first, rows));
         }
-        sum.noalias() += wide_left.topRows(rows).transpose() * (same ? wide_left : wide_right).topRows(rows);
+        const auto wide = [rows](const RowMajor<double>& block) {
+            return ConstMatrixView<double>::row_major(block.data(), rows, block.cols());
+        };
+        multiply_tile<double>(sum, 1.0, wide(wide_left).transposed(), wide(same ? wide_left : wide_right), 1.0);
     }
 }
 
@@ -42,12 +46,11 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
     memory.count_flops(static_cast<double>(a.rows) * static_cast<double>(n) * static_cast<double>(n + 1));
     constexpr Index tile = gram_tile;
     const Index tiles = (n + tile - 1) / tile;
-    const auto finish = [&](MatrixView<double> target, const auto& sum) {
-        auto map = row_major_map(target);
-        if (beta == 0.0) {
-            map = sum;
-        } else {
-            map = beta * map + sum;
+    const auto finish = [beta](MatrixView<double> target, ConstMatrixView<double> sum) {
+        for (Index i = 0; i < target.rows; ++i) {
+            for (Index j = 0; j < target.cols; ++j) {
+                target(i, j) = beta == 0.0 ? sum(i, j) : beta * target(i, j) + sum(i, j);
+            }
         }
     };
     if (tiles <= 1) {
@@ -55,8 +58,8 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
         Tensor<double> partial(memory, Tag{Use::workspace, 0}, Shape{pieces, n, n});
         parallel_for(pieces, [&](Index piece) {
             const Index first = piece * a.rows / pieces;
-            auto sum = row_major_map(partial.template view<3>().slice(piece));
-            sum.setZero();
+            const auto sum = partial.template view<3>().slice(piece);
+            row_major_map(sum).setZero();
             const auto rows = a.row_block(first, (piece + 1) * a.rows / pieces - first);
             add_column_products<T>(sum, rows, rows, true);
         });
@@ -64,7 +67,7 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
         for (Index piece = 1; piece < pieces; ++piece) {
             sum += row_major_map(partial.template view<3>().slice(piece));
         }
-        finish(g, sum);
+        finish(g, partial.template view<3>().slice(0));
         return;
     }
     parallel_for(tiles * (tiles + 1) / 2, [&](Index index) {
@@ -77,11 +80,12 @@ void gram(MatrixView<double> g, double beta, ConstMatrixView<T> a, Memory& memor
         const Index j = col * tile;
         const Index rows = std::min(tile, n - i);
         const Index cols = std::min(tile, n - j);
-        RowMajor<double> sum = RowMajor<double>::Zero(rows, cols);
+        RowMajor<double> zeros = RowMajor<double>::Zero(rows, cols);
+        const auto sum = MatrixView<double>::row_major(zeros.data(), rows, cols);
         add_column_products<T>(sum, a.col_block(i, rows), a.col_block(j, cols), row == col);
         finish(g.block(i, j, rows, cols), sum);
         if (row != col) {
-            finish(g.block(j, i, cols, rows), sum.transpose());
+            finish(g.block(j, i, cols, rows), sum.transposed());
         }
     });
 }

@@ -1,0 +1,19 @@
+#pragma once
+#include "wasi/core/compiled.hpp"
+
+// The templates of this folder that are compiled once: see core/compiled.hpp and linalg/compiled.hpp.
+// clang-format off
+#define WASI_NN_LINEAR_WEIGHT(TEMPLATE, S, T) \
+    TEMPLATE class LinearWeight<T, S>;
+#define WASI_NN_LINEAR(TEMPLATE, S, T) \
+    TEMPLATE class Linear<T, S>;
+#define WASI_NN_ENCODER_BLOCK(TEMPLATE, S, T) \
+    TEMPLATE class EncoderBlock<T, S>;
+#define WASI_NN_VISION_TRANSFORMER(TEMPLATE, S, T) \
+    TEMPLATE class VisionTransformer<T, S>;
+#define WASI_NN(TEMPLATE, S, T) \
+    WASI_NN_LINEAR_WEIGHT(TEMPLATE, S, T) \
+    WASI_NN_LINEAR(TEMPLATE, S, T) \
+    WASI_NN_ENCODER_BLOCK(TEMPLATE, S, T) \
+    WASI_NN_VISION_TRANSFORMER(TEMPLATE, S, T)
+// clang-format on

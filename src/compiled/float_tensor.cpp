@@ -1,0 +1,12 @@
+// Tucker decompositions in float.
+#include <wasi/tensor/hooi.hpp>
+#include <wasi/tensor/hosvd.hpp>
+#include <wasi/tensor/inner_product.hpp>
+#include <wasi/tensor/mode_product.hpp>
+#include <wasi/tensor/warm_tucker.hpp>
+
+namespace wasi::tensor {
+
+WASI_TENSOR(template, EigenStorage, float)
+
+}  // namespace wasi::tensor

@@ -77,7 +77,7 @@ TEST_CASE(
     "tolerances in double are met down to 1e-13, by sketch and by dense SVD, or the status says that they are not")
 {
     struct Case {
-        const char* name;
+        std::string name;
         Index rows, cols;
         Values values;
     };

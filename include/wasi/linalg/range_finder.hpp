@@ -16,9 +16,21 @@ inline constexpr Index as_needed = std::numeric_limits<Index>::min();
 
 namespace detail {
 
+/// Y -= H (Hᵀ Y) for orthonormal columns H; returns ||Hᵀ Y||_F.
+template <class S, Scalar T>
+double project_off(MatrixView<T> y, ConstMatrixView<T> head, Memory& memory)
+{
+    Tensor<T> coefficients = workspace<T>(memory, head.cols, y.cols);
+    S::multiply(coefficients.matrix(), T(1), head.transposed(), y, T(0), memory);
+    S::multiply(y, T(-1), head, std::as_const(coefficients).matrix(), T(1), memory);
+    return std::sqrt(S::dot(std::as_const(coefficients).matrix(), coefficients.matrix()));
+}
+
 /// Columns [0, old) of q are orthonormal; makes columns [old, old + added) so too and orthogonal to the old ones.
-/// Projecting twice is enough for orthogonality to rounding (Giraud, Langou, Rozložník 2005). False when a new column
-/// had to be made up: A has no more directions, and what was made up may repeat old columns.
+/// Projecting twice is enough for orthogonality to rounding (Giraud, Langou, Rozložník 2005), unless so little was left
+/// the first time that it was rounding itself: then what is left of that has large parts along the old columns again,
+/// which are looked at. False when a new column had to be made up: A has no more directions, and what was made up may
+/// repeat old columns.
 template <class S, Scalar T>
 [[nodiscard]] bool append_orthonormal(MatrixView<T> q, Index old, Index added, Memory& memory)
 {
@@ -27,12 +39,14 @@ template <class S, Scalar T>
     if (old == 0) {
         return orthonormalize_columns<S, T>(block, memory).status == Status::ok;
     }
-    Tensor<T> coefficients = workspace<T>(memory, old, added);
     bool complete = true;
-    for (int sweep = 0; sweep < 2; ++sweep) {
-        S::multiply(coefficients.matrix(), T(1), head.transposed(), block, T(0), memory);
-        S::multiply(block, T(-1), head, std::as_const(coefficients).matrix(), T(1), memory);
+    constexpr int most_sweeps = 6;
+    for (int sweep = 0; sweep < most_sweeps; ++sweep) {
+        const double along = project_off<S, T>(block, head, memory);
         complete = orthonormalize_columns<S, T>(block, memory).status == Status::ok && complete;
+        if (sweep > 0 && along < 0.1) {  // of columns of length 1
+            break;
+        }
     }
     return complete;
 }
@@ -235,10 +249,13 @@ private:
         if (careful) {
             (void)append_orthonormal<S, T>(q_.matrix(), old, fresh.cols, *memory_);
         } else if (old > 0) {
-            const auto head = q_.matrix().col_block(0, old);
-            Tensor<T> coefficients = workspace<T>(*memory_, old, fresh.cols);
-            S::multiply(coefficients.matrix(), T(1), head.transposed(), fresh, T(0), *memory_);
-            S::multiply(fresh, T(-1), head, std::as_const(coefficients).matrix(), T(1), *memory_);
+            const auto head = ConstMatrixView<T>(q_.matrix()).col_block(0, old);
+            const double before = std::sqrt(S::dot(ConstMatrixView<T>(fresh), fresh));
+            (void)project_off<S, T>(fresh, head, *memory_);
+            // Aᵀ blows up what rounding left along the old columns by s_1 / s_k.
+            if (std::sqrt(S::dot(ConstMatrixView<T>(fresh), fresh)) < 0.1 * before) {
+                (void)project_off<S, T>(fresh, head, *memory_);
+            }
         }
     }
 

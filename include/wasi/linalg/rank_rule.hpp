@@ -187,8 +187,8 @@ public:
     }
 
     /// Whether an approximation of rank `rank` with this squared error does what the rule says: its energy or tolerance
-    /// is met, to the last digit that the numbers have (a fraction of 1 and a tolerance of 0 ask for every value above
-    /// rounding); of first_of either one. Always true for rules that promise no error.
+    /// is met (a fraction of 1 and a tolerance of 0 ask for every value above rounding); of first_of either one. Always
+    /// true for rules that promise no error.
     [[nodiscard]] bool met(double squared_error, Index rank, const Spectrum& spectrum) const
     {
         if (const auto* fixed = std::get_if<FixedRank>(&rule_)) {
@@ -201,9 +201,8 @@ public:
         if (!share) {
             return true;
         }
-        const bool everything = *share == 0.0 || std::holds_alternative<Energy>(rule_);
         const double rounding = spectrum.noise * static_cast<double>(spectrum.values.size()) + spectrum.rounding;
-        return squared_error <= std::max(*share * spectrum.reference, everything ? rounding * rounding : 0.0);
+        return squared_error <= (*share > 0.0 ? *share * spectrum.reference : rounding * rounding);
     }
 
     friend RankRule first_of(RankRule first, RankRule second);

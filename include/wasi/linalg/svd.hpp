@@ -97,9 +97,11 @@ template <Scalar T>
                                 static_cast<double>(epsilon<T>) * values[0];
 }
 
-/// What rounding of the elements of U, s and V adds to the error of U diag(s) Vᵀ, as a share of ||A||_F.
+/// What rounding of U, s and V adds to the error of U diag(s) Vᵀ, as a share of ||A||_F. Float is computed in double
+/// and rounded once; in double the orthogonal factors carry the rounding of the reflections and rotations that they are
+/// products of (the largest seen over 6,000 matrices: 90 epsilon; bench/rules).
 template <Scalar T>
-inline constexpr double factor_rounding = 4.0 * static_cast<double>(epsilon<T>);
+inline constexpr double factor_rounding = (sizeof(T) < sizeof(double) ? 8.0 : 128.0) * static_cast<double>(epsilon<T>);
 
 /// A rule that allows an error below this share of ||A||_F is near enough to rounding for the error to be measured.
 template <Scalar T>

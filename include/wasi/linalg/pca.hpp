@@ -38,7 +38,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const auto finish = [&](detail::PcaParts<T> parts) {
         parts.info.passes += 2;
         return detail::describe<S, T, T>(std::move(parts), c, c.squared_norm(), c.mean_high(), c.mean_low(),
-                                         c.exponent(), options, memory);
+                                         c.exponent(), static_cast<double>(a.rows - 1), options, memory);
     };
     const bool automatic = options.solver == Solver::automatic;
     Solver solver = automatic ? detail::choose_solver<T>(options, a.rows, a.cols) : options.solver;
@@ -64,7 +64,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
         Tensor<double> gram = workspace<double>(memory, a.cols, a.cols);
         c.gram(gram.matrix(), memory);
         const double accuracy = static_cast<double>(a.cols) * epsilon<double>;
-        const bool strict = automatic && sizeof(T) == sizeof(double) && c.squared_norm() > 0.0;
+        const bool strict = automatic && c.squared_norm() > 0.0;
         auto parts = detail::parts_by_covariance<S, T>(c, std::move(gram), accuracy, options, strict, memory);
         if (parts) {
             return finish(std::move(*parts));

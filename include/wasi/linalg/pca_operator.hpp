@@ -103,7 +103,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const CenteredOperator<Operator, S, T> c(a);
     const auto finish = [&](detail::PcaParts<T> parts, double total) {
         ++parts.info.passes;
-        return detail::describe<S, T, T>(std::move(parts), c, total, mean, {}, 0, options, memory);
+        return detail::describe<S, T, T>(std::move(parts), c, total, mean, {}, 0, static_cast<double>(a.rows() - 1),
+                                         options, memory);
     };
     if constexpr (requires { a.squared_norm(); }) {
         const double whole = a.squared_norm();
@@ -134,8 +135,9 @@ requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<ty
     const CenteredSparse<Sparse> c(a);
     detail::PcaParts<double> parts = detail::parts_of_operator<S, double>(c, options, key, memory);
     parts.info.passes += 3;
-    return as_family<Eigen::MatrixX<T>>(detail::describe<S, T, double>(std::move(parts), c, c.squared_norm(), c.mean(),
-                                                                       {}, c.exponent(), options, memory));
+    return as_family<Eigen::MatrixX<T>>(
+        detail::describe<S, T, double>(std::move(parts), c, c.squared_norm(), c.mean(), {}, c.exponent(),
+                                       static_cast<double>(a.rows() - 1), options, memory));
 }
 
 }  // namespace wasi::linalg

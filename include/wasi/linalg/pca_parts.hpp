@@ -44,13 +44,6 @@ struct PcaParts {
 /// A sketch wider than this share of the smaller side costs more than an exact solver.
 inline constexpr double widest_sketch = 0.3;
 
-/// Whether a rule keeps every value that is not rounding, however small.
-[[nodiscard]] inline bool keeps_everything(const RankRule& rule)
-{
-    constexpr std::array values{1.0, 1e-150};
-    return !rule.fixed() && rule.choose({values, 1.0, 1.0, 0.0, 2, 2}) == 2;
-}
-
 [[nodiscard]] inline Solver exact_solver(Index rows, Index cols)
 {
     return rows >= cols && cols <= 2000 ? Solver::covariance : Solver::dense;
@@ -85,6 +78,8 @@ template <class S, Scalar W, class Centered>
     std::vector<double> values(static_cast<std::size_t>(most));
     Index wanted = 0;
     double total = 0.0;
+    double tail = 0.0;
+    double rounding = 0.0;
     bool drowned = false;
     const Index k = S::eigh_leading(
         g.matrix(), squares.span(),
@@ -96,13 +91,27 @@ template <class S, Scalar W, class Centered>
             for (const double value : values) {
                 total += value * value;
             }
-            const double floor = std::sqrt(accuracy) * values[0];
-            wanted = options.rank.choose({values, total, total, floor, c.rows(), c.cols()});
-            const Index in_truth = options.rank.choose({values, total, total, 0.0, c.rows(), c.cols()});
-            drowned = !options.rank.fixed() && in_truth > wanted && !keeps_everything(options.rank);
+            const Spectrum spectrum{values,   total,    total, std::sqrt(accuracy) * values[0],
+                                    c.rows(), c.cols(), 0.0,   factor_rounding<W> * std::sqrt(total)};
+            rounding = spectrum.rounding;
+            wanted = options.rank.choose(spectrum);
+            const auto unmet = [&] {
+                tail = 0.0;
+                for (Index j = most; j > wanted; --j) {
+                    tail += values[static_cast<std::size_t>(j - 1)] * values[static_cast<std::size_t>(j - 1)];
+                }
+                const double error = std::sqrt(tail + accuracy * total) + rounding;
+                return total > 0.0 && !options.rank.met(error * error, wanted, spectrum);
+            };
+            drowned = unmet();
+            while (drowned && wanted < most && values[static_cast<std::size_t>(wanted)] > spectrum.noise) {
+                ++wanted;
+                drowned = unmet();
+            }
             const Index kept = std::min({wanted, options.max_rank, most});
             const double last = kept > 0 ? values[static_cast<std::size_t>(kept - 1)] : 0.0;
-            if (strict && total > 0.0 && (drowned || last * last < 1e6 * accuracy * values[0] * values[0])) {
+            const bool blurred = sizeof(W) == sizeof(double) && last * last < 1e6 * accuracy * values[0] * values[0];
+            if (strict && total > 0.0 && (drowned || blurred)) {
                 return Index{0};
             }
             return kept;
@@ -114,7 +123,7 @@ template <class S, Scalar W, class Centered>
     const Index kept = std::max<Index>(k, 0);
     PcaParts<W> parts{workspace<W>(memory, c.cols(), kept), {}, values, {}, Solver::covariance};
     S::convert(parts.components.matrix(), std::as_const(g).matrix().col_block(0, kept));
-    double tail = 0.0;
+    tail = 0.0;
     for (Index j = most; j > kept; --j) {
         tail += values[static_cast<std::size_t>(j - 1)] * values[static_cast<std::size_t>(j - 1)];
     }
@@ -122,6 +131,7 @@ template <class S, Scalar W, class Centered>
     parts.info.rank = kept;
     parts.info.captured_energy = total > 0.0 ? std::min(1.0, 1.0 - tail / total) : 1.0;
     parts.info.residual_estimate = std::sqrt(tail);
+    parts.info.residual_bound = std::sqrt(tail + accuracy * total) + rounding;
     parts.info.passes = options.scores ? 2 : 1;
     parts.info.status = k < 0           ? Status::not_converged
                         : wanted > kept ? Status::rank_limit
@@ -157,16 +167,16 @@ template <Scalar T, Scalar W, class S>
     }
 }
 
-/// A by-product of every solver: signs, scores, variances, mean, in A's units: those of C times 2^exponent. `total` is
-/// ||C||_F².
+/// What every solver leaves to do: signs, scores, variances, mean, in A's units: those of C times 2^exponent. `total`
+/// is
+/// ||C||_F², a variance is s² / `freedom`.
 template <class S, Scalar T, Scalar W, class Centered>
 [[nodiscard]] PcaFactors<T> describe(PcaParts<W> parts, const Centered& c, double total,
                                      std::span<const double> mean_high, std::span<const double> mean_low, int exponent,
-                                     const PcaOptions& options, Memory& memory)
+                                     double freedom, const PcaOptions& options, Memory& memory)
 {
     const auto k = static_cast<Index>(parts.values.size());
     const Index n = c.cols();
-    const auto freedom = static_cast<double>(c.rows() - 1);
     const bool products = parts.solver == Solver::covariance;  // scores are C V and not yet computed; else U
     if (options.signs == Signs::largest_right_positive) {
         const MatrixView<W> none{nullptr, 0, k, k, 1};
@@ -191,6 +201,8 @@ template <class S, Scalar T, Scalar W, class Centered>
         const double s = parts.values[static_cast<std::size_t>(j)];
         kept += s * s;
         result.singular_values.data()[j] = static_cast<T>(std::ldexp(s, exponent));
+        require<argument_error>(std::isfinite(result.singular_values.data()[j]),
+                                "pca: the largest singular value is beyond the largest number of its type");
         result.deviations.data()[j] = static_cast<T>(std::ldexp(s / std::sqrt(freedom), exponent));
         result.explained_variance.data()[j] = static_cast<T>(std::ldexp(s * s / freedom, 2 * exponent));
         result.explained_ratio.data()[j] = static_cast<T>(total > 0.0 ? std::min(1.0, s * s / total) : 0.0);
@@ -214,8 +226,8 @@ template <class S, Scalar T, Scalar W, class Centered>
     }
     const auto discarded = static_cast<double>(std::min<Index>(c.rows(), n) - k);
     result.info.noise_variance = discarded > 0.0 ? std::ldexp(left / freedom / discarded, 2 * exponent) : 0.0;
-    if (parts.info.residual_estimate >= 0.0) {
-        result.info.svd.residual_estimate = std::ldexp(parts.info.residual_estimate, exponent);
+    for (double* error : {&result.info.svd.residual_estimate, &result.info.svd.residual_bound}) {
+        *error = *error > 0.0 ? std::ldexp(*error, exponent) : *error;
     }
     for (Index j = 0; j < n; ++j) {
         const double high = std::ldexp(mean_high[static_cast<std::size_t>(j)], exponent);

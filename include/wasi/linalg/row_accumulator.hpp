@@ -176,17 +176,17 @@ private:
         const auto width = static_cast<Index>(values_.size());
         const int more = scale_exponent<T>(std::max(largest, width > 0 ? weight * values_[0] : 0.0));
         const int exponent = exponent_ + more;
-        const double square = std::ldexp(weight * weight, -2 * more);
+        const auto aged = [&](double energy) { return std::ldexp(weight * weight * energy, -2 * more); };
         Tensor<T> k = workspace<T>(*memory_, width + added, n);
         if (width > 0) {
             put_triplets<S, T>(k.matrix().row_block(0, width), values_, vectors(), std::ldexp(weight, -more));
         }
         const auto fresh = k.matrix().row_block(width, added);
         fill(fresh, exponent);
-        double total = square * total_ + S::dot(ConstMatrixView<T>(fresh), fresh);
-        double lost = square * lost_;
-        const double of_step = factor_rounding<T> * std::sqrt(total);
-        double rounding = square * rounding_ + of_step * of_step;
+        double total = aged(total_) + S::dot(ConstMatrixView<T>(fresh), fresh);
+        double lost = aged(lost_);
+        const double of_step = step_rounding<T>(k.matrix().rows, total);
+        double rounding = aged(rounding_) + of_step * of_step;
         if (other != nullptr) {  // what the other stream has lost is lost here too
             const int shift = 2 * (other->exponent_ - exponent);
             total += std::ldexp(other->lost_, shift);

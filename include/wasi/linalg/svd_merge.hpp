@@ -80,6 +80,13 @@ template <class S, Scalar T>
     return result;
 }
 
+/// What the decomposition of a stack of `height` rows adds to the error, in norm.
+template <Scalar T>
+[[nodiscard]] double step_rounding(Index height, double energy)
+{
+    return 8.0 * std::sqrt(static_cast<double>(height)) * static_cast<double>(epsilon<T>) * std::sqrt(energy);
+}
+
 /// Rows of K from triplets: factor s_j v_jᵀ.
 template <class S, Scalar T>
 void put_triplets(MatrixView<T> rows, std::span<const double> s, ConstMatrixView<T> v, double factor)
@@ -170,7 +177,7 @@ requires StorageFor<S, T>
         passes = std::max(passes, f->info.passes);
     }
     const double total = kept + lost;
-    const double rounding = detail::factor_rounding<T> * std::sqrt(total);
+    const double rounding = detail::step_rounding<T>(height, total);
     auto stacked = detail::decompose_stack<S, T>(std::as_const(k).matrix(), total, lost, rounding, rows, options.rank,
                                                  options.max_rank, 0, memory);
     k.reset();

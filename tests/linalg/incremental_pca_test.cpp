@@ -69,7 +69,9 @@ TEST_CASE_TEMPLATE("incremental pca: pca of all rows, when the rank suffices, al
                    float, double)
 {
     for (const double offset : {0.0, 1e6}) {
-        for (const auto& [rows, cols] : {std::pair<Index, Index>{300, 8}, {12, 30}, {2, 3}}) {
+        for (const auto& size : {std::pair<Index, Index>{300, 8}, {12, 30}, {2, 3}}) {
+            const Index rows = size.first;
+            const Index cols = size.second;
             const auto a = cloud<T>(rows, cols, offset, 1.0);
             const Index rank = std::min(rows - 1, cols);
             const auto wanted =

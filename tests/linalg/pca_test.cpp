@@ -276,7 +276,8 @@ TEST_CASE("pca: 10^150 and 10^-150 in double, 10^30 and 10^-30 in float, the lea
 
 TEST_CASE_TEMPLATE("pca: a rule is met by the variance that the components capture in truth", T, float, double)
 {
-    for (const auto& [name, values] : wasi_tests::all_spectra(40)) {
+    for (const auto& spectrum : wasi_tests::all_spectra(40)) {
+        const auto& values = spectrum.values;
         if (values.empty()) {
             continue;
         }
@@ -286,7 +287,7 @@ TEST_CASE_TEMPLATE("pca: a rule is met by the variance that the components captu
             const Truth truth = truth_of(a);
             for (const double share : {0.5, 0.99, 0.9999}) {
                 for (const Solver solver : {Solver::automatic, Solver::dense, Solver::covariance, Solver::randomized}) {
-                    INFO(name, ", wide ", wide, ", energy ", share, ", solver ", static_cast<int>(solver));
+                    INFO(spectrum.name, ", wide ", wide, ", energy ", share, ", solver ", static_cast<int>(solver));
                     const auto f = analyse(a, {.rank = Energy{share}, .solver = solver});
                     double captured = 0.0;
                     for (Index j = 0; j < f.info.svd.rank; ++j) {
@@ -438,7 +439,9 @@ TEST_CASE_TEMPLATE("pca: signs do not depend on solver, key or layout unless it 
 TEST_CASE_TEMPLATE("pca: same bits for any number of threads", T, float, double)
 {
     const int before = wasi::thread_count();
-    for (const auto& [rows, cols] : {std::pair<Index, Index>{9000, 7}, {1500, 100}, {150, 210}}) {
+    for (const auto& size : {std::pair<Index, Index>{9000, 7}, {1500, 100}, {150, 210}}) {
+        const Index rows = size.first;
+        const Index cols = size.second;
         const auto a = cloud<T>(rows, cols, 1000.0, 1.0);
         for (const Solver solver : {Solver::dense, Solver::covariance, Solver::randomized}) {
             wasi::set_thread_count(1);

@@ -84,7 +84,9 @@ double defect(const M& basis)
 
 TEST_CASE_TEMPLATE("streaming svd: all of a matrix, when the rank suffices: its SVD, to rounding", T, float, double)
 {
-    for (const auto& [rows, cols] : {std::pair<Index, Index>{90, 25}, {25, 90}, {40, 40}, {1, 7}, {7, 1}}) {
+    for (const auto& size : {std::pair<Index, Index>{90, 25}, {25, 90}, {40, 40}, {1, 7}, {7, 1}}) {
+        const Index rows = size.first;
+        const Index cols = size.second;
         const Index rank = std::min<Index>(12, std::min(rows, cols));
         const auto a = matrix_with<T>(rows, cols, wasi_tests::exponential(rank, 0.7), 1);
         const Values exact = values_of(a.template cast<double>());
@@ -124,7 +126,8 @@ TEST_CASE_TEMPLATE("streaming svd: all of a matrix, when the rank suffices: its 
 TEST_CASE_TEMPLATE("streaming svd: what is discarded is known exactly, whatever the order and size of batches", T,
                    float, double)
 {
-    for (const auto& [name, values] : wasi_tests::all_spectra(40)) {
+    for (const auto& spectrum : wasi_tests::all_spectra(40)) {
+        const auto& values = spectrum.values;
         if (values.empty()) {
             continue;
         }
@@ -134,7 +137,7 @@ TEST_CASE_TEMPLATE("streaming svd: what is discarded is known exactly, whatever 
         for (const Index extra : {0, 10}) {
             for (const Index height : {1, 16, 50}) {
                 for (const bool backwards : {false, true}) {
-                    INFO(name, ", extra ", extra, ", batches of ", height, ", backwards ", backwards);
+                    INFO(spectrum.name, ", extra ", extra, ", batches of ", height, ", backwards ", backwards);
                     const Dense<T>& whole = backwards ? reversed : a;
                     const auto s = stream<T>(whole, height, {.rank = 6, .extra = extra, .growing_side = true});
                     const auto f = s.template svd_as<Dense<T>>();
@@ -161,7 +164,8 @@ TEST_CASE_TEMPLATE("streaming svd: what is discarded is known exactly, whatever 
 
 TEST_CASE_TEMPLATE("streaming svd: energies and tolerances are met by the true error of the whole", T, float, double)
 {
-    for (const auto& [name, values] : wasi_tests::all_spectra(40)) {
+    for (const auto& spectrum : wasi_tests::all_spectra(40)) {
+        const auto& values = spectrum.values;
         if (values.empty()) {
             continue;
         }
@@ -169,7 +173,7 @@ TEST_CASE_TEMPLATE("streaming svd: energies and tolerances are met by the true e
         const double norm = a.template cast<double>().norm();
         for (const double share : {0.5, 0.9, 0.999}) {
             for (const Index extra : {0, 5}) {
-                INFO(name, ", energy ", share, ", extra ", extra);
+                INFO(spectrum.name, ", energy ", share, ", extra ", extra);
                 const auto s = stream<T>(a, 20, {.rank = Energy{share}, .extra = extra, .growing_side = true});
                 const double error = error_of(a, s.template svd_as<Dense<T>>()) / norm;
                 CHECK(s.info().status == Status::ok);
@@ -177,7 +181,7 @@ TEST_CASE_TEMPLATE("streaming svd: energies and tolerances are met by the true e
             }
         }
         for (const double allowed : {0.1, 1e-3, 1e-5, 1e-9, 1e-13}) {
-            INFO(name, ", tolerance ", allowed);
+            INFO(spectrum.name, ", tolerance ", allowed);
             const auto s = stream<T>(a, 20, {.rank = Tolerance{allowed}, .growing_side = true});
             const double error = error_of(a, s.template svd_as<Dense<T>>()) / norm;
             CHECK((error <= allowed || s.info().status == Status::rule_not_met));

@@ -20,7 +20,7 @@
 #define WASI_LINALG_SPECTRAL_NORM(TEMPLATE, S, T) \
     TEMPLATE SpectralNorm spectral_norm<S, T>(ConstMatrixView<T>, const SpectralNormOptions&, RandomKey, Memory&);
 #define WASI_LINALG_PCA(TEMPLATE, S, T) \
-    TEMPLATE PcaFactors<T> pca<S, T>(ConstMatrixView<T>, const RandomizedSvdOptions&, RandomKey, Memory&);
+    TEMPLATE PcaFactors<T> pca<S, T>(ConstMatrixView<T>, const PcaOptions&, RandomKey, Memory&);
 #define WASI_LINALG_SUBSPACE_ITERATION(TEMPLATE, S, T) \
     TEMPLATE void normal_product<S, T>(MatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>, Memory&); \
     TEMPLATE void subspace_step<S, T>(ConstMatrixView<T>, MatrixView<T>, Memory&);

@@ -2,6 +2,7 @@
 #include <concepts>
 #include <utility>
 
+#include "wasi/linalg/centered_operator.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
 
@@ -91,51 +92,6 @@ private:
     const Operator* a_;
     ConstMatrixView<T> p_;
     ConstMatrixView<T> q_;
-};
-
-/// A - 1 μᵀ, the rows of A minus their mean μ (n), without forming it: what principal component analysis needs of a
-/// sparse or large A. A view of both. `squared_norm` is ||A - 1 μᵀ||_F².
-template <class Operator, class S, Scalar T>
-requires StorageFor<S, T>
-class CenteredOperator {
-public:
-    CenteredOperator(const Operator& a, ConstMatrixView<T> mean, double squared_norm)
-        : a_(&a), mean_(mean), squared_norm_(squared_norm)
-    {
-        require<shape_error>(mean.rows == 1 && mean.cols == a.cols(), "CenteredOperator: a mean ",
-                             shape_text(mean.shape()), " does not fit ", a.cols(), " columns");
-    }
-
-    [[nodiscard]] Index rows() const { return a_->rows(); }
-    [[nodiscard]] Index cols() const { return a_->cols(); }
-    [[nodiscard]] double squared_norm() const { return squared_norm_; }
-
-    /// Y = A X - 1 (μᵀ X)
-    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
-    {
-        a_->apply(y, x, memory);
-        Tensor<T> shift = workspace<T>(memory, 1, x.cols);
-        Tensor<T> ones = workspace<T>(memory, rows(), 1);
-        ones.fill(T(1));
-        S::multiply(shift.matrix(), T(1), mean_, x, T(0), memory);
-        S::multiply(y, T(-1), std::as_const(ones).matrix(), std::as_const(shift).matrix(), T(1), memory);
-    }
-
-    /// Y = Aᵀ X - μ (1ᵀ X)
-    void apply_adjoint(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
-    {
-        a_->apply_adjoint(y, x, memory);
-        Tensor<T> sums = workspace<T>(memory, 1, x.cols);
-        Tensor<T> ones = workspace<T>(memory, 1, rows());
-        ones.fill(T(1));
-        S::multiply(sums.matrix(), T(1), std::as_const(ones).matrix(), x, T(0), memory);
-        S::multiply(y, T(-1), mean_.transposed(), std::as_const(sums).matrix(), T(1), memory);
-    }
-
-private:
-    const Operator* a_;
-    ConstMatrixView<T> mean_;
-    double squared_norm_;
 };
 
 }  // namespace wasi::linalg

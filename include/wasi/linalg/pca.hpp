@@ -1,114 +1,92 @@
 #pragma once
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "wasi/linalg/centered_matrix.hpp"
 #include "wasi/linalg/compiled.hpp"
-#include "wasi/linalg/randomized_svd.hpp"
+#include "wasi/linalg/pca_parts.hpp"
 
 namespace wasi::linalg {
 
-struct PcaInfo {
-    SvdInfo svd;
-    double total_variance = 0.0;  ///< sum of the variances of all columns
-};
-
-/// Principal components of the rows of A (m,n): A ~ 1 μᵀ + scores componentsᵀ.
-template <class Matrix, class Vector>
-struct Pca {
-    Vector mean;                ///< μ (n)
-    Matrix components;          ///< (n,k), orthonormal columns
-    Matrix scores;              ///< (m,k), U diag(s): the rows of A in these components
-    Vector explained_variance;  ///< (k), s² / (m - 1); over info.total_variance it is the explained share
-    PcaInfo info;
-};
-
-/// The same as booked tensors.
-template <Scalar T>
-struct PcaFactors {
-    Tensor<T> mean;
-    Tensor<T> components;
-    Tensor<T> scores;
-    Tensor<T> explained_variance;
-    PcaInfo info;
-};
-
-namespace detail {
-
-/// Sum of (a_ij - μ_j)² in double, a block of rows at a time: without the difference of two large sums.
+/// Principal component analysis of the rows of A (m,n), μ their mean: the truncated SVD of C = A - 1 μᵀ, which is
+/// centred a block of rows at a time inside the products (CenteredMatrix), so that a mean far above the spread costs no
+/// digits: variances are as accurate as A's own elements are. `options` say how many components, how they are computed
+/// and what comes with them; rules are asked of the variance.
+///
+/// Solver::automatic takes the covariance in double where A is tall and narrow enough (n <= 256, or 16 times the width
+/// of a sketch), the dense SVD where A is small or a rule needs more than a sketch is good for, and randomized_svd
+/// otherwise. Of the covariance it does not take what drowns in its rounding: below six digits of a double variance it
+/// goes on with the dense SVD. Cost: two reads of A for mean and total variance, and
+///   covariance   m n² + 4/3 n³ + 2 m n k flops, n² doubles
+///   dense        that of truncated_svd, and a centred copy of A
+///   randomized   that of randomized_svd, m n more for each read of A; a few blocks of memory
+/// Error: variances relative to the largest n epsilon(double) (covariance), epsilon sqrt(n) (dense), the bounds of
+/// randomized_svd. Same key, same bits for any number of threads. Throws shape_error for fewer than two rows,
+/// argument_error on NaN or infinity. This overload is the engine's. Sources: Halko, Martinsson, Shkolnisky, Tygert
+/// 2011; Chan, Golub, LeVeque 1983. Example: examples/pca.cpp
 template <class S, Scalar T>
-[[nodiscard]] double centered_squared_norm(ConstMatrixView<T> a, ConstMatrixView<T> mean, Memory& memory)
+requires StorageFor<S, T> && StorageFor<S, double>
+[[nodiscard]] PcaFactors<T> pca(ConstMatrixView<T> a, const PcaOptions& options, RandomKey key, Memory& memory)
 {
-    constexpr Index height = 64;
-    Tensor<T> block = workspace<T>(memory, std::min(height, a.rows), a.cols);
-    double sum = 0.0;
-    for (Index first = 0; first < a.rows; first += height) {
-        const Index rows = std::min(height, a.rows - first);
-        const auto part = block.matrix().row_block(0, rows);
-        S::copy(part, a.row_block(first, rows));
-        for (Index i = 0; i < rows; ++i) {
-            S::add_scaled(part.row_block(i, 1), T(1), T(-1), mean);
+    detail::check(options, a.rows, a.cols);
+    const double largest = S::largest(a);
+    if (!std::isfinite(largest)) {
+        require_finite<S, T>(a, "pca", "a");
+    }
+    const CenteredMatrix<S, T> c(a, largest, memory);
+    const Index smaller = std::min(a.rows, a.cols);
+    const auto finish = [&](detail::PcaParts<T> parts) {
+        parts.info.passes += 2;
+        return detail::describe<S, T, T>(std::move(parts), c, c.squared_norm(), c.mean_high(), c.mean_low(),
+                                         c.exponent(), static_cast<double>(a.rows - 1), options, memory);
+    };
+    const bool automatic = options.solver == Solver::automatic;
+    Solver solver = automatic ? detail::choose_solver<T>(options, a.rows, a.cols) : options.solver;
+    if (solver == Solver::randomized && c.squared_norm() == 0.0) {
+        solver = detail::exact_solver(a.rows, a.cols);
+    }
+    if (solver == Solver::randomized) {
+        // Where a sketch would have to be wider than this, the exact solvers are cheaper.
+        const auto widest = static_cast<Index>(detail::widest_sketch * static_cast<double>(smaller));
+        const Index limit = std::max<Index>(1, widest - options.sketch.oversampling);
+        RandomizedSvdOptions sketch = options.sketch;
+        sketch.rank = options.rank;
+        sketch.max_rank = automatic ? std::min(options.max_rank, limit) : options.max_rank;
+        SvdFactors<T> svd = randomized_svd<S, T, CenteredMatrix<S, T>>(c, sketch, key, memory);
+        const bool too_narrow =
+            svd.info.status == Status::rank_limit && sketch.max_rank < std::min(options.max_rank, smaller);
+        if (!automatic || !(too_narrow || svd.info.status == Status::rule_not_met)) {
+            return finish(detail::parts_of(std::move(svd), Solver::randomized));
         }
-        sum += S::dot(ConstMatrixView<T>(part), part);
+        solver = detail::exact_solver(a.rows, a.cols);
     }
-    return sum;
+    if (solver == Solver::covariance) {
+        Tensor<double> gram = workspace<double>(memory, a.cols, a.cols);
+        c.gram(gram.matrix(), memory);
+        const double accuracy = static_cast<double>(a.cols) * epsilon<double>;
+        const bool strict = automatic && c.squared_norm() > 0.0;
+        auto parts = detail::parts_by_covariance<S, T>(c, std::move(gram), accuracy, options, strict, memory);
+        if (parts) {
+            return finish(std::move(*parts));
+        }
+    }
+    Tensor<T> copy = workspace<T>(memory, a.rows, a.cols);
+    c.copy_to(copy.matrix(), memory);
+    SvdFactors<T> svd =
+        truncated_svd<S, T>(std::as_const(copy).matrix(), {.rank = options.rank, .max_rank = options.max_rank}, memory);
+    copy.reset();
+    return finish(detail::parts_of(std::move(svd), Solver::dense));
 }
 
-}  // namespace detail
-
-/// Principal component analysis: the truncated SVD of A - 1 μᵀ, μ the mean of the rows, which is never formed (the mean
-/// is taken off inside the products). `options` as for randomized_svd; an energy is a share of the variance. Error
-/// bounds, cost and errors are those of randomized_svd; two more reads of A for mean and variance. Throws shape_error
-/// for fewer than two rows. This overload is the engine's. Source: Halko, Martinsson, Shkolnisky, Tygert 2011. Example:
-/// examples/pca.cpp
-template <class S, Scalar T>
-requires StorageFor<S, T>
-[[nodiscard]] PcaFactors<T> pca(ConstMatrixView<T> a, const RandomizedSvdOptions& options, RandomKey key,
-                                Memory& memory)
-{
-    require<shape_error>(a.rows >= 2 && a.cols >= 1, "pca: a variance needs two rows, got a matrix ",
-                         shape_text(a.shape()));
-    require_finite<S, T>(a, "pca", "a");
-    Tensor<T> mean = workspace<T>(memory, 1, a.cols);
-    Tensor<T> weights = workspace<T>(memory, 1, a.rows);
-    weights.fill(T(1) / static_cast<T>(a.rows));
-    S::multiply(mean.matrix(), T(1), std::as_const(weights).matrix(), a, T(0), memory);
-    const double total = detail::centered_squared_norm<S, T>(a, std::as_const(mean).matrix(), memory);
-
-    using Matrix = MatrixOperator<S, T>;
-    const Matrix map(a, total);
-    const CenteredOperator<Matrix, S, T> centered(map, std::as_const(mean).matrix(), total);
-    SvdFactors<T> svd = randomized_svd<S, T, CenteredOperator<Matrix, S, T>>(centered, options, key, memory);
-
-    const Index k = svd.s.size();
-    const auto freedom = static_cast<double>(a.rows - 1);
-    PcaFactors<T> result{
-        std::move(mean), std::move(svd.v), std::move(svd.u), workspace<T>(memory, 1, k), {svd.info, total / freedom}};
-    for (Index j = 0; j < k; ++j) {
-        const auto value = static_cast<double>(svd.s.data()[j]);
-        result.explained_variance.data()[j] = static_cast<T>(value * value / freedom);
-        const auto column = result.scores.matrix().col_block(j, 1);
-        S::add_scaled(column, T(0), svd.s.data()[j], ConstMatrixView<T>(column));
-    }
-    return result;
-}
-
-/// The same for a user's matrix, results of the same kind. Example: examples/pca.cpp
+/// The same for a user's matrix, results of the same kind: mean, components, scores, variances, and `transform` for
+/// other rows. Example: examples/pca.cpp
 template <MatrixLike A>
-[[nodiscard]] auto pca(const A& a, const RandomizedSvdOptions& options, RandomKey key, Memory& memory = plain_memory())
+[[nodiscard]] auto pca(const A& a, const PcaOptions& options, RandomKey key, Memory& memory = plain_memory())
 {
     using F = Family<A>;
-    using S = typename F::Storage;
     return F::with_view(a, [&](auto view) {
-        const auto factors = pca<S, typename F::Scalar>(view, options, key, memory);
-        const Index k = factors.explained_variance.size();
-        Pca<typename F::Matrix, typename F::Vector> result{F::make_vector(view.cols), F::make_matrix(view.cols, k),
-                                                           F::make_matrix(view.rows, k), F::make_vector(k),
-                                                           factors.info};
-        S::copy(as_row(F::span(result.mean)), factors.mean.matrix());
-        S::copy(F::view(result.components), factors.components.matrix());
-        S::copy(F::view(result.scores), factors.scores.matrix());
-        S::copy(as_row(F::span(result.explained_variance)), factors.explained_variance.matrix());
-        return result;
+        return as_family<A>(pca<typename F::Storage, typename F::Scalar>(view, options, key, memory));
     });
 }
 

@@ -58,16 +58,21 @@ template <Scalar T>
 
 /// Householder QR with column pivoting, A P = Q R, one direction after another for as long as the caller likes
 /// (Businger, Golub 1965). By panels of which half is a matrix product: of the trailing columns only the products with
-/// the new reflection are taken, and the panel is applied to them at its end (Quintana-Ortí, Sun, Bischof 1998). Norms of
-/// what is left of the columns are downdated, and taken anew before cancellation has eaten half of their digits (Drmač,
-/// Bujanović 2008, LAPACK working note 176); a panel ends there. A lies by columns, so that all loops run along memory.
-/// The elements of A must be of ordinary size.
+/// the new reflection are taken, and the panel is applied to them at its end (Quintana-Ortí, Sun, Bischof 1998). Norms
+/// of what is left of the columns are downdated, and taken anew before cancellation has eaten half of their digits
+/// (Drmač, Bujanović 2008, LAPACK working note 176); a panel ends there. A lies by columns, so that all loops run along
+/// memory. The elements of A must be of ordinary size.
 template <class S, Scalar T>
 class PivotedReflections {
 public:
     PivotedReflections(ConstMatrixView<T> a, Memory& memory)
-        : memory_(&memory), rows_(a.rows), cols_(a.cols), lines_(workspace<T>(memory, a.cols, a.rows)),
-          order_(static_cast<std::size_t>(a.cols)), norms_(order_.size()), exact_norms_(order_.size())
+        : memory_(&memory),
+          rows_(a.rows),
+          cols_(a.cols),
+          lines_(workspace<T>(memory, a.cols, a.rows)),
+          order_(static_cast<std::size_t>(a.cols)),
+          norms_(order_.size()),
+          exact_norms_(order_.size())
     {
         S::copy(lines_.matrix().transposed(), a);
         std::iota(order_.begin(), order_.end(), Index{0});
@@ -94,8 +99,8 @@ public:
         return std::sqrt(sum);
     }
 
-    /// Takes directions until done(rest) or `limit` of them are taken. `done` is asked again about freshly computed norms
-    /// before it is believed.
+    /// Takes directions until done(rest) or `limit` of them are taken. `done` is asked again about freshly computed
+    /// norms before it is believed.
     template <class Done>
     void advance(Index limit, Done&& done)
     {
@@ -187,7 +192,8 @@ private:
         std::swap(exact_norms_[static_cast<std::size_t>(a)], exact_norms_[static_cast<std::size_t>(b)]);
     }
 
-    /// x (count) becomes v of the reflection 1 - tau v vᵀ that turns x into (beta, 0, ..), v_0 = 1. Returns tau and beta.
+    /// x (count) becomes v of the reflection 1 - tau v vᵀ that turns x into (beta, 0, ..), v_0 = 1. Returns tau and
+    /// beta.
     [[nodiscard]] static std::pair<T, T> make_reflection(T* x, Index count)
     {
         const auto alpha = static_cast<double>(x[0]);
@@ -214,7 +220,7 @@ private:
         const Index first = taken();
         Tensor<T> booked = workspace<T>(*memory_, cols_, width);
         const MatrixView<T> products = booked.matrix();
-        std::vector<T> along(static_cast<std::size_t>(width));   // row k of V
+        std::vector<T> along(static_cast<std::size_t>(width));    // row k of V
         std::vector<T> overlap(static_cast<std::size_t>(width));  // Vᵀ v
         std::vector<double> squares(static_cast<std::size_t>(cols_));
         const double lost = std::sqrt(static_cast<double>(epsilon<T>));
@@ -289,8 +295,8 @@ private:
         return any;
     }
 
-    /// X <- (1 - V T Vᵀ) applied to the rows of X (c, height), whose columns start at row `first` of A (compact WY form:
-    /// Schreiber, Van Loan 1989).
+    /// X <- (1 - V T Vᵀ) applied to the rows of X (c, height), whose columns start at row `first` of A (compact WY
+    /// form: Schreiber, Van Loan 1989).
     void apply_block(MatrixView<T> x, Index first, Index width) const
     {
         const Index height = rows_ - first;

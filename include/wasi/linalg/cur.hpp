@@ -131,14 +131,14 @@ template <class S, Scalar T>
 
 /// CUR decomposition A ~ C U R of columns and rows of A itself: both chosen by QR with column pivoting, of A and of Aᵀ
 /// (Voronin, Martinsson 2017), and U = C⁺ A R⁺, the best middle factor for them (Stewart 1999), from two QR
-/// factorizations: U = R_C⁻¹ (Q_Cᵀ A Q_R) R_R⁻ᵀ. For a tolerance columns and rows take half of the squared error each, so
-/// their numbers may differ. ||A - C U R||² <= ||A - C C⁺ A||² + ||A - A R⁺ R||².
+/// factorizations: U = R_C⁻¹ (Q_Cᵀ A Q_R) R_R⁻ᵀ. For a tolerance columns and rows take half of the squared error each,
+/// so their numbers may differ. ||A - C U R||² <= ||A - C C⁺ A||² + ||A - A R⁺ R||².
 ///
 /// U holds numbers up to 1 / sigma_k, and rounding them costs epsilon ||A||² / sigma_k: the error of a CUR cannot be
 /// brought below about sqrt(epsilon) ||A|| (1e-8 in double, 1e-4 in float) when the spectrum goes on. A tolerance below
 /// that ends with Status::rule_not_met and the best that there is; pivoted_qr and interpolative have no such floor.
-/// 8 m n k flops for the pivots, 6 m n k for U and the error; workspace 2 m n. Throws argument_error on NaN or infinity,
-/// shape_error on an empty A. This overload is the engine's. Example: examples/decompositions.cpp
+/// 8 m n k flops for the pivots, 6 m n k for U and the error; workspace 2 m n. Throws argument_error on NaN or
+/// infinity, shape_error on an empty A. This overload is the engine's. Example: examples/decompositions.cpp
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] CurFactors<T> cur(ConstMatrixView<T> a, const CurOptions& options, Memory& memory)
@@ -159,7 +159,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
     };
     double error = take(columns.taken(), rows.taken());
     const auto met = [&] { return rule.met(columns.row_lengths(), error); };
-    if (!rule.fixed() && !met()) {
+    if (!rule.fixed() && !met() && error > 32.0 * static_cast<double>(epsilon<T>) * rule.norm()) {
         const double before = error;
         error = take(detail::best_count(columns), detail::best_count(rows));
         if (before < error) {
@@ -168,7 +168,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
     }
     const bool done = met();
     const Index taken = std::max(columns.taken(), rows.taken());
-    result.info = {detail::status_of(rule, done, false, taken, limit, all), error * leveled.factor(),
+    const bool down = error <= 32.0 * static_cast<double>(epsilon<T>) * rule.norm();
+    result.info = {detail::status_of(rule, done, down, taken, limit, all), error * leveled.factor(),
                    rule.norm() > 0.0 ? error / rule.norm() : 0.0};
     leveled.restore(result.c.matrix(), "cur", "C");
     leveled.restore(result.r.matrix(), "cur", "R");
@@ -183,7 +184,7 @@ template <MatrixLike A>
     using F = Family<A>;
     return F::with_view(a, [&](auto view) {
         auto factors = cur<typename F::Storage, typename F::Scalar>(view, options, memory);
-        return Cur<typename F::Matrix>{std::move(factors.columns),         std::move(factors.rows),
+        return Cur<typename F::Matrix>{std::move(factors.columns),      std::move(factors.rows),
                                        detail::to_family<A>(factors.c), detail::to_family<A>(factors.u),
                                        detail::to_family<A>(factors.r), factors.info};
     });

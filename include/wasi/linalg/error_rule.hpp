@@ -10,6 +10,7 @@
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/linalg/rank_rule.hpp"
+#include "wasi/linalg/residual.hpp"
 #include "wasi/linalg/status.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/family.hpp"
@@ -39,7 +40,9 @@ public:
         for (const double value : values) {
             total += value * value;
         }
-        return rule_.choose({values, total, reference_}) <= k;
+        Spectrum spectrum{values, total, reference_};
+        spectrum.beyond = 0.0;
+        return rule_.choose(spectrum) <= k;
     }
 
     /// Whether the rule wants all but rounding: no error above zero is small enough for it.
@@ -57,41 +60,16 @@ private:
     double reference_;
 };
 
-/// ||A - L R||_F, A (m,n), L (m,k), R (k,n), formed in double a block of rows at a time: what it returns is right down
-/// to the rounding of double, whatever T is. 2 m n k flops.
+/// ||A - L R||_F, A (m,n), L (m,k), R (k,n), formed in double: right down to the rounding of double, whatever T is.
+/// 2 m n k flops.
 template <class S, Scalar T>
 [[nodiscard]] double product_error(ConstMatrixView<T> a, ConstMatrixView<T> left, ConstMatrixView<T> right,
                                    Memory& memory)
 {
-    constexpr Index block_elements = Index{1} << 20;
-    const Index height = std::clamp<Index>(block_elements / std::max<Index>(a.cols, 1), 16, 1024);
-    const bool wide = sizeof(T) == sizeof(double);
-    Tensor<double> factor = workspace<double>(memory, wide ? 0 : right.rows, wide ? 0 : right.cols);
-    ConstMatrixView<double> right_wide{};
-    if constexpr (sizeof(T) == sizeof(double)) {
-        right_wide = right;
-    } else {
-        S::convert(factor.matrix(), right);
-        right_wide = std::as_const(factor).matrix();
+    if (a.rows < a.cols) {  // the copy in double is of the shorter factor
+        return residual_of_rows<S, T>(a.transposed(), right.transposed(), {}, left, memory);
     }
-    Tensor<double> rest = workspace<double>(memory, std::min(height, a.rows), a.cols);
-    Tensor<double> rows_of_left = workspace<double>(memory, std::min(height, a.rows), left.cols);
-    double sum = 0.0;
-    for (Index first = 0; first < a.rows; first += height) {
-        const Index rows = std::min(height, a.rows - first);
-        const auto block = rest.matrix().row_block(0, rows);
-        const auto part = rows_of_left.matrix().row_block(0, rows);
-        if constexpr (sizeof(T) == sizeof(double)) {
-            S::copy(block, a.row_block(first, rows));
-            S::copy(part, left.row_block(first, rows));
-        } else {
-            S::convert(block, a.row_block(first, rows));
-            S::convert(part, left.row_block(first, rows));
-        }
-        S::multiply(block, -1.0, ConstMatrixView<double>(part), right_wide, 1.0, memory);
-        sum += S::dot(ConstMatrixView<double>(block), block);
-    }
-    return std::sqrt(sum);
+    return residual_of_rows<S, T>(a, left, {}, right.transposed(), memory);
 }
 
 /// A matrix of a size that can be squared and summed: itself where it is of ordinary size, else a copy times a power of
@@ -104,9 +82,7 @@ public:
         const double largest = S::largest(a);
         require<argument_error>(std::isfinite(largest), who, ": ", name, " ", shape_text(a.shape()),
                                 " holds NaN or infinity");
-        // Within the exponents for which 2^e and 2^-e are both ordinary numbers.
-        constexpr int most = std::numeric_limits<T>::max_exponent - 3;
-        exponent_ = std::clamp(scale_exponent<T>(largest), -most, most);
+        exponent_ = scale_exponent<T>(largest);
         if (exponent_ != 0) {
             copy_ = workspace<T>(memory, a.rows, a.cols);
             S::add_scaled(copy_.matrix(), T(0), static_cast<T>(power_of_two(-exponent_)), a);
@@ -117,10 +93,7 @@ public:
     [[nodiscard]] ConstMatrixView<T> view() const { return view_; }
     [[nodiscard]] double factor() const { return power_of_two(exponent_); }
     /// Puts a result that is proportional to A back to A's size. Throws where it leaves the type.
-    void restore(MatrixView<T> x, std::string_view who, std::string_view name) const
-    {
-        scale(x, exponent_, who, name);
-    }
+    void restore(MatrixView<T> x, std::string_view who, std::string_view name) const { scale(x, exponent_, who, name); }
     /// The same for a result that is proportional to 1 / A.
     void restore_inverse(MatrixView<T> x, std::string_view who, std::string_view name) const
     {

@@ -178,8 +178,8 @@ template <class S, Scalar T>
 /// Interpolative decomposition A ~ A(:,J) T: a basis of columns of A itself, by QR with column pivoting and T = R11⁻¹ R
 /// (Cheng, Gimbutas, Martinsson, Rokhlin 2005). Error as for pivoted_qr but for the rounding of T, and measured. T's
 /// entries are near 1 at most in practice. Rows instead of columns: give the transpose. 4 m n k + n k² flops for the
-/// columns, 2 m n k for the error; workspace 2 m n. Throws argument_error on NaN or infinity, shape_error on an empty A.
-/// This overload is the engine's. Example: examples/decompositions.cpp
+/// columns, 2 m n k for the error; workspace 2 m n. Throws argument_error on NaN or infinity, shape_error on an empty
+/// A. This overload is the engine's. Example: examples/decompositions.cpp
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] InterpolativeFactors<T> interpolative(ConstMatrixView<T> a, const InterpolativeOptions& options,
@@ -188,17 +188,16 @@ requires StorageFor<S, T> && StorageFor<S, double>
     detail::check_limits("interpolative", a.shape(), options.max_rank, options.rank);
     const detail::Leveled<S, T> leveled(a, "interpolative", "a", memory);
     InterpolativeFactors<T> result;
-    const auto stopped =
-        detail::interpolate<S, T>(leveled.view(), options.rank, options.max_rank, 1.0, result, memory);
+    const auto stopped = detail::interpolate<S, T>(leveled.view(), options.rank, options.max_rank, 1.0, result, memory);
     detail::finish<S, T>(result, stopped, leveled, std::sqrt(S::dot(leveled.view(), leveled.view())));
     return result;
 }
 
 /// The same for large matrices: columns are chosen by pivoting a random sketch of few rows (Voronin, Martinsson 2017,
-/// after Halko, Martinsson, Tropp 2011, 5.2); T is then the least squares solution for these columns of A itself, so that
-/// the sketch costs columns but never accuracy. For tolerances the sketch doubles until the true error does; where it
-/// would be half of A, the form without a key takes over. 2 m n (2 k + (1 + 2 q)(k + p)) flops, all in matrix products.
-/// Same key, same bits.
+/// after Halko, Martinsson, Tropp 2011, 5.2); T is then the least squares solution for these columns of A itself, so
+/// that the sketch costs columns but never accuracy. For tolerances the sketch doubles until the true error does; where
+/// it would be half of A, the form without a key takes over. 2 m n (2 k + (1 + 2 q)(k + p)) flops, all in matrix
+/// products. Same key, same bits.
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] InterpolativeFactors<T> interpolative(ConstMatrixView<T> a, const InterpolativeOptions& options,
@@ -223,8 +222,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
             detail::finish<S, T>(result, stopped, leveled, std::sqrt(squared));
             return result;
         }
-        const Tensor<T> sketch = detail::row_sketch<S, T>(view, height, options.power_iterations,
-                                                          key.derive(wanted), memory);
+        const Tensor<T> sketch =
+            detail::row_sketch<S, T>(view, height, options.power_iterations, key.derive(wanted), memory);
         detail::PivotedReflections<S, T> columns(sketch.matrix().transposed(), memory);
         columns.advance(wanted, [](double) { return false; });
         Tensor<T> r = workspace<T>(memory, 0, 0);
@@ -245,7 +244,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
             lost += length * length;
             --k;
         }
-        for (; k <= wanted; ++k) {
+        for (Index next = k; k <= wanted; k = next) {  // more of them only where rounding asks for it
+            next = k == wanted ? k + 1 : std::min(wanted, k + std::max<Index>(1, (wanted - k) / 4));
             Tensor<T> shorter = workspace<T>(memory, k, a.cols);
             S::copy(shorter.matrix(), std::as_const(r).matrix().row_block(0, k));
             const double error =
@@ -267,8 +267,8 @@ template <MatrixLike A>
     using F = Family<A>;
     return F::with_view(a, [&](auto view) {
         auto factors = interpolative<typename F::Storage, typename F::Scalar>(view, options, memory);
-        return Interpolative<typename F::Matrix>{std::move(factors.columns),
-                                                 detail::to_family<A>(factors.coefficients), factors.info};
+        return Interpolative<typename F::Matrix>{std::move(factors.columns), detail::to_family<A>(factors.coefficients),
+                                                 factors.info};
     });
 }
 
@@ -280,8 +280,8 @@ template <MatrixLike A>
     using F = Family<A>;
     return F::with_view(a, [&](auto view) {
         auto factors = interpolative<typename F::Storage, typename F::Scalar>(view, options, key, memory);
-        return Interpolative<typename F::Matrix>{std::move(factors.columns),
-                                                 detail::to_family<A>(factors.coefficients), factors.info};
+        return Interpolative<typename F::Matrix>{std::move(factors.columns), detail::to_family<A>(factors.coefficients),
+                                                 factors.info};
     });
 }
 

@@ -10,13 +10,14 @@
 #include "wasi/linalg/linear_operator.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/pivoted_qr.hpp"
+#include "wasi/linalg/residual.hpp"
 #include "wasi/linalg/svd.hpp"
 
 namespace wasi::linalg {
 
 struct NystromOptions {
-    /// How many eigenpairs to keep: a rank, or a tolerance or energy of the error in the Frobenius norm. 1e-6 as default:
-    /// what a single precision result can use.
+    /// How many eigenpairs to keep: a rank, or a tolerance or energy of the error in the Frobenius norm. 1e-6 as
+    /// default: what a single precision result can use.
     RankRule rank = Tolerance{1e-6};
     /// Never more than this; a rule that would need more ends with Status::rank_limit. For an operator the sketch also
     /// stops at 4 GiB of workspace.
@@ -70,20 +71,6 @@ concept SymmetricOperator = requires(const Operator& a, MatrixView<T> y, ConstMa
 
 namespace detail {
 
-/// The share x of ||E||² below which the mean of `probes` squares ||E g||² falls with probability at most `failure`:
-/// P(mean <= x ||E||_F²) <= (x e^(1 - x))^(probes / 2) for every E, by Chernoff's bound (the worst is of rank one).
-[[nodiscard]] inline double probe_share(Index probes, double failure)
-{
-    const double target = 2.0 * std::log(failure) / static_cast<double>(probes);
-    double low = -60.0;  // of log x
-    double high = 0.0;
-    for (int i = 0; i < 100; ++i) {
-        const double middle = 0.5 * (low + high);
-        (middle + 1.0 - std::exp(middle) > target ? high : low) = middle;
-    }
-    return std::exp(low);
-}
-
 /// A growing sketch Y = A Ω with orthonormal Ω, and the approximation that it gives.
 template <class S, Scalar T, class Operator>
 class NystromSketch {
@@ -101,11 +88,9 @@ public:
     {
         a_->apply(y, x, *memory_);
         const double largest = S::largest(ConstMatrixView<T>(y));
-        require<argument_error>(std::isfinite(largest),
-                                "nystrom: A applied to finite vectors gave NaN or infinity");
+        require<argument_error>(std::isfinite(largest), "nystrom: A applied to finite vectors gave NaN or infinity");
         if (width_ == 0) {
-            constexpr int most = std::numeric_limits<T>::max_exponent - 3;
-            exponent_ = std::clamp(scale_exponent<T>(largest), -most, most);
+            exponent_ = scale_exponent<T>(largest);
         }
         if (exponent_ != 0) {
             S::add_scaled(y, T(0), static_cast<T>(power_of_two(-exponent_)), ConstMatrixView<T>(y));
@@ -124,8 +109,8 @@ public:
         for (int sweep = 0; sweep < 2; ++sweep) {  // twice is enough
             if (width_ > 0) {
                 Tensor<T> overlap = workspace<T>(*memory_, width_, fresh.cols);
-                S::multiply(overlap.matrix(), T(1), ConstMatrixView<T>(old.transposed()), ConstMatrixView<T>(fresh), T(0),
-                            *memory_);
+                S::multiply(overlap.matrix(), T(1), ConstMatrixView<T>(old.transposed()), ConstMatrixView<T>(fresh),
+                            T(0), *memory_);
                 S::multiply(fresh, T(-1), ConstMatrixView<T>(old), std::as_const(overlap).matrix(), T(1), *memory_);
             }
             (void)orthonormalize_columns<S, T>(fresh, *memory_);
@@ -197,9 +182,10 @@ private:
                 }
             }
         }
-        require<argument_error>(worst <= clear, "nystrom: A is not symmetric: <Ax,y> = ",
-                                static_cast<double>(core(at.second, at.first)) * factor(), " and <x,Ay> = ",
-                                static_cast<double>(core(at.first, at.second)) * factor(), " for vectors of length 1");
+        require<argument_error>(
+            worst <= clear,
+            "nystrom: A is not symmetric: <Ax,y> = ", static_cast<double>(core(at.second, at.first)) * factor(),
+            " and <x,Ay> = ", static_cast<double>(core(at.first, at.second)) * factor(), " for vectors of length 1");
         S::add_scaled(core, T(0.5), T(0.5), std::as_const(turned).matrix());
         for (Index i = 0; i < core.rows; ++i) {
             core(i, i) += static_cast<T>(shift);
@@ -228,8 +214,8 @@ template <class S, Scalar T>
     return result;
 }
 
-/// What both forms do. `error_of(u, values)` is ||A - U diag(values) Uᵀ||_F, or a bound; `reference(values)` the squared
-/// norm that rules are relative to. Sizes are those of the sketch.
+/// What both forms do. `error_of(u, values)` is ||A - U diag(values) Uᵀ||_F, or a bound; `reference(values)` the
+/// squared norm that rules are relative to. Sizes are those of the sketch.
 template <class S, Scalar T, class Operator, class ErrorOf, class Reference>
 [[nodiscard]] NystromFactors<T> nystrom_by(NystromSketch<S, T, Operator>& sketch, Index size, Index limit,
                                            const NystromOptions& options, ErrorOf&& error_of, Reference&& reference,
@@ -247,7 +233,8 @@ template <class S, Scalar T, class Operator, class ErrorOf, class Reference>
         const bool converged = sketch.factor(vectors, values);
         const ErrorRule rule(options.rank, reference(values));
         const double whole = error_of(std::as_const(vectors).matrix(), values);
-        const double floor = 16.0 * std::sqrt(static_cast<double>(width)) * static_cast<double>(epsilon<T>) * rule.norm();
+        const double floor =
+            16.0 * std::sqrt(static_cast<double>(width)) * static_cast<double>(epsilon<T>) * rule.norm();
         const bool down = whole <= floor;
         // The fewest pairs that do. Dropped ones add their norm to the error at most.
         const std::span<const double> all(values);
@@ -280,12 +267,12 @@ template <class S, Scalar T, class Operator, class ErrorOf, class Reference>
                 result.values.data()[j] = static_cast<T>(value);
             }
             const bool short_of_fixed = fixed && k < std::min(*fixed, size);
-            const Status status = !converged ? Status::not_converged
-                                  : fixed    ? (short_of_fixed ? Status::rank_limit : Status::ok)
-                                             : status_of(rule, met, down, std::max(k, width == widest ? limit : k), limit,
-                                                         size);
-            result.info = {status, k, error * sketch.factor(), rule.norm() > 0.0 ? error / rule.norm() : 0.0, 0.0,
-                           width};
+            const Status status =
+                !converged ? Status::not_converged
+                : fixed    ? (short_of_fixed ? Status::rank_limit : Status::ok)
+                           : status_of(rule, met, down, std::max(k, width == widest ? limit : k), limit, size);
+            result.info = {status, k,    error * sketch.factor(), rule.norm() > 0.0 ? error / rule.norm() : 0.0,
+                           0.0,    width};
             return result;
         }
     }
@@ -307,13 +294,14 @@ inline void check_nystrom(Index rows, Index cols, const NystromOptions& options)
 /// Randomized Nystrom approximation A ~ U diag(s) Uᵀ of a symmetric positive semidefinite operator, from Y = A Ω alone:
 /// Y (ΩᵀY)⁻¹ Yᵀ, which no U diag(s) Uᵀ of a sketch Q QᵀA Q Qᵀ beats (Tropp, Yurtsever, Udell, Cevher 2017, algorithm 3,
 /// with its stabilising shift; Frangella, Tropp, Udell 2021 for doubling). For k columns with p more, E ||A - Â||_2 <=
-/// (1 + k / (p - 1)) sigma_{k+1} + e² (k + p) / (p² - 1) sum_{j > k} sigma_j. For a tolerance the sketch doubles, nothing
-/// is read twice, and the error is bounded by fresh random vectors: with probability 1 - failure_probability it is at
-/// most info.error (Chernoff; twenty probes and 1e-6 cost a factor of about 4). Tolerances are relative to ||Â||_F <=
-/// ||A||_F. Refuses, with the numbers, an A that is clearly not symmetric or not positive semidefinite as seen in ΩᵀA Ω,
-/// and NaN or infinity in any product (argument_error); shape_error unless A is square. l products of A, O(n l²) flops,
-/// workspace 5 n l, l the width of the sketch. Same key, same bits, for any number of threads. This overload is the
-/// engine's. Example: examples/decompositions.cpp
+/// (1 + k / (p - 1)) sigma_{k+1} + e² (k + p) / (p² - 1) sum_{j > k} sigma_j. For a tolerance the sketch doubles,
+/// nothing is read twice, and the error is bounded by fresh random vectors: with probability 1 - failure_probability it
+/// is at most info.error (see norm_bound_factor; twenty probes and 1e-6 cost a factor of about 3). Tolerances are
+/// relative to ||Â||_F <=
+/// ||A||_F. Refuses, with the numbers, an A that is clearly not symmetric or not positive semidefinite as seen in ΩᵀA
+/// Ω, and NaN or infinity in any product (argument_error); shape_error unless A is square. l products of A, O(n l²)
+/// flops, workspace 5 n l, l the width of the sketch. Same key, same bits, for any number of threads. This overload is
+/// the engine's. Example: examples/decompositions.cpp
 template <class S, Scalar T, class Operator>
 requires StorageFor<S, T> && SymmetricOperator<Operator, T>
 [[nodiscard]] NystromFactors<T> nystrom(const Operator& a, const NystromOptions& options, RandomKey key, Memory& memory)
@@ -323,11 +311,11 @@ requires StorageFor<S, T> && SymmetricOperator<Operator, T>
     constexpr double most_bytes = 4.0 * 1024.0 * 1024.0 * 1024.0;
     const double per_column = 5.0 * static_cast<double>(size) * static_cast<double>(sizeof(T));
     const auto fitting = static_cast<Index>(std::max(1.0, std::min(most_bytes / per_column, 1e9)));
-    const Index limit = options.rank.fixed() ? std::min(size, options.max_rank)
-                                             : std::min({size, options.max_rank, fitting});
+    const Index limit =
+        options.rank.fixed() ? std::min(size, options.max_rank) : std::min({size, options.max_rank, fitting});
     detail::NystromSketch<S, T, Operator> sketch(a, key.derive(1), memory);
     constexpr double most_looks = 64.0;  // twice for each doubling
-    const double share = detail::probe_share(options.probes, options.failure_probability / most_looks);
+    const double safety = norm_bound_factor(options.probes, options.failure_probability / most_looks);
     Tensor<T> probes = workspace<T>(memory, size, options.probes);
     Tensor<T> images = workspace<T>(memory, size, options.probes);
     S::fill_normal(probes.matrix(), key.derive(2));
@@ -340,10 +328,9 @@ requires StorageFor<S, T> && SymmetricOperator<Operator, T>
         const Tensor<T> scaled = detail::times_values<S, T>(u, values, memory);
         Tensor<T> along = workspace<T>(memory, u.cols, options.probes);
         S::multiply(along.matrix(), T(1), u.transposed(), std::as_const(probes).matrix(), T(0), memory);
-        const double error =
-            detail::product_error<S, T>(std::as_const(images).matrix(), scaled.matrix(), std::as_const(along).matrix(),
-                                        memory);
-        return error / std::sqrt(share * static_cast<double>(options.probes));
+        const double error = detail::product_error<S, T>(std::as_const(images).matrix(), scaled.matrix(),
+                                                         std::as_const(along).matrix(), memory);
+        return error * std::sqrt(safety / static_cast<double>(options.probes));
     };
     const auto reference = [](const std::vector<double>& values) {
         double sum = 0.0;
@@ -352,14 +339,14 @@ requires StorageFor<S, T> && SymmetricOperator<Operator, T>
         }
         return sum;
     };
-    NystromFactors<T> result =
-        detail::nystrom_by<S, T>(sketch, size, limit, options, bound, reference, memory);
+    NystromFactors<T> result = detail::nystrom_by<S, T>(sketch, size, limit, options, bound, reference, memory);
     result.info.failure_probability = options.failure_probability;
     result.info.columns += options.probes;
     return result;
 }
 
-/// The same for a matrix; the error is measured on A itself, so that a tolerance holds for certain. 2 n² l flops a look.
+/// The same for a matrix; the error is measured on A itself, so that a tolerance holds for certain. 2 n² l flops a
+/// look.
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] NystromFactors<T> nystrom(ConstMatrixView<T> a, const NystromOptions& options, RandomKey key,
@@ -376,9 +363,9 @@ requires StorageFor<S, T> && StorageFor<S, double>
         const Tensor<T> scaled = detail::times_values<S, T>(u, values, memory);
         return detail::product_error<S, T>(view, scaled.matrix(), u.transposed(), memory);
     };
-    NystromFactors<T> result =
-        detail::nystrom_by<S, T>(sketch, a.rows, std::min(a.rows, options.max_rank), options, measure,
-                                 [&](const std::vector<double>&) { return squared; }, memory);
+    NystromFactors<T> result = detail::nystrom_by<S, T>(
+        sketch, a.rows, std::min(a.rows, options.max_rank), options, measure,
+        [&](const std::vector<double>&) { return squared; }, memory);
     leveled.restore(result.values.matrix(), "nystrom", "s");
     result.info.error *= leveled.factor();
     return result;

@@ -14,9 +14,9 @@
 namespace wasi::linalg {
 
 struct PivotedQrOptions {
-    /// How many columns to take: a rank, Tolerance{1e-6}, Energy{0.99}, first_of(...). Tolerances and energies are of the
-    /// true error ||A P - Q R||_F, which is at most a small factor above that of the SVD. A rule of your own is asked
-    /// with the lengths of the rows of R and the error as the last value. Default: everything above rounding.
+    /// How many columns to take: a rank, Tolerance{1e-6}, Energy{0.99}, first_of(...). Tolerances and energies are of
+    /// the true error ||A P - Q R||_F, which is at most a small factor above that of the SVD. A rule of your own is
+    /// asked with the lengths of the rows of R and the error as the last value. Default: everything above rounding.
     RankRule rank = Tolerance{0.0};
     /// Never more than this; a rule that would need more ends with Status::rank_limit.
     Index max_rank = std::numeric_limits<Index>::max();
@@ -114,18 +114,17 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const Index limit = std::min({all, options.max_rank, rule.fixed().value_or(all)});
     PivotedQrFactors<T> result;
     Tensor<T> in_order = workspace<T>(memory, 0, 0);
-    const auto stopped = detail::take_columns(
-        columns, rule, limit, all, static_cast<double>(epsilon<T>), 1.0, [&] {
-            const Index k = columns.taken();
-            result.q = workspace<T>(memory, a.rows, k);
-            result.r = workspace<T>(memory, k, a.cols);
-            in_order = workspace<T>(memory, k, a.cols);
-            columns.make_q(result.q.matrix());
-            columns.make_r(result.r.matrix());
-            detail::scatter_columns<S, T>(in_order.matrix(), std::as_const(result.r).matrix(), columns.order());
-            return detail::product_error<S, T>(leveled.view(), std::as_const(result.q).matrix(),
-                                               std::as_const(in_order).matrix(), memory);
-        });
+    const auto stopped = detail::take_columns(columns, rule, limit, all, static_cast<double>(epsilon<T>), 1.0, [&] {
+        const Index k = columns.taken();
+        result.q = workspace<T>(memory, a.rows, k);
+        result.r = workspace<T>(memory, k, a.cols);
+        in_order = workspace<T>(memory, k, a.cols);
+        columns.make_q(result.q.matrix());
+        columns.make_r(result.r.matrix());
+        detail::scatter_columns<S, T>(in_order.matrix(), std::as_const(result.r).matrix(), columns.order());
+        return detail::product_error<S, T>(leveled.view(), std::as_const(result.q).matrix(),
+                                           std::as_const(in_order).matrix(), memory);
+    });
     leveled.restore(result.r.matrix(), "pivoted_qr", "R");
     result.columns.assign(columns.order().begin(), columns.order().end());
     result.info = {stopped.status, columns.taken(), stopped.error * leveled.factor(),

@@ -1,14 +1,17 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
+#include <span>
 #include <utility>
 #include <vector>
 
-#include "wasi/linalg/error_rule.hpp"
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
+#include "wasi/linalg/signs.hpp"
 #include "wasi/linalg/svd.hpp"
+#include "wasi/storage/scale.hpp"
 
 namespace wasi::linalg {
 
@@ -17,6 +20,7 @@ struct ProductSvdOptions {
     RankRule rank = Energy{1.0};
     /// Never more than this; a rule that would need more ends with Status::rank_limit.
     Index max_rank = std::numeric_limits<Index>::max();
+    Signs signs = Signs::largest_right_positive;
 };
 
 namespace detail {
@@ -37,13 +41,13 @@ template <class S, Scalar T>
 {
     constexpr int most = std::numeric_limits<T>::max_exponent - 3;  // 2^e and 2^-e are ordinary numbers
     constexpr int negligible = 4 * std::numeric_limits<T>::digits;
-    const auto exponents = [](ConstMatrixView<T> a) {
+    const auto exponents = [&](ConstMatrixView<T> a) {
         std::vector<int> result(static_cast<std::size_t>(a.cols));
         for (Index j = 0; j < a.cols; ++j) {
             const double largest = S::largest(a.col_block(j, 1));
             int exponent = std::numeric_limits<int>::min();
             if (largest > 0.0) {
-                std::frexp(largest, &exponent);
+                static_cast<void>(std::frexp(largest, &exponent));
                 exponent = std::clamp(exponent, -most, most);
             }
             result[static_cast<std::size_t>(j)] = exponent;
@@ -91,22 +95,22 @@ template <class S, Scalar T>
     Tensor<T> coefficients = workspace<T>(memory, cols, cols);
     S::copy(basis.matrix(), std::as_const(a).matrix());
     (void)orthonormalize_columns<S, T>(basis.matrix(), memory);
-    S::multiply(coefficients.matrix(), T(1), ConstMatrixView<T>(basis.matrix().transposed()),
-                std::as_const(a).matrix(), T(0), memory);
+    S::multiply(coefficients.matrix(), T(1), ConstMatrixView<T>(basis.matrix().transposed()), std::as_const(a).matrix(),
+                T(0), memory);
     a = std::move(basis);
     return coefficients;
 }
 
 }  // namespace detail
 
-/// SVD P Qᵀ ~ U diag(s) Vᵀ, P (m,r), Q (n,r), without forming P Qᵀ (m,n): P = Q_P C_P and Q = Q_Q C_Q by QR, then the SVD
-/// of the small C_P C_Qᵀ (Golub, Van Loan, "Matrix Computations", 5.4 and 8.6). Columns of P and Q are balanced first by
-/// powers of two, so that only the product matters: p_j of size 1e150 beside q_j of size 1e-150 is as good as 1 beside 1,
-/// and ill-conditioned P and Q do no harm. Error a small multiple of epsilon sum_j ||p_j|| ||q_j||, which is what one
-/// rounding of P and Q changes. `residual_estimate` includes it; a tolerance below it ends with Status::rule_not_met.
-/// 4 (m + n) r² + 26 r³ flops, workspace 2 (m + n) r. Throws shape_error unless P and Q have equally many columns and
-/// elements at all, argument_error on NaN or infinity, and where a singular value is larger than T holds. This overload
-/// is the engine's. Example: examples/decompositions.cpp
+/// SVD P Qᵀ ~ U diag(s) Vᵀ, P (m,r), Q (n,r), without forming P Qᵀ (m,n): P = Q_P C_P and Q = Q_Q C_Q by QR, then the
+/// SVD of the small C_P C_Qᵀ (Golub, Van Loan, "Matrix Computations", 5.4 and 8.6). Columns of P and Q are balanced
+/// first by powers of two, so that only the product matters: p_j of size 1e150 beside q_j of size 1e-150 is as good as
+/// 1 beside 1, and ill-conditioned P and Q do no harm. Error a small multiple of epsilon sum_j ||p_j|| ||q_j||, which
+/// is what one rounding of P and Q changes. `residual_bound` includes it; a tolerance below it ends with
+/// Status::rule_not_met. 4 (m + n) r² + 26 r³ flops, workspace 2 (m + n) r. Throws shape_error unless P and Q have
+/// equally many columns and elements at all, argument_error on NaN or infinity, and where a singular value is larger
+/// than T holds. This overload is the engine's. Example: examples/decompositions.cpp
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] SvdFactors<T> product_svd(const Factored<T>& product, const ProductSvdOptions& options, Memory& memory)
@@ -125,45 +129,29 @@ requires StorageFor<S, T>
     S::multiply(core.matrix(), T(1), left.matrix(), right.matrix().transposed(), T(0), memory);
     const double total = S::dot(core.matrix(), core.matrix());
     const double rounding = static_cast<double>(epsilon<T>) * pair.terms;
-    const detail::ErrorRule rule(options.rank, total);
+    std::vector<double> all;
+    Spectrum spectrum{{}, total, total, 0.0, p.rows, q.rows, 0.0, 4.0 * rounding};
     Index wanted = 0;
-    double lost = 0.0;
     SvdFactors<T> result = leading_svd<S, T>(
         std::as_const(core).matrix(),
         [&](std::span<const double> values) {
-            // Values at or below the rounding of P and Q are not data.
-            std::vector<double> list(values.begin(), values.end());
-            const double noise = std::max(rounding, static_cast<double>(p.cols) * static_cast<double>(epsilon<T>) *
-                                                        list.front());
-            wanted = 0;
-            if (options.rank.needs_all_values()) {
-                list.resize(static_cast<std::size_t>(std::min(p.rows, q.rows)), 0.0);
-                wanted = std::min(options.rank.choose({list, total, total, noise, p.rows, q.rows}),
-                                  static_cast<Index>(values.size()));
-            } else {
-                list.push_back(rounding);  // what is lost however many are kept
-                wanted = std::min(options.rank.choose({list, total + rounding * rounding, total, noise, p.rows, q.rows}),
-                                  static_cast<Index>(values.size()));
+            all.assign(values.begin(), values.end());
+            const auto found = static_cast<Index>(all.size());
+            spectrum.noise = std::max(rounding, detail::rounding_floor<T>(p.cols, p.cols, values));
+            if (options.rank.needs_all_values()) {  // those that are not in the core are zero
+                all.resize(static_cast<std::size_t>(std::min(p.rows, q.rows)), 0.0);
             }
-            const Index k = std::min(wanted, options.max_rank);
-            lost = 0.0;
-            for (const double value : values.subspan(static_cast<std::size_t>(k))) {
-                lost += value * value;
-            }
-            return k;
+            spectrum.values = all;
+            wanted = std::min(options.rank.choose(spectrum), found);
+            return std::min(wanted, options.max_rank);
         },
         memory);
     const Index k = result.s.size();
-    const std::vector<double> kept(result.s.span().begin(), result.s.span().end());
-    const double error = std::sqrt(lost + rounding * rounding);
-    if (result.info.status != Status::not_converged) {
-        const bool met = options.rank.needs_all_values() || rule.exact() || rule.met(kept, error);
-        result.info.status = k < wanted ? Status::rank_limit
-                             : met      ? Status::ok
-                                        : Status::rule_not_met;
-        if (rule.fixed()) {
-            result.info.status = k < wanted ? Status::rank_limit : Status::ok;
-        }
+    const double error = result.info.residual_estimate + spectrum.rounding;
+    if (result.info.status == Status::ok) {
+        result.info.status = k < wanted                                     ? Status::rank_limit
+                             : options.rank.met(error * error, k, spectrum) ? Status::ok
+                                                                            : Status::rule_not_met;
     }
     const double scale = power_of_two(pair.exponent);
     double energy = 0.0;
@@ -176,7 +164,8 @@ requires StorageFor<S, T>
     }
     result.info.rank = k;
     result.info.captured_energy = total > 0.0 ? std::min(1.0, energy / total) : 1.0;
-    result.info.residual_estimate = error * scale;
+    result.info.residual_estimate *= scale;
+    result.info.residual_bound = error * scale;
     result.info.passes = 1;
     const auto lift = [&](Tensor<T>& small, const Tensor<T>& basis) {
         if (basis.size() > 0) {
@@ -187,6 +176,9 @@ requires StorageFor<S, T>
     };
     lift(result.u, pair.p);
     lift(result.v, pair.q);
+    if (options.signs == Signs::largest_right_positive) {
+        settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+    }
     return result;
 }
 

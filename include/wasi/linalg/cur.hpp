@@ -63,7 +63,7 @@ void triangle_of(ConstMatrixView<T> columns, Tensor<T>& q, Tensor<T>& triangle, 
 
 /// C, U, R for these columns and rows, U = C⁺ A R⁺ by the two QR factorizations, and the true error.
 template <class S, Scalar T>
-[[nodiscard]] double measure_cur(ConstMatrixView<T> a, CurFactors<T>& result, Memory& memory)
+[[nodiscard]] double measure_cur(ConstMatrixView<T> a, CurFactors<T>& result, double negligible, Memory& memory)
 {
     const auto k = static_cast<Index>(result.columns.size());
     const auto l = static_cast<Index>(result.rows.size());
@@ -81,8 +81,8 @@ template <class S, Scalar T>
     Tensor<T> half = workspace<T>(memory, k, a.cols);
     S::multiply(half.matrix(), T(1), ConstMatrixView<T>(left.matrix().transposed()), a, T(0), memory);
     S::multiply(result.u.matrix(), T(1), std::as_const(half).matrix(), std::as_const(right).matrix(), T(0), memory);
-    solve_upper<S, T>(result.u.matrix(), std::as_const(left_triangle).matrix(), memory);
-    solve_upper<S, T>(result.u.matrix().transposed(), std::as_const(right_triangle).matrix(), memory);
+    solve_upper<S, T>(result.u.matrix(), std::as_const(left_triangle).matrix(), negligible, memory);
+    solve_upper<S, T>(result.u.matrix().transposed(), std::as_const(right_triangle).matrix(), negligible, memory);
     // C U first: it is of moderate size although U may be huge.
     Tensor<T> weights = workspace<T>(memory, a.rows, l);
     S::multiply(weights.matrix(), T(1), std::as_const(result.c).matrix(), std::as_const(result.u).matrix(), T(0),
@@ -152,23 +152,32 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const auto columns = detail::pivots_for_half<S, T>(view, rule, limit, memory);
     const auto rows = detail::pivots_for_half<S, T>(view.transposed(), rule, limit, memory);
     CurFactors<T> result;
-    const auto take = [&](Index k, Index l) {
+    const auto take = [&](Index k, Index l, double negligible) {
         result.columns.assign(columns.order().begin(), columns.order().begin() + k);
         result.rows.assign(rows.order().begin(), rows.order().begin() + l);
-        return detail::measure_cur<S, T>(view, result, memory);
+        return detail::measure_cur<S, T>(view, result, negligible, memory);
     };
-    double error = take(columns.taken(), rows.taken());
-    const auto met = [&] { return rule.met(columns.row_lengths(), error); };
-    if (!rule.fixed() && !met() && error > 32.0 * static_cast<double>(epsilon<T>) * rule.norm()) {
+    const double unit = static_cast<double>(epsilon<T>);
+    const double noise = 8.0 * std::sqrt(static_cast<double>(all)) * unit;
+    double error = take(columns.taken(), rows.taken(), noise);
+    const auto met = [&] { return rule.shown(columns.row_lengths(), error); };
+    if (error > std::max(32.0 * unit * rule.norm(), 2.0 * std::hypot(columns.rest(), rows.rest())) &&
+        (rule.fixed() || !met())) {
+        // Rounding of U is the larger part. Fewer columns and rows, or as many of which U leaves the smallest out.
         const double before = error;
-        error = take(detail::best_count(columns), detail::best_count(rows));
+        const auto fewer = [&](bool really) {
+            return rule.fixed() ? take(columns.taken(), rows.taken(), really ? 0.25 * std::sqrt(unit) : noise)
+                   : really     ? take(detail::best_count(columns), detail::best_count(rows), noise)
+                                : take(columns.taken(), rows.taken(), noise);
+        };
+        error = fewer(true);
         if (before < error) {
-            error = take(columns.taken(), rows.taken());
+            error = fewer(false);
         }
     }
     const bool done = met();
     const Index taken = std::max(columns.taken(), rows.taken());
-    const bool down = error <= 32.0 * static_cast<double>(epsilon<T>) * rule.norm();
+    const bool down = error <= 32.0 * unit * rule.norm();
     result.info = {detail::status_of(rule, done, down, taken, limit, all), error * leveled.factor(),
                    rule.norm() > 0.0 ? error / rule.norm() : 0.0};
     leveled.restore(result.c.matrix(), "cur", "C");

@@ -45,6 +45,12 @@ public:
         return rule_.choose(spectrum) <= k;
     }
 
+    /// The same for an error that was measured in double, whose own rounding is counted in: an error of 0 is not shown.
+    [[nodiscard]] bool shown(std::span<const double> taken, double error) const
+    {
+        return met(taken, error + 0.25 * epsilon<double> * norm());
+    }
+
     /// Whether the rule wants all but rounding: no error above zero is small enough for it.
     [[nodiscard]] bool exact() const
     {

@@ -52,17 +52,16 @@ struct Interpolative {
 
 namespace detail {
 
-/// X <- R⁻¹ X, R (k,k) upper triangular, by blocks of rows: what is above a block is a product. Rows of zero or
-/// rounding-size pivots become zero.
+/// X <- R⁻¹ X, R (k,k) upper triangular, by blocks of rows: what is above a block is a product. Where a pivot is at most
+/// `negligible` times the largest one, the row becomes zero.
 template <class S, Scalar T>
-void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, Memory& memory)
+void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, double negligible, Memory& memory)
 {
     constexpr Index block = 32;
     double largest = 0.0;
     for (Index i = 0; i < r.rows; ++i) {
         largest = std::max(largest, std::abs(static_cast<double>(r(i, i))));
     }
-    const double negligible = 0.01 * static_cast<double>(epsilon<T>) * largest;
     for (Index last = r.rows; last > 0;) {
         const Index first = (last - 1) / block * block;
         for (Index i = last - 1; i >= first; --i) {
@@ -71,7 +70,7 @@ void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, Memory& memory)
                 S::add_scaled(row, T(1), -r(i, j), ConstMatrixView<T>(x.row_block(j, 1)));
             }
             const auto pivot = static_cast<double>(r(i, i));
-            const bool zero = !(std::abs(pivot) > negligible);
+            const bool zero = !(std::abs(pivot) > negligible * largest);
             S::add_scaled(row, T(0), zero ? T(0) : static_cast<T>(1.0 / pivot), ConstMatrixView<T>(row));
         }
         if (first > 0) {
@@ -84,7 +83,8 @@ void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, Memory& memory)
 
 /// T (k,n) from R (k,n) in the order of the pivots: R11⁻¹ R, with the identity where it is one, in A's own order.
 template <class S, Scalar T>
-void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::span<const Index> order, Memory& memory)
+void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::span<const Index> order, double negligible,
+                       Memory& memory)
 {
     const Index k = r.rows;
     Tensor<T> solved = workspace<T>(memory, k, r.cols);
@@ -94,19 +94,19 @@ void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::sp
     }
     const auto rest = solved.matrix().col_block(k, r.cols - k);
     S::copy(rest, r.col_block(k, r.cols - k));
-    solve_upper<S, T>(rest, r.col_block(0, k), memory);
+    solve_upper<S, T>(rest, r.col_block(0, k), negligible, memory);
     scatter_columns<S, T>(coefficients, std::as_const(solved).matrix(), order);
 }
 
 /// A(:,J), T and the true error for the first k columns of `order`.
 template <class S, Scalar T>
 [[nodiscard]] double measure_columns(ConstMatrixView<T> a, InterpolativeFactors<T>& result, ConstMatrixView<T> r,
-                                     std::span<const Index> order, Memory& memory)
+                                     std::span<const Index> order, double negligible, Memory& memory)
 {
     const Index k = r.rows;
     result.columns.assign(order.begin(), order.begin() + k);
     result.coefficients = workspace<T>(memory, k, a.cols);
-    coefficients_from<S, T>(result.coefficients.matrix(), r, order, memory);
+    coefficients_from<S, T>(result.coefficients.matrix(), r, order, negligible, memory);
     Tensor<T> kept = workspace<T>(memory, a.rows, k);
     gather_columns<S, T>(kept.matrix(), a, result.columns);
     return product_error<S, T>(a, std::as_const(kept).matrix(), std::as_const(result.coefficients).matrix(), memory);
@@ -131,7 +131,9 @@ template <class S, Scalar T>
     return take_columns(columns, rule, limit, all, static_cast<double>(epsilon<T>), weight, [&] {
         Tensor<T> r = workspace<T>(memory, columns.taken(), a.cols);
         columns.make_r(r.matrix());
-        return measure_columns<S, T>(a, result, std::as_const(r).matrix(), columns.order(), memory);
+        // Pivots are the largest there are, also among rounding: their coefficients are of ordinary size.
+            return measure_columns<S, T>(a, result, std::as_const(r).matrix(), columns.order(),
+                                     0.01 * static_cast<double>(epsilon<T>), memory);
     });
 }
 
@@ -214,6 +216,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const Index all = std::min(a.rows, a.cols);
     const Index limit = std::min({all, options.max_rank, rule.fixed().value_or(all)});
     constexpr Index first_rank = 32;
+    // The sketch's pivots are not A's: those of A's columns may be rounding in any order.
+    const double negligible = 8.0 * std::sqrt(static_cast<double>(all)) * static_cast<double>(epsilon<T>);
     InterpolativeFactors<T> result;
     for (Index wanted = rule.fixed() ? limit : std::min(first_rank, limit);; wanted = std::min(2 * wanted, limit)) {
         const Index height = wanted + options.oversampling;
@@ -249,8 +253,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
             Tensor<T> shorter = workspace<T>(memory, k, a.cols);
             S::copy(shorter.matrix(), std::as_const(r).matrix().row_block(0, k));
             const double error =
-                detail::measure_columns<S, T>(view, result, std::as_const(shorter).matrix(), columns.order(), memory);
-            const bool met = rule.met(std::span<const double>(lengths.data(), static_cast<std::size_t>(k)), error);
+                detail::measure_columns<S, T>(view, result, std::as_const(shorter).matrix(), columns.order(), negligible, memory);
+            const bool met = rule.shown(std::span<const double>(lengths.data(), static_cast<std::size_t>(k)), error);
             if (met || (k == wanted && wanted == limit)) {
                 const auto status = detail::status_of(rule, met, false, k, limit, all);
                 detail::finish<S, T>(result, {error, status}, leveled, std::sqrt(squared));

@@ -255,7 +255,7 @@ template <class S, Scalar T, class Operator, class ErrorOf, class Reference>
         const std::vector<double> kept_values(kept.begin(), kept.end());
         const double error =
             k == width ? whole : error_of(std::as_const(vectors).matrix().col_block(0, k), kept_values);
-        const bool met = rule.met(kept, error);
+        const bool met = rule.shown(kept, error);
         if (met || down || width == widest || !converged) {
             result.vectors = workspace<T>(memory, size, k);
             result.values = workspace<T>(memory, 1, k);

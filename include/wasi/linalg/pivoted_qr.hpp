@@ -73,7 +73,7 @@ template <class Reflections, class Measure>
         });
         const double rest = columns.rest();
         const double error = measure();
-        const bool met = rule.met(columns.row_lengths(), weight * error);
+        const bool met = rule.shown(columns.row_lengths(), weight * error);
         const double rounded = std::sqrt(std::max(0.0, error * error - rest * rest));
         const bool down = rest <= floor || columns.taken() == all;
         const bool hopeless = rule.exact() || !rule.met(columns.row_lengths(), weight * rounded);

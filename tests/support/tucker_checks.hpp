@@ -35,7 +35,8 @@ template <class T, std::size_t N>
 [[nodiscard]] PlainTensor<double, N> in_double(wasi::TensorView<T, N> x)
 {
     PlainTensor<double, N> result(x.shape);
-    std::transform(x.data, x.data + x.size(), result.elements.begin(), [](T value) { return static_cast<double>(value); });
+    std::transform(x.data, x.data + x.size(), result.elements.begin(),
+                   [](T value) { return static_cast<double>(value); });
     return result;
 }
 

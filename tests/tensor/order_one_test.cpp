@@ -65,7 +65,8 @@ TEST_CASE_TEMPLATE("order 1: every decomposition gives X = s u", E, WASI_TEST_EN
         check_vector(x, wasi::tensor::sequentially_truncated_hosvd<S, T, 1>(view, 1, {}, memory));
         check_vector(x, wasi::tensor::hooi<S, T, 1>(view, {.ranks = 1}, memory));
         const auto start = wasi_tests::random_matrix<T>(n, 1, 5);
-        check_vector(x, wasi::tensor::warm_tucker_step<S, T, 1>(view, start.view(), wasi::tensor::ModeRules<0>(1), memory),
+        check_vector(x,
+                     wasi::tensor::warm_tucker_step<S, T, 1>(view, start.view(), wasi::tensor::ModeRules<0>(1), memory),
                      false);
         check_vector(x, wasi::tensor::randomized_hosvd<S, T, 1>(view, {.ranks = 1, .gram_limit = 0}, wasi::RandomKey(1),
                                                                 memory));
@@ -139,14 +140,16 @@ TEST_CASE_TEMPLATE("extents of 1 and 0: one direction, or an error that names th
                          "hosvd: empty tensor (0)", wasi::shape_error);
     CHECK_THROWS_AS(static_cast<void>(wasi::tensor::hooi<S, T, 1>(empty.view(), {.ranks = 1}, memory)),
                     wasi::shape_error);
-    CHECK_THROWS_AS(static_cast<void>(wasi::tensor::randomized_hosvd<S, T, 1>(empty.view(), {}, wasi::RandomKey(1), memory)),
-                    wasi::shape_error);
+    CHECK_THROWS_AS(
+        static_cast<void>(wasi::tensor::randomized_hosvd<S, T, 1>(empty.view(), {}, wasi::RandomKey(1), memory)),
+        wasi::shape_error);
     const PlainTensor<T, 3> flat({2, 0, 3});
     CHECK_THROWS_AS(static_cast<void>(wasi::tensor::sequentially_truncated_hosvd<S, T, 3>(flat.view(), 1, {}, memory)),
                     wasi::shape_error);
     PlainTensor<T, 1> bad({3});
     bad.elements[1] = std::numeric_limits<T>::infinity();
-    CHECK_THROWS_AS(static_cast<void>(wasi::tensor::hosvd<S, T, 1>(std::as_const(bad).view(), 1, memory)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::tensor::hosvd<S, T, 1>(std::as_const(bad).view(), 1, memory)),
+                    wasi::argument_error);
 }
 
 }  // namespace

@@ -62,10 +62,10 @@ void check_sizes(const PlainTensor<T, N>& x, const Decompose& decompose)
         }
         int same = 0;
         for (Index i = 0; i < plain.core.size(); ++i) {
-            same += static_cast<double>(form.core.data()[i]) ==
-                            std::ldexp(static_cast<double>(plain.core.data()[i]), power)
-                        ? 1
-                        : 0;
+            same +=
+                static_cast<double>(form.core.data()[i]) == std::ldexp(static_cast<double>(plain.core.data()[i]), power)
+                    ? 1
+                    : 0;
         }
         CHECK(same == plain.core.size());
     }
@@ -105,8 +105,8 @@ TEST_CASE_TEMPLATE("any size of elements: the same ranks, energies, errors and b
             return wasi::tensor::warm_tucker_step<S, T, 3>(v, basis.view(), wasi::tensor::ModeRules<2>(rule), memory);
         });
         check_sizes(x, [&](wasi::ConstTensorView<T, 3> v) {
-            return wasi::tensor::randomized_hosvd<S, T, 3>(
-                v, {.ranks = rule, .oversampling = 1, .gram_limit = 0}, wasi::RandomKey(3), memory);
+            return wasi::tensor::randomized_hosvd<S, T, 3>(v, {.ranks = rule, .oversampling = 1, .gram_limit = 0},
+                                                           wasi::RandomKey(3), memory);
         });
         check_sizes(x, [&](wasi::ConstTensorView<T, 3> v) {
             const auto form = wasi::tensor::hosvd<S, T, 3>(v, Energy{1.0}, memory);

@@ -48,8 +48,8 @@ void check_rule(const PlainTensor<typename E::Scalar, N>& x, const ModeRules<N>&
     const auto check = [&](const std::string& who, const Tucker<T, N>& form) {
         INFO(who, ", ranks ", wasi::shape_text(form.ranks()), ", said ", form.error);
         const double error = true_error(x, form);
-        CHECK((form.status == Status::rule_not_met || error <= allowed * (1.0 + 20.0 * wasi::epsilon<T>) +
-                                                                  static_cast<double>(wasi::epsilon<double>)));
+        CHECK((form.status == Status::rule_not_met ||
+               error <= allowed * (1.0 + 20.0 * wasi::epsilon<T>)+static_cast<double>(wasi::epsilon<double>)));
         CHECK((form.status == Status::ok || !in_reach || form.status == Status::sweep_limit));
         CHECK(std::abs(form.error - error) <= 0.02 * error + tolerance<T>(16, 1.0));
         CHECK(wasi_tests::basis_defect(form) <= tolerance<T>(x.view().size(), 1.0));
@@ -102,10 +102,9 @@ TEST_CASE("a tolerance below the square root of epsilon takes the fewest ranks, 
     const auto x = tensor_with_values<double, 3>({20, 25, 30}, values, 3);
     for (int digits = 1; digits <= 13; ++digits) {
         const double t = 2.0 * std::pow(10.0, -digits);  // 10^-digits / sqrt(0.99) is the tail beyond `digits` values
-        for (const auto& form :
-             {wasi::tensor::hosvd<S, double, 3>(x.view(), Tolerance{t}, wasi::plain_memory()),
-              wasi::tensor::sequentially_truncated_hosvd<S, double, 3>(x.view(), Tolerance{t}, {},
-                                                                       wasi::plain_memory())}) {
+        for (const auto& form : {wasi::tensor::hosvd<S, double, 3>(x.view(), Tolerance{t}, wasi::plain_memory()),
+                                 wasi::tensor::sequentially_truncated_hosvd<S, double, 3>(x.view(), Tolerance{t}, {},
+                                                                                          wasi::plain_memory())}) {
             INFO("tolerance ", t);
             CHECK(form.ranks() == std::array<Index, 3>{digits, digits, digits});
             CHECK(form.status == Status::ok);

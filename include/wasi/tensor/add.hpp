@@ -58,12 +58,12 @@ void require_finite_form(const TuckerView<T, N>& x, std::string_view who, std::s
 
 }  // namespace detail
 
-/// alpha A~ + beta B~ in Tucker form, without the full tensor: bases side by side, [U_m V_m] (n_m, r_m + s_m), and a core
-/// with alpha S_A and beta S_B as its two diagonal blocks, so ranks add (Bader, Kolda 2007, 4.3). Exact but for the
-/// rounding of the two factors. The bases are not orthonormal: `round` makes them so and takes ranks back, everything
-/// else here takes the form as it is. A mode that is not compressed in one of the two is not in the sum. Cost: a copy;
-/// the core has prod(r_m + s_m) elements. Throws shape_error unless both have the same shape, argument_error on NaN or
-/// infinity, also where alpha S_A leaves the type. Example: examples/tucker.cpp
+/// alpha A~ + beta B~ in Tucker form, without the full tensor: bases side by side, [U_m V_m] (n_m, r_m + s_m), and a
+/// core with alpha S_A and beta S_B as its two diagonal blocks, so ranks add (Bader, Kolda 2007, 4.3). Exact but for
+/// the rounding of the two factors. The bases are not orthonormal: `round` makes them so and takes ranks back,
+/// everything else here takes the form as it is. A mode that is not compressed in one of the two is not in the sum.
+/// Cost: a copy; the core has prod(r_m + s_m) elements. Throws shape_error unless both have the same shape,
+/// argument_error on NaN or infinity, also where alpha S_A leaves the type. Example: examples/tucker.cpp
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> add(const TuckerView<T, N>& a, const TuckerView<T, N>& b, const AddOptions& options,

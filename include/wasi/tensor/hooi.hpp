@@ -55,9 +55,9 @@ requires StorageFor<S, T>
             others[m].reset();
             const Tensor<T> image = detail::products_or_copy<S, T, N>(from.view, others, memory);
             const auto view = image.template view<N>();
-            detail::take_basis(next, m,
-                               detail::mode_basis<S, T, N>(view, m, linalg::FixedRank{best.bases[m].shape()[1]}, total,
-                                                           memory));
+            detail::take_basis(
+                next, m,
+                detail::mode_basis<S, T, N>(view, m, linalg::FixedRank{best.bases[m].shape()[1]}, total, memory));
             projections[m] = std::as_const(next.bases[m]).matrix().transposed();
             if (m == last) {
                 next.core = mode_product<S, T, N>(view, *projections[m], m, memory);
@@ -101,8 +101,7 @@ requires StorageFor<S, T>
 {
     Tucker<T, N> start = sequentially_truncated_hosvd<S, T, N>(x, options.ranks, options.order, memory);
     const Status before = start.status;
-    Tucker<T, N> result =
-        hooi<S, T, N>(x, std::move(start), HooiSweeps{options.tolerance, options.max_sweeps}, memory);
+    Tucker<T, N> result = hooi<S, T, N>(x, std::move(start), HooiSweeps{options.tolerance, options.max_sweeps}, memory);
     if (before == Status::not_converged) {
         result.status = before;
     } else {

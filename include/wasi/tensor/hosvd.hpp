@@ -63,12 +63,12 @@ struct HosvdOptions {
 
 /// Truncated higher-order SVD (De Lathauwer, De Moor, Vandewalle 2000): every basis from the full tensor, then the core
 /// S = X x_1 U_1ᵀ ... x_N U_Nᵀ. ||X - X~||² <= sum over modes of the discarded squares <= N times the best possible.
-/// Accuracy: bases are orthonormal to rounding. Grams are summed in double, which float data loses nothing by; in double,
-/// where a rule looks below sqrt(n epsilon) of the largest value of a mode (n its extent), the SVD of the unfolding
-/// decides. The error returned is right to a percent or better at any size, see docs/tensor.md; status rule_not_met
-/// when it is above the root of the sum of what the rules let go. Any order from 1 on (order 1: X = s u) and any size of
-/// elements. Throws shape_error on an empty tensor, argument_error on NaN or infinity and where the type cannot hold a
-/// core, whose largest element may be ||X||. Example: examples/tucker.cpp
+/// Accuracy: bases are orthonormal to rounding. Grams are summed in double, which float data loses nothing by; in
+/// double, where a rule looks below sqrt(n epsilon) of the largest value of a mode (n its extent), the SVD of the
+/// unfolding decides. The error returned is right to a percent or better at any size, see docs/tensor.md; status
+/// rule_not_met when it is above the root of the sum of what the rules let go. Any order from 1 on (order 1: X = s u)
+/// and any size of elements. Throws shape_error on an empty tensor, argument_error on NaN or infinity and where the
+/// type cannot hold a core, whose largest element may be ||X||. Example: examples/tucker.cpp
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> hosvd(ConstTensorView<T, N> x, const ModeRules<N>& rules, Memory& memory)

@@ -214,8 +214,8 @@ requires StorageFor<S, T>
 }  // namespace detail
 
 /// ||X - X~||, summed over the residual itself by blocks of rows: sees errors down to the rounding of T, about
-/// epsilon ||X||. Two reads of X (the first one for its size), 2 r_N |X| flops, workspace for 64 rows. Throws shape_error
-/// unless both have the same shape.
+/// epsilon ||X||. Two reads of X (the first one for its size), 2 r_N |X| flops, workspace for 64 rows. Throws
+/// shape_error unless both have the same shape.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] double distance(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)

@@ -49,8 +49,8 @@ requires StorageFor<S, T>
     return gram;
 }
 
-/// The basis of a mode. Status not_converged: no eigenvalues were to be had; the basis spans all of the mode, which loses
-/// nothing and saves nothing.
+/// The basis of a mode. Status not_converged: no eigenvalues were to be had; the basis spans all of the mode, which
+/// loses nothing and saves nothing.
 template <Scalar T>
 struct ModeBasis {
     Tensor<T> u;
@@ -103,8 +103,8 @@ requires StorageFor<S, T>
     return {std::move(basis), linalg::Status::not_converged};
 }
 
-/// What is at or below this in a singular value of a computed (n, others) matrix of this norm is rounding. The first term
-/// bounds what rounding every element to T can do; the second is what a backward stable SVD adds.
+/// What is at or below this in a singular value of a computed (n, others) matrix of this norm is rounding. The first
+/// term bounds what rounding every element to T can do; the second is what a backward stable SVD adds.
 template <Scalar T>
 [[nodiscard]] double mode_floor(double norm, double largest, Index order)
 {
@@ -129,8 +129,7 @@ requires StorageFor<S, T>
     for (const double value : values) {
         squares += value * value;
     }
-    const double floor =
-        mode_floor<T>(std::sqrt(squares), values.front(), std::min(unfolded.rows, unfolded.cols));
+    const double floor = mode_floor<T>(std::sqrt(squares), values.front(), std::min(unfolded.rows, unfolded.cols));
     ModeBasis<T> result;
     result.u = leading_columns<S, T>(std::as_const(svd.u).matrix(), count_to_keep(rule, values, floor, from), memory);
     static_cast<void>(S::cholesky_orthonormalize(result.u.matrix(), memory));  // what the products inside left

@@ -49,9 +49,9 @@ struct Unfolding {
     return ask(rule, one, 0.0, alone) == 1 ? strict : usual;
 }
 
-/// Whether the leading `count` eigenvectors of a Gram matrix are good enough, its squares right to `delta`, each. Vectors
-/// of a value s are off by about epsilon s_1² / s² and leave epsilon s_1² / s of it behind: nothing beside a tail that the
-/// squares can tell, or where all that is kept is large; and nothing is left behind where all is kept.
+/// Whether the leading `count` eigenvectors of a Gram matrix are good enough, its squares right to `delta`, each.
+/// Vectors of a value s are off by about epsilon s_1² / s² and leave epsilon s_1² / s of it behind: nothing beside a
+/// tail that the squares can tell, or where all that is kept is large; and nothing is left behind where all is kept.
 [[nodiscard]] inline bool vectors_by_squares(std::span<const double> squares, Index count, double delta)
 {
     const auto kept = static_cast<std::size_t>(count);

@@ -15,8 +15,7 @@ namespace wasi::tensor {
 
 /// Says of a mode that it is not compressed: {.ranks = {8, uncompressed, Energy{0.9}}}. It has no basis then, and the
 /// core has its full extent there (partial Tucker, also Tucker-2, Tucker-1: Kolda, Bader 2009, 4).
-struct Uncompressed {
-};
+struct Uncompressed {};
 inline constexpr Uncompressed uncompressed{};
 
 /// What stands for a mode in ModeRules.
@@ -87,7 +86,8 @@ private:
     std::array<bool, N> uncompressed_{};
 };
 
-/// An error for the whole form, shared out in equal parts among the modes: {.ranks = in_total<3>(Tolerance{1e-6})} gives
+/// An error for the whole form, shared out in equal parts among the modes: {.ranks = in_total<3>(Tolerance{1e-6})}
+/// gives
 /// ||X - X~|| <= 1e-6 ||X||, where {.ranks = Tolerance{1e-6}} allows each mode as much, sqrt(3) times that together.
 template <std::size_t N>
 [[nodiscard]] ModeRules<N> in_total(linalg::Tolerance rule)
@@ -158,8 +158,8 @@ template <std::size_t N>
     std::array<Index, N> ranks{};
     std::array<std::size_t, N> order{};
     for (std::size_t m = 0; m < N; ++m) {
-        ranks[m] = rules.is_uncompressed(m) ? shape[m]
-                                            : std::min(shape[m], rules[m].fixed().value_or((shape[m] + 1) / 2));
+        ranks[m] =
+            rules.is_uncompressed(m) ? shape[m] : std::min(shape[m], rules[m].fixed().value_or((shape[m] + 1) / 2));
         order[m] = m;
     }
     auto best = order;

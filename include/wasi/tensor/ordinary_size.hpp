@@ -30,8 +30,8 @@ template <Scalar T>
 [[nodiscard]] bool is_ordinary(double total, Index size)
 {
     constexpr int bound = sizeof(T) < sizeof(double) ? 30 : 200;
-    const double most = std::sqrt(total);                                   // no element is above this
-    const double least = std::sqrt(total / static_cast<double>(size));      // and the largest is not below that
+    const double most = std::sqrt(total);                               // no element is above this
+    const double least = std::sqrt(total / static_cast<double>(size));  // and the largest is not below that
     return most < power_of_two(bound) && least > power_of_two(-bound);  // false for NaN
 }
 

@@ -71,14 +71,14 @@ requires StorageFor<S, T>
 }  // namespace detail
 
 /// Sequentially truncated HOSVD for modes whose Gram matrix would be too large: there the basis comes from a randomized
-/// range finder on the unfolding, which is never formed (Minster, Saibaba, Kilmer 2020, algorithms 3.2 and 4.2; Che, Wei
-/// 2019). For an energy or a tolerance the sketch at least doubles until what it misses, measured, is within the rule.
-/// Error: with a fixed rank r, p columns of oversampling and no power iteration, the expected square of what a mode
-/// discards is at most (1 + r / (p - 1)) times the best, and falls towards it with every iteration; the squared error is
-/// the sum over the modes, as in sequentially_truncated_hosvd, and so are status and error. Same key, same bits, for any
-/// number of threads. Cost a sketched mode: 2 |X| w (3 + 2 power_iterations) flops, w = r + oversampling, and
-/// 2 + 2 power_iterations reads of X; memory (n + |X| / n) w. Throws shape_error on an empty tensor, argument_error on NaN
-/// or infinity, negative options, or an order that is no permutation.
+/// range finder on the unfolding, which is never formed (Minster, Saibaba, Kilmer 2020, algorithms 3.2 and 4.2; Che,
+/// Wei 2019). For an energy or a tolerance the sketch at least doubles until what it misses, measured, is within the
+/// rule. Error: with a fixed rank r, p columns of oversampling and no power iteration, the expected square of what a
+/// mode discards is at most (1 + r / (p - 1)) times the best, and falls towards it with every iteration; the squared
+/// error is the sum over the modes, as in sequentially_truncated_hosvd, and so are status and error. Same key, same
+/// bits, for any number of threads. Cost a sketched mode: 2 |X| w (3 + 2 power_iterations) flops, w = r + oversampling,
+/// and 2 + 2 power_iterations reads of X; memory (n + |X| / n) w. Throws shape_error on an empty tensor, argument_error
+/// on NaN or infinity, negative options, or an order that is no permutation.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> randomized_hosvd(ConstTensorView<T, N> x, const RandomizedHosvdOptions<N>& options,

@@ -83,8 +83,9 @@ template <class T, std::size_t N>
 void require_fits(const TuckerView<T, N>& x, std::string_view who)
 {
     for (std::size_t m = 0; m < N; ++m) {
-        require<shape_error>(!x.has_basis(m) || x.bases[m].cols == x.core.shape[m], who, ": a core ", shape_text(x.core.shape),
-                             " and a basis ", shape_text(x.bases[m].shape()), " do not fit in mode ", m);
+        require<shape_error>(!x.has_basis(m) || x.bases[m].cols == x.core.shape[m], who, ": a core ",
+                             shape_text(x.core.shape), " and a basis ", shape_text(x.bases[m].shape()),
+                             " do not fit in mode ", m);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "wasi/tensor/mode_product.hpp"
 
 /// The range of an unfolding from random samples, without the unfolding and without its Gram matrix: everything goes
-/// over panels of about a thousand columns.
+/// over panels of a few hundred columns.
 namespace wasi::tensor::detail {
 
 /// Calls f(first column, panel (n, count)) for all of X_(m), the columns in the order of `unfold`.
@@ -17,7 +17,7 @@ template <class S, Scalar T, std::size_t N, class F>
 requires StorageFor<S, T>
 void for_panels(ConstTensorView<T, N> x, std::size_t mode, Memory& memory, F&& f)
 {
-    constexpr Index width = 1024;
+    constexpr Index width = 256;
     const auto parts = x.around(mode);
     const Index left = parts.shape[0];
     const Index right = parts.shape[2];
@@ -122,8 +122,8 @@ private:
         });
     }
 
-    /// Makes the new columns orthonormal and orthogonal to the old ones; projecting twice is enough for that to rounding
-    /// (Giraud, Langou, Rozložník 2005). False when some had to be made up.
+    /// Makes the new columns orthonormal and orthogonal to the old ones; projecting twice is enough for that to
+    /// rounding (Giraud, Langou, Rozložník 2005). False when some had to be made up.
     bool append(Index old, Index added)
     {
         const auto fresh = q_.matrix().col_block(old, added);

@@ -101,8 +101,7 @@ requires StorageFor<S, T>
     const double total = normal_product_and_energy<S, T>(next.matrix(), columns, basis, memory);
     auto from = at_ordinary_size<S, T, N>(x, total, who, memory);
     if (from.exponent != 0) {
-        from.total =
-            normal_product_and_energy<S, T>(next.matrix(), columns_by<T, N>(from.view, warm), basis, memory);
+        from.total = normal_product_and_energy<S, T>(next.matrix(), columns_by<T, N>(from.view, warm), basis, memory);
     }
     static_cast<void>(S::orthonormalize(next.matrix(), memory));
     auto result = tucker_from_warm_basis<S, T, N>(from.view, warm, std::move(next), rules, from.total, memory);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -27,26 +28,18 @@ struct Unfolding {
     for (const double value : values) {
         total += value * value;
     }
-    return rule.choose({values, total, from.reference, noise, from.n, from.others});
+    return rule.choose({values, total, from.reference, noise, from.n, from.others, from.beyond});
 }
 
 /// How many to keep of values that are right to `floor`, each. A rule that could let one value of that size go and
 /// wants some of them all the same wants them because they are many; so it gets them. Any other is told that they are
-/// rounding. The rule is asked about the values themselves last.
+/// rounding. The rule is asked about the values with their floor last.
 [[nodiscard]] inline Index count_to_keep(const linalg::RankRule& rule, std::span<const double> values, double floor,
                                          const Unfolding& from)
 {
     const Index strict = ask(rule, values, 0.0, from);
     const Index usual = ask(rule, values, floor, from);
-    if (strict == usual || values.size() < 2) {
-        return usual;
-    }
-    std::vector<double> one(values.size(), 0.0);
-    one[0] = std::max(values[0], floor);
-    one[1] = floor;
-    Unfolding alone = from;
-    alone.beyond = 0.0;
-    return ask(rule, one, 0.0, alone) == 1 ? strict : usual;
+    return rule.allowed_share().value_or(0.0) * from.reference >= floor * floor ? std::max(strict, usual) : usual;
 }
 
 /// Whether the leading `count` eigenvectors of a Gram matrix are good enough, its squares right to `delta`, each.
@@ -85,49 +78,27 @@ struct Unfolding {
 }
 
 /// The share of the energy that a rule lets go in a mode (n, others) that it keeps `kept` values of: 1 - e for
-/// Energy{e}, t² for Tolerance{t}. Found by asking, since a rule may be a combination of others. Nothing for rules that
-/// promise no error (a fixed rank, Gavish-Donoho, a callable that counts) or were cut short by one.
+/// Energy{e}, t² for Tolerance{t}. Nothing for rules that promise no error (a fixed rank, Gavish-Donoho, a callable) or
+/// were cut short by one.
 [[nodiscard]] inline std::optional<double> allowed_share(const linalg::RankRule& rule, Index n, Index others,
                                                          Index kept)
 {
-    if (rule.fixed() || rule.needs_all_values()) {
+    const std::vector<double> values(static_cast<std::size_t>(std::min(n, others)));
+    linalg::Spectrum spectrum{values, 0.0, 0.0, 0.0, n, others};
+    spectrum.reference = 1.0;
+    const auto allows = [&](double share) { return rule.met(share, kept, spectrum); };
+    const auto share = rule.allowed_share();
+    if (!share || allows(std::numeric_limits<double>::infinity())) {  // what any error meets binds none
         return std::nullopt;
     }
-    const auto size = static_cast<std::size_t>(std::max<Index>(2, std::min(n, others)));
-    const Index least = static_cast<Index>(size);
-    std::vector<double> values(size, 0.0);
-    // Whether the second of the two values 1 and `second`, times `scale`, has to be kept.
-    const auto keeps = [&](double second, double scale = 1.0) {
-        values[0] = scale;
-        values[1] = second * scale;
-        return ask(rule, values, 0.0, {std::max(n, least), std::max(others, least), scale * scale, 0.0}) > 1;
-    };
-    constexpr double nothing = 1e-150;
-    if (keeps(0.0) || !keeps(1.0)) {
-        return std::nullopt;
-    }
-    double below = nothing;
+    double below = *share;
     double above = 1.0;
-    if (keeps(nothing)) {
-        below = 0.0;
+    // Of two rules it is the looser that binds; a single one allows nothing more.
+    for (int step = 0; step < 100 && allows(below * (1.0 + 1e-12) + 1e-300); ++step) {
+        const double middle = 0.5 * (below + above);
+        (allows(middle) ? below : above) = middle;
     }
-    while (below > 0.0 && above > below * (1.0 + 1e-15)) {
-        const double middle = std::sqrt(below) * std::sqrt(above);
-        if (middle <= below || middle >= above) {
-            break;
-        }
-        (keeps(middle) ? above : below) = middle;
-    }
-    // A share stays a share at another size; a threshold does not.
-    if (below > 0.0 && (keeps(0.999 * below, 1024.0) || !keeps(std::min(1.0, 1.001 * above), 1.0 / 1024.0))) {
-        return std::nullopt;
-    }
-    std::fill(values.begin(), values.end(), 1.0);
-    const Index cap = ask(rule, values, 0.0, {std::max(n, least), std::max(others, least), 1e-300, 0.0});
-    if (cap < least && kept >= cap) {
-        return std::nullopt;
-    }
-    return below * below;
+    return below;
 }
 
 }  // namespace wasi::tensor::detail

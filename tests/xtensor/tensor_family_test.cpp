@@ -8,6 +8,7 @@
 
 #include <support/matrices.hpp>
 #include <wasi/tensor/hosvd.hpp>
+#include <wasi/tensor/round.hpp>
 #include <wasi/xtensor/tensor_family.hpp>
 
 namespace {
@@ -156,6 +157,14 @@ TEST_CASE_TEMPLATE("tensor family: hosvd of every kind of tensor", T, float, dou
         CHECK(error(cut) < 0.05);    // and most was kept
         const auto sequential = wasi::tensor::sequentially_truncated_hosvd(x, {.ranks = {1, 2, 3}});
         CHECK(std::abs(error(sequential) - sequential.info.error) <= rounding);
+        const auto partial = wasi::tensor::hosvd(x, {.ranks = {wasi::tensor::uncompressed, 2, 3}});
+        CHECK(partial.core.shape()[0] == 4);
+        CHECK(partial.bases[0].size() == 0);
+        const auto twice = wasi::tensor::add(cut, sequential, {.alpha = 0.5, .beta = 0.5});
+        CHECK(twice.bases[2].shape()[1] == 6);
+        const auto once = wasi::tensor::round(twice, {.ranks = {1, 2, 3}});
+        CHECK(once.core.shape()[2] == 3);
+        CHECK(error(once) <= 1.1 * error(cut));
         return error(cut);
     };
     const double expected = check(row);

@@ -21,7 +21,8 @@ struct HooiSweeps {
 /// Tucker form, each basis in turn becomes the best one for the other bases, U_m <- leading r_m left singular vectors
 /// of (X x_k U_kᵀ, k != m)_(m). Ranks stay (one above the product of the others becomes that product); ||S|| grows in
 /// every step, up to rounding, and a sweep that does not grow it is thrown away: the result is never worse than the
-/// start. A local optimum, not always the best of all. Status sweep_limit when `max_sweeps` ended it. Cost a sweep: N
+/// start. A local optimum, not always the best of all. Modes of the start without a basis stay uncompressed. Status
+/// sweep_limit when `max_sweeps` ended it. Cost a sweep: N
 /// reads of X and about 2 N |X| r flops, r the rank of the mode that shrinks X most. Throws shape_error unless start
 /// and X have the same shape, argument_error on a negative tolerance, on max_sweeps below 0, on NaN or infinity.
 template <class S, Scalar T, std::size_t N>
@@ -33,26 +34,39 @@ requires StorageFor<S, T>
     detail::require_fits(start.view(), "hooi");
     require<shape_error>(start.shape() == x.shape, "hooi: a start ", shape_text(start.shape()), " does not fit X ",
                          shape_text(x.shape));
-    const double total = detail::checked_energy<S, T, N>(x, "hooi");
+    const auto from = detail::at_ordinary_size<S, T, N>(x, "hooi", memory);
+    const double total = from.total;
     Tucker<T, N> best = std::move(start);
-    best.core = mode_products<S, T, N>(x, detail::all_bases(best.view(), true), memory);
+    best.core = detail::products_or_copy<S, T, N>(from.view, detail::projections(best), memory);
     best.sweeps = 0;
     detail::set_energy<S, T, N>(best, total);
     best.status = total > 0.0 ? Status::sweep_limit : Status::ok;
+    std::size_t last = 0;  // of the compressed modes
+    for (std::size_t m = 0; m < N; ++m) {
+        last = best.bases[m].empty() ? last : m;
+    }
     while (best.status == Status::sweep_limit && best.sweeps < sweeps.max_sweeps) {
         Tucker<T, N> next;
-        auto projections = detail::all_bases(best.view(), true);
+        auto projections = detail::projections(best);
         for (std::size_t m = 0; m < N; ++m) {
+            if (best.bases[m].empty()) {
+                continue;  // not compressed
+            }
             auto others = projections;
             others[m].reset();
-            const Tensor<T> image = mode_products<S, T, N>(x, others, memory);
+            const Tensor<T> image = detail::products_or_copy<S, T, N>(from.view, others, memory);
             const auto view = image.template view<N>();
-            next.bases[m] =
-                detail::leading_basis<S, T, N>(view, m, linalg::FixedRank{best.bases[m].shape()[1]}, total, memory);
+            detail::take_basis(
+                next, m,
+                detail::mode_basis<S, T, N>(view, m, linalg::FixedRank{best.bases[m].shape()[1]}, total, memory));
             projections[m] = std::as_const(next.bases[m]).matrix().transposed();
-            if (m + 1 == N) {
+            if (m == last) {
                 next.core = mode_product<S, T, N>(view, *projections[m], m, memory);
             }
+        }
+        if (next.core.empty() || next.status == Status::not_converged) {
+            best.status = next.status;  // nothing to improve, or no way to
+            break;
         }
         detail::set_energy<S, T, N>(next, total);
         next.sweeps = best.sweeps + 1;
@@ -64,7 +78,8 @@ requires StorageFor<S, T>
             best = std::move(next);
         }
     }
-    detail::resolve_error<S, T, N>(best, x, total, memory);
+    detail::resolve_error<S, T, N>(best, from.view, total, memory);
+    detail::back_to_size<S, T, N>(best, from.exponent, "hooi");
     return best;
 }
 
@@ -80,13 +95,20 @@ struct HooiOptions {
     Index max_sweeps = HooiSweeps{}.max_sweeps;
 };
 
-/// hooi from a sequentially truncated HOSVD.
+/// hooi from a sequentially truncated HOSVD. Status rule_not_met like there.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> hooi(ConstTensorView<T, N> x, const HooiOptions<N>& options, Memory& memory)
 {
-    return hooi<S, T, N>(x, sequentially_truncated_hosvd<S, T, N>(x, options.ranks, options.order, memory),
-                         HooiSweeps{options.tolerance, options.max_sweeps}, memory);
+    Tucker<T, N> start = sequentially_truncated_hosvd<S, T, N>(x, options.ranks, options.order, memory);
+    const Status before = start.status;
+    Tucker<T, N> result = hooi<S, T, N>(x, std::move(start), HooiSweeps{options.tolerance, options.max_sweeps}, memory);
+    if (before == Status::not_converged) {
+        result.status = before;
+    } else {
+        detail::judge_error<T, N>(result, x.shape, options.ranks);
+    }
+    return result;
 }
 
 /// hooi for users' tensors: hooi(x, {.ranks = {8, 4, 8}}). Core and bases are of the same kind as X.
@@ -96,7 +118,7 @@ template <TensorLike X>
     using F = TensorFamily<X>;
     using T = typename F::Scalar;
     return F::with_view(x, [&](ConstTensorView<T, F::order> view) {
-        const HooiOptions<F::order> inside{ModeRules<F::order>(view_order<X>(options.ranks.by_mode())),
+        const HooiOptions<F::order> inside{view_rules<X>(options.ranks),
                                            view_modes<X>(options.order, view.shape, options.ranks), options.tolerance,
                                            options.max_sweeps};
         return as_family<F>(hooi<typename F::Storage, T, F::order>(view, inside, memory));

@@ -5,14 +5,36 @@
 #include <cstddef>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "wasi/tensor/compiled.hpp"
+#include "wasi/tensor/ordinary_size.hpp"
+#include "wasi/tensor/residual.hpp"
 #include "wasi/tensor/tucker_of.hpp"
 
 /// Inner products, norms and distances of tensors in Tucker form, without forming the full tensor (Kolda, Bader 2009,
-/// 4.1; Bader, Kolda 2007). Sums are taken in double over terms that are rounded to T.
+/// 4.1; Bader, Kolda 2007). Sums are taken in double over terms that are rounded to T. Elements may have any size: what
+/// is very large or small is scaled by a power of two on the way in, and results are right where double holds them.
 namespace wasi::tensor {
+
+namespace detail {
+
+/// The exponent that brings the larger of two tensors to ordinary size.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] int common_exponent(ConstTensorView<T, N> a, ConstTensorView<T, N> b)
+{
+    return scale_exponent<T>(std::max(S::largest(a.rows_by(N - 1)), S::largest(b.rows_by(N - 1))));
+}
+
+/// The tensor times 2^-exponent, where that is its own.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Ordinary<T, N> at_own_size(ConstTensorView<T, N> x, Memory& memory)
+{
+    return scaled_down<S, T, N>(x, scale_exponent<T>(S::largest(x.rows_by(N - 1))), memory);
+}
+
+}  // namespace detail
 
 /// <A~, B~> = <S_A, S_B x_1 (U_1ᵀ V_1) ... x_N (U_Nᵀ V_N)>. The bases need not be orthonormal. Cost about
 /// sum 2 n_m r_m s_m flops and products with a core. Throws shape_error unless both have the same shape.
@@ -27,12 +49,20 @@ requires StorageFor<S, T>
     std::array<Tensor<T>, N> products;
     std::array<std::optional<ConstMatrixView<T>>, N> factors;
     for (std::size_t m = 0; m < N; ++m) {
-        products[m] = workspace<T>(memory, a.bases[m].cols, b.bases[m].cols);
-        S::multiply(products[m].matrix(), T(1), a.bases[m].transposed(), b.bases[m], T(0), memory);
-        factors[m] = std::as_const(products[m]).matrix();
+        if (a.has_basis(m) && b.has_basis(m)) {
+            products[m] = workspace<T>(memory, a.bases[m].cols, b.bases[m].cols);
+            S::multiply(products[m].matrix(), T(1), a.bases[m].transposed(), b.bases[m], T(0), memory);
+            factors[m] = std::as_const(products[m]).matrix();
+        } else if (a.has_basis(m)) {
+            factors[m] = a.bases[m].transposed();
+        } else if (b.has_basis(m)) {
+            factors[m] = b.bases[m];
+        }
     }
-    const Tensor<T> moved = mode_products<S, T, N>(b.core, factors, memory);
-    return S::dot(a.core.rows_by(N - 1), moved.matrix());
+    const auto left = detail::at_own_size<S, T, N>(a.core, memory);
+    const auto right = detail::at_own_size<S, T, N>(b.core, memory);
+    const Tensor<T> moved = detail::products_or_copy<S, T, N>(right.view, factors, memory);
+    return std::ldexp(S::dot(left.view.rows_by(N - 1), moved.matrix()), left.exponent + right.exponent);
 }
 
 /// <A~, X> = <S, X x_1 U_1ᵀ ... x_N U_Nᵀ>; one read of X, 2 r |X| flops for the first contraction. Throws shape_error
@@ -44,8 +74,10 @@ requires StorageFor<S, T>
     detail::require_fits(a, "inner_product");
     require<shape_error>(a.shape() == x.shape, "inner_product: a tensor ", shape_text(a.shape()), " and one ",
                          shape_text(x.shape));
-    const Tensor<T> moved = mode_products<S, T, N>(x, detail::all_bases(a, true), memory);
-    return S::dot(a.core.rows_by(N - 1), moved.matrix());
+    const auto left = detail::at_own_size<S, T, N>(a.core, memory);
+    const auto right = detail::at_own_size<S, T, N>(x, memory);
+    const Tensor<T> moved = detail::products_or_copy<S, T, N>(right.view, detail::all_bases(a, true), memory);
+    return std::ldexp(S::dot(left.view.rows_by(N - 1), moved.matrix()), left.exponent + right.exponent);
 }
 
 /// ||A~||² = <A~, A~>; with orthonormal bases (every decomposition here gives such) that is ||S||².
@@ -73,8 +105,8 @@ requires StorageFor<S, T>
     auto left = detail::all_bases(a, false);
     auto right = detail::all_bases(b, false);
     for (std::size_t m = 0; m < N; ++m) {
-        const Index n = a.bases[m].rows;
-        const Index joined = a.bases[m].cols + b.bases[m].cols;
+        const Index n = a.shape()[m];
+        const Index joined = a.core.shape[m] + b.core.shape[m];  // 2 n where neither is compressed
         if (joined >= n) {
             continue;  // the unit vectors are a basis too, and shorter
         }
@@ -89,73 +121,19 @@ requires StorageFor<S, T>
         left[m] = std::as_const(from_a[m]).matrix();
         right[m] = std::as_const(from_b[m]).matrix();
     }
-    Tensor<T> difference = mode_products<S, T, N>(a.core, left, memory);
-    const Tensor<T> other = mode_products<S, T, N>(b.core, right, memory);
+    const int exponent = detail::common_exponent<S, T, N>(a.core, b.core);
+    const auto from = detail::scaled_down<S, T, N>(a.core, exponent, memory);
+    const auto to = detail::scaled_down<S, T, N>(b.core, exponent, memory);
+    Tensor<T> difference = detail::products_or_copy<S, T, N>(from.view, left, memory);
+    const Tensor<T> other = detail::products_or_copy<S, T, N>(to.view, right, memory);
     S::add_scaled(difference.matrix(), T(1), T(-1), other.matrix());
-    return std::sqrt(S::dot(difference.matrix(), std::as_const(difference).matrix()));
+    const auto rest = detail::at_own_size<S, T, N>(std::as_const(difference).template view<N>(), memory);
+    return std::ldexp(std::sqrt(S::dot(rest.view.rows_by(N - 1), rest.view.rows_by(N - 1))), exponent + rest.exponent);
 }
-
-namespace detail {
-
-/// ||X - X~||², by blocks of rows: the modes in the middle are expanded once, the first and the last one a block at a
-/// time. X is read once; 2 r_N |X| flops.
-template <class S, Scalar T, std::size_t N>
-requires StorageFor<S, T>
-[[nodiscard]] double squared_residual(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
-{
-    std::array<std::optional<ConstMatrixView<T>>, N> middle;
-    for (std::size_t m = 1; m + 1 < N; ++m) {
-        middle[m] = a.bases[m];
-    }
-    Tensor<T> expanded;  // (r_1, n_2, .., n_{N-1}, r_N)
-    auto half = a.core;
-    if constexpr (N > 2) {
-        expanded = mode_products<S, T, N>(a.core, middle, memory);
-        half = std::as_const(expanded).template view<N>();
-    }
-    if (x.size() == 0) {
-        return 0.0;
-    }
-    const Index slices = x.shape[0];
-    const Index last = x.shape[N - 1];
-    const Index slice_rows = x.size() / (slices * last);
-    const Index rank = half.shape[N - 1];
-    constexpr Index block_rows = 64;
-    const Index chunk = std::min(slices, (block_rows + slice_rows - 1) / slice_rows);  // slices expanded at a time
-    const Index pieces = std::min<Index>(8, (slices + chunk - 1) / chunk);
-    const Index rows = std::min(block_rows, chunk * slice_rows);
-    Tensor<T> images = make_tensor<T, 2>(memory, {pieces, chunk * slice_rows * rank});
-    Tensor<T> blocks = make_tensor<T, 2>(memory, {pieces, rows * last});
-    std::vector<double> sums(static_cast<std::size_t>(pieces), 0.0);
-    parallel_for(pieces, [&](Index piece) {
-        const Index end = (piece + 1) * slices / pieces;
-        for (Index slice = piece * slices / pieces; slice < end; slice += chunk) {
-            const Index count = std::min(chunk, end - slice);
-            T* image_data = images.data() + piece * chunk * slice_rows * rank;
-            S::multiply(MatrixView<T>::row_major(image_data, count, slice_rows * rank), T(1),
-                        a.bases[0].row_block(slice, count), half.rows_by(1), T(0), memory);
-            const auto image = ConstMatrixView<T>::row_major(image_data, count * slice_rows, rank);
-            for (Index row = 0; row < image.rows; row += rows) {
-                const Index height = std::min(rows, image.rows - row);
-                const auto rest = MatrixView<T>::row_major(blocks.data() + piece * rows * last, height, last);
-                S::copy(rest, x.rows_by(N - 1).row_block(slice * slice_rows + row, height));
-                S::multiply(rest, T(-1), image.row_block(row, height), a.bases[N - 1].transposed(), T(1), memory);
-                sums[static_cast<std::size_t>(piece)] += S::dot(rest, ConstMatrixView<T>(rest));
-            }
-        }
-    });
-    double sum = 0.0;
-    for (const double part : sums) {
-        sum += part;
-    }
-    return sum;
-}
-
-}  // namespace detail
 
 /// ||X - X~||, summed over the residual itself by blocks of rows: sees errors down to the rounding of T, about
-/// epsilon ||X||. One read of X, 2 r_N |X| flops, workspace for 64 rows. Throws shape_error unless both have the same
-/// shape.
+/// epsilon ||X||. Two reads of X (the first one for its size), 2 r_N |X| flops, workspace for 64 rows. Throws
+/// shape_error unless both have the same shape.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] double distance(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
@@ -163,16 +141,27 @@ requires StorageFor<S, T>
     detail::require_fits(a, "distance");
     require<shape_error>(a.shape() == x.shape, "distance: a tensor ", shape_text(a.shape()), " and one ",
                          shape_text(x.shape));
-    return std::sqrt(detail::squared_residual<S, T, N>(a, x, memory));
+    const int exponent = detail::common_exponent<S, T, N>(a.core, x);
+    const auto core = detail::scaled_down<S, T, N>(a.core, exponent, memory);
+    const auto from = detail::scaled_down<S, T, N>(x, exponent, memory);
+    const double rest = detail::squared_residual<S, T, N>({core.view, a.bases}, from.view, memory);
+    return std::ldexp(std::sqrt(rest), exponent);
 }
 
-/// ||X - X~|| / ||X||, 0 when both are zero; as exact as distance. One more read of X.
+/// ||X - X~|| / ||X||, 0 when both are zero; as exact as distance. Three reads of X.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] double relative_error(const TuckerView<T, N>& a, ConstTensorView<T, N> x, Memory& memory)
 {
-    const double rest = distance<S, T, N>(a, x, memory);
-    return rest == 0.0 ? 0.0 : rest / std::sqrt(S::dot(x.rows_by(N - 1), x.rows_by(N - 1)));
+    detail::require_fits(a, "relative_error");
+    require<shape_error>(a.shape() == x.shape, "relative_error: a tensor ", shape_text(a.shape()), " and one ",
+                         shape_text(x.shape));
+    const int exponent = detail::common_exponent<S, T, N>(a.core, x);
+    const auto core = detail::scaled_down<S, T, N>(a.core, exponent, memory);
+    const auto from = detail::scaled_down<S, T, N>(x, exponent, memory);
+    const double rest = detail::squared_residual<S, T, N>({core.view, a.bases}, from.view, memory);
+    const double whole = S::dot(from.view.rows_by(N - 1), from.view.rows_by(N - 1));
+    return rest == 0.0 ? 0.0 : std::sqrt(rest / whole);
 }
 
 /// inner_product for users' types.

@@ -6,36 +6,38 @@
 #include <string_view>
 #include <utility>
 
+#include "wasi/linalg/status.hpp"
 #include "wasi/tensor/mode_product.hpp"
 
 namespace wasi::tensor {
 
-/// How a decomposition ended.
-enum class Status {
-    ok,
-    sweep_limit,  ///< still improving by more than the tolerance after the last sweep; the factors are good all the
-                  ///< same
-};
+/// How a decomposition ended: ok, rule_not_met (what the rules let go was exceeded by the true error, as it is for
+/// tolerances below rounding), sweep_limit (of hooi) or not_converged.
+using linalg::Status;
 
-/// A tensor in Tucker form that somebody else owns: X~ = S x_1 U_1 ... x_N U_N.
+/// A tensor in Tucker form that somebody else owns: X~ = S x_1 U_1 ... x_N U_N. A basis (0,0) stands for the identity:
+/// that mode is not compressed, and the core has its full extent there.
 template <class T, std::size_t N>
 struct TuckerView {
     ConstTensorView<T, N> core;
     std::array<ConstMatrixView<T>, N> bases;
 
+    /// False where the mode is not compressed.
+    [[nodiscard]] bool has_basis(std::size_t mode) const { return bases[mode].rows != 0 || bases[mode].cols != 0; }
     [[nodiscard]] std::array<Index, N> ranks() const { return core.shape; }
     [[nodiscard]] std::array<Index, N> shape() const
     {
         std::array<Index, N> result{};
         for (std::size_t m = 0; m < N; ++m) {
-            result[m] = bases[m].rows;
+            result[m] = has_basis(m) ? bases[m].rows : core.shape[m];
         }
         return result;
     }
 };
 
 /// A tensor in Tucker form, X ~ S x_1 U_1 ... x_N U_N: a core (r_1, .., r_N) and one basis (n_m, r_m) with orthonormal
-/// columns for each mode. Owning and move-only, like Tensor.
+/// columns for each mode, but for those modes that are not compressed: they have no basis. Owning and move-only, like
+/// Tensor.
 template <Scalar T, std::size_t N>
 struct Tucker {
     Tensor<T> core;
@@ -51,7 +53,9 @@ struct Tucker {
     {
         TuckerView<T, N> result{core.template view<N>(), {}};
         for (std::size_t m = 0; m < N; ++m) {
-            result.bases[m] = bases[m].matrix();
+            if (!bases[m].empty()) {
+                result.bases[m] = bases[m].matrix();
+            }
         }
         return result;
     }
@@ -60,7 +64,7 @@ struct Tucker {
     {
         std::size_t sum = core.bytes();
         for (const auto& basis : bases) {
-            sum += basis.bytes();
+            sum += basis.empty() ? 0 : basis.bytes();
         }
         return sum;
     }
@@ -79,20 +83,55 @@ template <class T, std::size_t N>
 void require_fits(const TuckerView<T, N>& x, std::string_view who)
 {
     for (std::size_t m = 0; m < N; ++m) {
-        require<shape_error>(x.bases[m].cols == x.core.shape[m], who, ": a core ", shape_text(x.core.shape),
-                             " and a basis ", shape_text(x.bases[m].shape()), " do not fit in mode ", m);
+        require<shape_error>(!x.has_basis(m) || x.bases[m].cols == x.core.shape[m], who, ": a core ",
+                             shape_text(x.core.shape), " and a basis ", shape_text(x.bases[m].shape()),
+                             " do not fit in mode ", m);
     }
 }
 
-/// All bases, or all of them transposed, for mode_products.
+/// All bases, or all of them transposed, for mode_products; nothing where there is none.
 template <class T, std::size_t N>
 [[nodiscard]] std::array<std::optional<ConstMatrixView<T>>, N> all_bases(const TuckerView<T, N>& x, bool transposed)
 {
     std::array<std::optional<ConstMatrixView<T>>, N> result;
     for (std::size_t m = 0; m < N; ++m) {
-        result[m] = transposed ? x.bases[m].transposed() : x.bases[m];
+        if (x.has_basis(m)) {
+            result[m] = transposed ? x.bases[m].transposed() : x.bases[m];
+        }
     }
     return result;
+}
+
+/// mode_products, or a copy of X where there is no matrix.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> products_or_copy(ConstTensorView<T, N> x,
+                                         const std::array<std::optional<ConstMatrixView<T>>, N>& matrices,
+                                         Memory& memory)
+{
+    for (const auto& matrix : matrices) {
+        if (matrix.has_value()) {
+            return mode_products<S, T, N>(x, matrices, memory);
+        }
+    }
+    Tensor<T> copy = make_tensor<T>(memory, x.shape);
+    S::copy(copy.matrix(), x.rows_by(N - 1));
+    return copy;
+}
+
+/// Indices first .. first + count - 1 of one mode; one copy.
+template <class S, Scalar T, std::size_t N>
+requires StorageFor<S, T>
+[[nodiscard]] Tensor<T> part_of_mode(ConstTensorView<T, N> x, std::size_t mode, Index first, Index count,
+                                     Memory& memory)
+{
+    Tensor<T> part = make_tensor<T>(memory, with_extent(x, mode, count));
+    const auto from = x.around(mode);
+    const auto to = part.template view<N>().around(mode);
+    for (Index i = 0; i < from.shape[0]; ++i) {
+        S::copy(to.slice(i), from.slice(i).row_block(first, count));
+    }
+    return part;
 }
 
 }  // namespace detail
@@ -106,13 +145,21 @@ requires StorageFor<S, T>
 {
     detail::require_fits(x, "reconstruct");
     std::array<std::optional<ConstMatrixView<T>>, N> rows;
+    const auto shape = x.shape();
+    auto core = x.core;
+    Tensor<T> cut;  // the core, cut down in modes that are not compressed
     for (std::size_t m = 0; m < N; ++m) {
-        require<shape_error>(first[m] >= 0 && count[m] >= 0 && first[m] <= x.bases[m].rows - count[m],
+        require<shape_error>(first[m] >= 0 && count[m] >= 0 && first[m] <= shape[m] - count[m],
                              "reconstruct_block: a block ", shape_text(count), " at ", shape_text(first),
-                             " is not inside a tensor ", shape_text(x.shape()));
-        rows[m] = x.bases[m].row_block(first[m], count[m]);
+                             " is not inside a tensor ", shape_text(shape));
+        if (x.has_basis(m)) {
+            rows[m] = x.bases[m].row_block(first[m], count[m]);
+        } else if (count[m] < shape[m]) {
+            cut = detail::part_of_mode<S, T, N>(core, m, first[m], count[m], memory);
+            core = std::as_const(cut).template view<N>();
+        }
     }
-    return mode_products<S, T, N>(x.core, rows, memory);
+    return detail::products_or_copy<S, T, N>(core, rows, memory);
 }
 
 /// The full tensor S x_1 U_1 ... x_N U_N, for checks and for users who need it back; training never calls it.
@@ -130,7 +177,7 @@ template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> reconstruct_slice(const TuckerView<T, N>& x, std::size_t mode, Index index, Memory& memory)
 {
-    require<shape_error>(mode < N && index >= 0 && index < x.bases[mode].rows, "reconstruct_slice: no slice ", index,
+    require<shape_error>(mode < N && index >= 0 && index < x.shape()[mode], "reconstruct_slice: no slice ", index,
                          " in mode ", mode, " of a tensor ", shape_text(x.shape()));
     std::array<Index, N> first{};
     std::array<Index, N> count = x.shape();

@@ -19,7 +19,8 @@ struct TuckerInfo {
     Index sweeps = 0;              ///< of hooi; 0 without
 };
 
-/// X ~ S x_1 U_1 ... x_N U_N in the types of the tensor it came from, F its TensorFamily.
+/// X ~ S x_1 U_1 ... x_N U_N in the types of the tensor it came from, F its TensorFamily. The basis of a mode that is
+/// not compressed is an empty matrix.
 template <class F>
 struct TuckerOf {
     static constexpr std::size_t order = F::order;
@@ -71,10 +72,15 @@ template <class F>
     using M = Family<typename F::Matrix>;
     TuckerOf<F> result{as_result<F>(x.core), {}, {x.status, {}, x.captured_energy, x.error, x.sweeps}};
     for (std::size_t m = 0; m < F::order; ++m) {
-        const auto& basis = x.bases[F::reversed ? F::order - 1 - m : m];
+        const std::size_t at = F::reversed ? F::order - 1 - m : m;
+        const auto& basis = x.bases[at];
+        result.info.ranks[m] = x.core.shape()[at];
+        if (basis.empty()) {
+            result.bases[m] = M::make_matrix(0, 0);  // not compressed
+            continue;
+        }
         result.bases[m] = M::make_matrix(basis.shape()[0], basis.shape()[1]);
         F::Storage::copy(M::view(result.bases[m]), basis.matrix());
-        result.info.ranks[m] = basis.shape()[1];
     }
     return result;
 }

@@ -56,7 +56,7 @@ requires StorageFor<S, T>
 }
 
 /// The Tucker form with the basis of the warm mode given (moved from), the other modes exact, from next to the warm
-/// mode to the far end, each in what the ones before have left. rules[warm] is not asked.
+/// mode to the far end, each in what the ones before have left. rules[warm] is not asked. X is of ordinary size.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> tucker_from_warm_basis(ConstTensorView<T, N> x, std::size_t warm, Tensor<T> basis,
@@ -67,19 +67,22 @@ requires StorageFor<S, T>
     result.core = mode_product<S, T, N>(x, std::as_const(result.bases[warm]).matrix().transposed(), warm, memory);
     for (std::size_t step = 1; step < N; ++step) {
         const std::size_t m = warm == 0 ? step : N - 1 - step;
+        if (rules.is_uncompressed(m)) {
+            continue;
+        }
         const auto left = std::as_const(result.core).template view<N>();
-        result.bases[m] = leading_basis<S, T, N>(left, m, rules[m], total, memory);
+        take_basis(result, m, mode_basis<S, T, N>(left, m, rules[m], total, memory));
         result.core = mode_product<S, T, N>(left, std::as_const(result.bases[m]).matrix().transposed(), m, memory);
     }
     set_energy<S, T, N>(result, total);
     return result;
 }
 
-/// warm_tucker_step for a warm mode at either end; rules[warm] is not asked.
+/// warm_tucker_step for a warm mode at either end; rules[warm] is not asked. A small error is measured on request.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> warm_step(ConstTensorView<T, N> x, std::size_t warm, ConstMatrixView<T> basis,
-                                     const ModeRules<N>& rules, Memory& memory)
+                                     const ModeRules<N>& rules, bool measured, Memory& memory)
 {
     constexpr std::string_view who = "warm_tucker_step";
     require<shape_error>(basis.rows == x.shape[warm] && basis.cols >= 1 && basis.cols <= basis.rows, who,
@@ -87,10 +90,27 @@ requires StorageFor<S, T>
     require<shape_error>(x.size() > 0, who, ": empty tensor ", shape_text(x.shape));
     linalg::require_finite<S, T>(basis, who, "feature_basis");
     Tensor<T> next = workspace<T>(memory, basis.rows, basis.cols);
-    const double total = normal_product_and_energy<S, T>(next.matrix(), columns_by<T, N>(x, warm), basis, memory);
-    require_finite_energy<S, T, N>(x, total, who);
+    const auto columns = columns_by<T, N>(x, warm);
+    // Bases of other sizes than 1 are taken too: what is far from it is made orthonormal first.
+    Tensor<T> tamed;
+    if (scale_exponent<T>(S::largest(basis)) != 0) {
+        tamed = workspace<T>(memory, basis.rows, basis.cols);
+        S::copy(tamed.matrix(), basis);
+        static_cast<void>(S::orthonormalize(tamed.matrix(), memory));
+        basis = std::as_const(tamed).matrix();
+    }
+    const double total = normal_product_and_energy<S, T>(next.matrix(), columns, basis, memory);
+    auto from = at_ordinary_size<S, T, N>(x, total, who, memory);
+    if (from.exponent != 0) {
+        from.total = normal_product_and_energy<S, T>(next.matrix(), columns_by<T, N>(from.view, warm), basis, memory);
+    }
     static_cast<void>(S::orthonormalize(next.matrix(), memory));
-    return tucker_from_warm_basis<S, T, N>(x, warm, std::move(next), rules, total, memory);
+    auto result = tucker_from_warm_basis<S, T, N>(from.view, warm, std::move(next), rules, from.total, memory);
+    if (measured) {
+        resolve_error<S, T, N>(result, from.view, from.total, memory);
+    }
+    back_to_size<S, T, N>(result, from.exponent, who);
+    return result;
 }
 
 /// Rules for all modes from those of all but the last; what stands in the last place is not asked.
@@ -99,7 +119,8 @@ template <std::size_t N>
 {
     return [&]<std::size_t... M>(std::index_sequence<M...>)
     {
-        return ModeRules<N>(std::array<linalg::RankRule, N>{exact[M]..., linalg::RankRule(1)});
+        return ModeRules<N>(std::array<linalg::RankRule, N>{exact[M]..., linalg::RankRule(1)})
+            .without(std::array<bool, N>{exact.is_uncompressed(M)..., false});
     }
     (std::make_index_sequence<N - 1>());
 }
@@ -109,14 +130,19 @@ template <std::size_t N>
 /// Tucker factors of X (B, .., I) once the basis of the last mode, the features, is known: contract it, then take the
 /// bases of the other modes exactly, from the last but one to the batch, each from the Gram matrix of what is left.
 /// Samples are shuffled, so a batch basis of the last step is worth nothing now; the Grams are small, so exact costs
-/// little and needs no state. `basis` moves into the result. `total` is ||X||².
+/// little and needs no state. `basis` moves into the result. `total` is ||X||², infinite or 0 where squares leave the
+/// type. Throws argument_error where the type cannot hold the core.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> tucker_from_feature_basis(ConstTensorView<T, N> x, Tensor<T> basis,
                                                      const ModeRules<N - 1>& exact, double total, Memory& memory)
 {
-    return detail::tucker_from_warm_basis<S, T, N>(x, N - 1, std::move(basis), detail::with_warm_mode<N>(exact), total,
-                                                   memory);
+    constexpr std::string_view who = "tucker_from_feature_basis";
+    const auto from = detail::at_ordinary_size<S, T, N>(x, total, who, memory);
+    auto result = detail::tucker_from_warm_basis<S, T, N>(from.view, N - 1, std::move(basis),
+                                                          detail::with_warm_mode<N>(exact), from.total, memory);
+    detail::back_to_size<S, T, N>(result, from.exponent, who);
+    return result;
 }
 
 /// The same for X (B,N,I).
@@ -134,14 +160,14 @@ requires StorageFor<S, T>
 /// sum of what each mode discards; the feature mode's is at most tail² (1 + (s_{r+1}/s_r)² tan² theta), theta the angle
 /// of the old basis to the leading subspace. Cost: ||X||² and three products with X in two reads of it, 8 |X| + 6 |X| r
 /// flops, and Grams of what is left, r / I of X. The error is taken from energies: below sqrt(epsilon) it is not seen.
-/// Throws shape_error on an empty X and unless the basis is (I, r) with 1 <= r <= I, argument_error on NaN or infinity
-/// in X or the basis.
+/// Elements of any size. Throws shape_error on an empty X and unless the basis is (I, r) with 1 <= r <= I,
+/// argument_error on NaN or infinity in X or the basis, and where the type cannot hold the core.
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> warm_tucker_step(ConstTensorView<T, N> x, ConstMatrixView<T> feature_basis,
                                             const ModeRules<N - 1>& exact, Memory& memory)
 {
-    return detail::warm_step<S, T, N>(x, N - 1, feature_basis, detail::with_warm_mode<N>(exact), memory);
+    return detail::warm_step<S, T, N>(x, N - 1, feature_basis, detail::with_warm_mode<N>(exact), false, memory);
 }
 
 /// The same for X (B,N,I).
@@ -176,12 +202,9 @@ typename Family<A>::Scalar > [[nodiscard]] auto warm_tucker_step(const X& x, con
     constexpr std::size_t order = F::order;
     return F::with_view(x, [&](ConstTensorView<T, order> view) {
         return Family<A>::with_view(feature_basis, [&](ConstMatrixView<T> basis) {
-            const ModeRules<order> rules(view_order<X>(detail::with_warm_mode<order>(options.ranks).by_mode()));
-            Tucker<T, order> result =
-                detail::warm_step<S, T, order>(view, view_mode<X>(order - 1), basis, rules, memory);
-            const double total = S::dot(view.rows_by(order - 1), view.rows_by(order - 1));
-            detail::resolve_error<S, T, order>(result, view, total, memory);
-            return as_family<F>(result);
+            const ModeRules<order> rules = view_rules<X>(detail::with_warm_mode<order>(options.ranks));
+            return as_family<F>(
+                detail::warm_step<S, T, order>(view, view_mode<X>(order - 1), basis, rules, true, memory));
         });
     });
 }

@@ -164,6 +164,40 @@ TEST_CASE_TEMPLATE("all_finite: finds one bad element anywhere, and looks at not
     CHECK(S::all_finite(large.view().row_block(0, 0)));
 }
 
+TEST_CASE_TEMPLATE("largest: the largest magnitude wherever it is, infinity for what is not finite", E,
+                   WASI_SHIPPED_ENGINES)
+{
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    for (const Layout layout : layouts) {
+        auto a = random_matrix<T>(5, 7, 10, layout);  // NaN all around it
+        CHECK(S::largest(a.view()) == NaiveStorage::largest(a.view()));
+        for (const T value :
+             {T(100), T(-100), std::numeric_limits<T>::max(), -infinity, std::numeric_limits<T>::quiet_NaN()}) {
+            const double right =
+                std::isfinite(value) ? std::abs(static_cast<double>(value)) : std::numeric_limits<double>::infinity();
+            int found = 0;
+            for (Index i = 0; i < 5; ++i) {
+                for (Index j = 0; j < 7; ++j) {
+                    const T before = a(i, j);
+                    a(i, j) = value;
+                    found += S::largest(a.view()) == right ? 1 : 0;
+                    found += NaiveStorage::largest(a.view()) == right ? 1 : 0;
+                    a(i, j) = before;
+                }
+            }
+            CHECK(found == 2 * 35);
+        }
+        CHECK(S::largest(a.view().row_block(2, 0)) == 0.0);
+    }
+    auto tall = random_matrix<T>(5170, 13, 11);
+    tall(5169, 12) = T(-77);
+    CHECK(S::largest(tall.view()) == 77.0);
+    tall(0, 0) = std::numeric_limits<T>::denorm_min();
+    CHECK(S::largest(tall.view().block(0, 0, 1, 1)) == static_cast<double>(std::numeric_limits<T>::denorm_min()));
+}
+
 TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;

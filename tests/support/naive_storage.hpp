@@ -183,6 +183,13 @@ struct NaiveStorage : NaiveRowKernels {
         for_each(a, [&](Index i, Index j) { finite = finite && std::isfinite(a(i, j)); });
         return finite;
     }
+    template <class T>
+    [[nodiscard]] static double largest(View<T> a)
+    {
+        double found = 0.0;
+        for_each(a, [&](Index i, Index j) { found = std::max(found, std::abs(static_cast<double>(a(i, j)))); });
+        return all_finite(a) ? found : std::numeric_limits<double>::infinity();
+    }
     template <wasi::Scalar T>
     static void fill_normal(View<T> a, wasi::RandomKey key)
     {

@@ -39,6 +39,7 @@ using ChooseCount = std::function<Index(std::span<const double>)>;
 ///   add_scaled(y, beta, alpha, x)            Y = beta Y + alpha X (beta = 0: Y may hold NaN before)
 ///   dot(a, b) -> double                      sum of a_ij b_ij, products and sum in double
 ///   all_finite(a) -> bool
+///   largest(a) -> double                     largest |a_ij|; infinity where an element is NaN or infinite, 0 for no elements
 ///   fill_normal(a, key)                      element (i,j) = key.normal(i cols + j)
 template <class S, class T>
 concept StorageFor =
@@ -58,6 +59,7 @@ concept StorageFor =
     { S::add_scaled(c, x, x, a) };
     { S::dot(a, a) } -> std::same_as<double>;
     { S::all_finite(a) } -> std::same_as<bool>;
+    { S::largest(a) } -> std::same_as<double>;
     { S::fill_normal(c, key) };
 };
 

@@ -276,6 +276,11 @@ struct DryStorageWith {
     {
         return true;
     }
+    template <class T>
+    [[nodiscard]] static double largest(MatrixView<T>)
+    {
+        return 1.0;
+    }
     template <Scalar T>
     static void fill_normal(MatrixView<T>, RandomKey)
     {

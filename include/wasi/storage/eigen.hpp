@@ -106,6 +106,11 @@ struct EigenStorage {
     {
         return eigen::all_finite<std::remove_const_t<T>>(a);
     }
+    template <class T>
+    [[nodiscard]] static double largest(MatrixView<T> a)
+    {
+        return eigen::largest<std::remove_const_t<T>>(a);
+    }
     template <Scalar T>
     static void fill_normal(MatrixView<T> a, RandomKey key)
     {

@@ -1,4 +1,8 @@
 #pragma once
+#include <algorithm>
+#include <limits>
+#include <vector>
+
 #include "wasi/xtensor/adapt.hpp"
 #include "wasi/xtensor/kernels.hpp"
 
@@ -88,6 +92,29 @@ bool all_finite(ConstMatrixView<T> a)
     }
     // x - x is zero for every finite number and NaN for the others.
     return total_over_lines([](const auto& values) { return values - values; }, a) == 0.0;
+}
+
+template <Scalar T>
+double largest(ConstMatrixView<T> a)
+{
+    if (!a.is_row_major()) {
+        return largest<T>(a.transposed());
+    }
+    if (a.size() == 0) {
+        return 0.0;
+    }
+    if (!all_finite<T>(a)) {
+        return std::numeric_limits<double>::infinity();
+    }
+    std::vector<double> of_row(static_cast<std::size_t>(a.rows));
+    eigen::for_row_pieces(a.rows, a.cols, [&](Index first, Index count, Index) {
+        for (Index i = first; i < first + count; ++i) {
+            const auto values = row(a, i);
+            of_row[static_cast<std::size_t>(i)] =
+                static_cast<double>(xt::amax(xt::abs(values), xt::evaluation_strategy::immediate)());
+        }
+    });
+    return *std::max_element(of_row.begin(), of_row.end());
 }
 
 template <Scalar T>

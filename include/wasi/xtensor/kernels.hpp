@@ -19,6 +19,8 @@ template <Scalar T>
 template <Scalar T>
 [[nodiscard]] bool all_finite(ConstMatrixView<T> a);
 template <Scalar T>
+[[nodiscard]] double largest(ConstMatrixView<T> a);
+template <Scalar T>
 void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step);
 
 template <Scalar T>

@@ -46,6 +46,11 @@ struct XtensorStorage : EigenStorage {
     {
         return xtensor::all_finite<std::remove_const_t<T>>(a);
     }
+    template <class T>
+    [[nodiscard]] static double largest(MatrixView<T> a)
+    {
+        return xtensor::largest<std::remove_const_t<T>>(a);
+    }
 
     template <Scalar T>
     static void add_to_rows(MatrixView<T> y, InRow<T> v)

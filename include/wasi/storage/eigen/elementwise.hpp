@@ -2,6 +2,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "wasi/core/parallel.hpp"
@@ -88,8 +89,8 @@ void add_scaled(MatrixView<T> y, T beta, T alpha, ConstMatrixView<T> x)
     });
 }
 
-/// Sum of a_i b_i in double. Sixteen running sums: a chain of additions would run at the speed of one, and Eigen's sum of
-/// casts is not vectorised.
+/// Sum of a_i b_i in double. Sixteen running sums: a chain of additions would run at the speed of one, and Eigen's sum
+/// of casts is not vectorised.
 template <Scalar T>
 [[nodiscard]] double dot_of_runs(const T* a, const T* b, Index count)
 {
@@ -150,6 +151,28 @@ template <Scalar T>
                const auto block = row_major_map(a.row_block(first, count)).array();
                return static_cast<double>((block - block).sum());
            }) == 0.0;
+}
+
+/// The largest |a_ij|; infinity where an element is NaN or infinite.
+template <Scalar T>
+[[nodiscard]] double largest(ConstMatrixView<T> a)
+{
+    if (!a.is_row_major()) {
+        return largest(a.transposed());
+    }
+    if (a.size() == 0) {
+        return 0.0;
+    }
+    const Index height = rows_per_piece(a.cols);
+    std::vector<double> partial(static_cast<std::size_t>((a.rows + height - 1) / height));
+    for_row_pieces(a.rows, a.cols, [&](Index first, Index count, Index piece) {
+        const auto block = row_major_map(a.row_block(first, count)).array();
+        // A maximum may pass over a NaN; x - x is zero for every finite x and NaN for the others.
+        const bool finite = static_cast<double>((block - block).sum()) == 0.0;
+        partial[static_cast<std::size_t>(piece)] =
+            finite ? static_cast<double>(block.abs().maxCoeff()) : std::numeric_limits<double>::infinity();
+    });
+    return *std::max_element(partial.begin(), partial.end());
 }
 
 /// Element (i, j) = key.normal(i cols + j), whatever the layout.

@@ -91,6 +91,13 @@ requires StorageFor<S, T>
     return result;
 }
 
+/// What is no matrix of float or double, and a call without a key, is refused when compiling, with one sentence.
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::NotAMatrix a, const RandomizedSvdOptions& options,
+                                          RandomKey key, Memory& memory = plain_memory());
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::WithoutKey a, const RandomizedSvdOptions& options = {});
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::Anything a, const RandomizedSvdOptions& options,
+                                          wasi::detail::NotAKey key, Memory& memory = plain_memory());
+
 /// The same for a user's matrix, results of the same kind. Example: examples/pca.cpp
 template <MatrixLike A>
 [[nodiscard]] auto pca(const A& a, const RandomizedSvdOptions& options, RandomKey key, Memory& memory = plain_memory())

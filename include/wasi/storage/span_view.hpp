@@ -58,8 +58,8 @@ template <class Range>
 /// A span and its shape as a row-major tensor, the last index fastest: tensor_view(values, 8, 16, 32). Throws
 /// shape_error unless there are exactly as many numbers as the extents multiply to.
 template <class T, std::size_t E, std::convertible_to<Index>... Extents>
-requires(sizeof...(Extents) >= 1) [[nodiscard]] TensorView<T, sizeof...(Extents)> tensor_view(std::span<T, E> values,
-                                                                                             Extents... extents)
+requires(sizeof...(Extents) >= 1)
+    [[nodiscard]] TensorView<T, sizeof...(Extents)> tensor_view(std::span<T, E> values, Extents... extents)
 {
     const std::array<Index, sizeof...(Extents)> shape{static_cast<Index>(extents)...};
     require<shape_error>(detail::holds(values.size(), shape), "tensor_view: ", values.size(),

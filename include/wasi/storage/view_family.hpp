@@ -11,8 +11,9 @@ namespace wasi {
 struct EigenStorage;  // wasi/storage/eigen.hpp
 
 /// The library's own matrices at its edge: MatrixView and ConstMatrixView of either layout, and what matrix_view makes
-/// of a span. Always in place; throws shape_error for strides that a MatrixView may not have. Results are Tensors of order 2 (vectors: of order 1) in plain memory, not booked; to have
-/// them booked in a ledger call the engine's overload, f<S, T>(view, options, ..., memory).
+/// of a span. Always in place; throws shape_error for strides that a MatrixView may not have. Results are Tensors of
+/// order 2 (vectors: of order 1) in plain memory, not booked; to have them booked in a ledger call the engine's
+/// overload, f<S, T>(view, options, ..., memory).
 template <class T>
 requires wasi::Scalar<std::remove_const_t<T>>
 struct Family<MatrixView<T>> {
@@ -37,6 +38,7 @@ struct Family<MatrixView<T>> {
     }
     [[nodiscard]] static Vector make_vector(Index size) { return {plain_memory(), Tag{}, Shape{size}}; }
     [[nodiscard]] static MatrixView<Scalar> view(Matrix& m) { return m.matrix(); }
+    [[nodiscard]] static MatrixView<T> view(const MatrixView<T>& m) { return m; }
     [[nodiscard]] static ConstMatrixView<Scalar> view(const Matrix& m) { return m.matrix(); }
     [[nodiscard]] static std::span<Scalar> span(Vector& v) { return v.span(); }
 };

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "wasi/tensor/hosvd.hpp"
+#include "wasi/tensor/refusal.hpp"
 
 namespace wasi::tensor {
 
@@ -87,6 +88,11 @@ requires StorageFor<S, T>
     return hooi<S, T, N>(x, sequentially_truncated_hosvd<S, T, N>(x, options.ranks, options.order, memory),
                          HooiSweeps{options.tolerance, options.max_sweeps}, memory);
 }
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> hooi(wasi::detail::NotATensor x,
+                                                        const wasi::detail::AnyTuckerOptions& options = {},
+                                                        Memory& memory = plain_memory());
 
 /// hooi for users' tensors: hooi(x, {.ranks = {8, 4, 8}}). Core and bases are of the same kind as X.
 template <TensorLike X>

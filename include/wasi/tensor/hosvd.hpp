@@ -9,6 +9,7 @@
 #include "wasi/tensor/energy.hpp"
 #include "wasi/tensor/leading_basis.hpp"
 #include "wasi/tensor/mode_rules.hpp"
+#include "wasi/tensor/refusal.hpp"
 #include "wasi/tensor/tucker_of.hpp"
 
 namespace wasi::tensor {
@@ -80,6 +81,13 @@ requires StorageFor<S, T>
     detail::resolve_error<S, T, N>(result, x, total, memory);
     return result;
 }
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> hosvd(wasi::detail::NotATensor x,
+                                                         const wasi::detail::AnyTuckerOptions& options = {},
+                                                         Memory& memory = plain_memory());
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> sequentially_truncated_hosvd(
+    wasi::detail::NotATensor x, const wasi::detail::AnyTuckerOptions& options = {}, Memory& memory = plain_memory());
 
 /// hosvd for users' tensors: wasi::TensorView, of_order<3>(tensor), Eigen::Tensor (storage/eigen/tensor_family.hpp).
 /// Core and bases are of the same kind. hosvd(x, {.ranks = {Energy{0.9}, Energy{0.9}, 16}}). Example:

@@ -3,6 +3,7 @@
 #include <concepts>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "wasi/storage/eigen.hpp"
 #include "wasi/storage/family.hpp"
@@ -18,26 +19,37 @@ std::type_identity<D> expression_of(const Eigen::EigenBase<D>&);
 template <class X>
 using ExpressionOf = typename decltype(expression_of(std::declval<const X&>()))::type;
 
+// Version 14 of the formatter breaks concepts.
+// clang-format off
+
 /// Expressions that are not sparse and have elements of type float or double. Not only those of MatrixBase: arrays,
 /// triangular and self-adjoint views, diagonal matrices and the Q of a QR become dense matrices too.
 template <class D>
-concept DenseExpression = wasi::Scalar<typename D::Scalar> &&
+concept DenseExpression =
+    wasi::Scalar<typename D::Scalar> &&
     (std::same_as<typename Eigen::internal::traits<D>::StorageKind, Eigen::Dense> ||
      std::same_as<typename Eigen::internal::traits<D>::StorageKind, Eigen::DiagonalShape>);
 
-/// True when the elements can be pointed at. The bit alone does not say it: Eigen 3.4 sets it for a(seq(0, 18, 2), all),
-/// which has no data().
 template <class D>
-concept HasElements = ((Eigen::internal::traits<D>::Flags & Eigen::DirectAccessBit) != 0) && requires(const D& x)
-{
-    {
-        x.data()
-        } -> std::convertible_to<const typename D::Scalar*>;
-    x.innerStride();
-    x.outerStride();
-    x.innerSize();
-    x.outerSize();
+concept SaysWhere = (Eigen::internal::traits<D>::Flags & Eigen::DirectAccessBit) != 0 && requires(const D& x) {
+    { x.data() } -> std::convertible_to<const typename D::Scalar*>;
+    x.innerStride(), x.outerStride(), x.innerSize(), x.outerSize();
 };
+// clang-format on
+
+/// True when the elements can be pointed at. The bit alone does not say it: Eigen 3.4 sets it for a(seq(0, 18, 2),
+/// all), which has no data(), and for array() and transpose() of that, which have one that does not compile.
+template <class D>
+[[nodiscard]] consteval bool has_elements()
+{
+    if constexpr (!SaysWhere<D>) {
+        return false;
+    } else if constexpr (requires(const D& x) { x.nestedExpression(); }) {
+        return has_elements<std::remove_cvref_t<decltype(std::declval<const D&>().nestedExpression())>>();
+    } else {
+        return true;
+    }
+}
 
 template <class D>
 [[nodiscard]] consteval bool is_row_major()
@@ -68,7 +80,7 @@ struct Family<X> {
     template <class F>
     static decltype(auto) with_view(const Expression& x, F&& f)
     {
-        if constexpr (eigen::HasElements<Expression>) {
+        if constexpr (eigen::has_elements<Expression>()) {
             const bool unit = x.innerStride() == 1 || x.innerSize() <= 1;
             if (unit && (x.outerStride() >= x.innerSize() || x.outerSize() <= 1)) {
                 return f(row_major ? ConstMatrixView<Scalar>{x.data(), x.rows(), x.cols(), x.outerStride(), 1}

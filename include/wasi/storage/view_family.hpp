@@ -26,7 +26,7 @@ struct Family<MatrixView<T>> {
     static decltype(auto) with_view(const MatrixView<T>& x, F&& f)
     {
         const bool rows_apart = x.col_stride == 1 && (x.rows <= 1 || x.row_stride >= x.cols);
-        const bool cols_apart = (x.rows <= 1 || x.row_stride == 1) && (x.cols <= 1 || x.col_stride >= x.rows);
+        const bool cols_apart = x.row_stride == 1 && (x.cols <= 1 || x.col_stride >= x.rows);
         require<shape_error>(rows_apart || cols_apart, "a view ", shape_text(x.shape()), " with the strides ",
                              shape_text({x.row_stride, x.col_stride}),
                              ": one must be 1, the other at least the extent it steps over");

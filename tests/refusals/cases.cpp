@@ -2,12 +2,17 @@
 // refusals.sh compiles this file for syntax alone. Types differ from line to line, since a compiler says a thing once.
 #include <Eigen/Dense>
 #include <Eigen/SparseCore>
+#include <complex>
+#include <cstdint>
 #include <span>
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
 #include <wasi/linalg/pca.hpp>
 #include <wasi/linalg/principal_angles.hpp>
+#include <wasi/linalg/qb.hpp>
+#include <wasi/linalg/spectral_norm.hpp>
+#include <wasi/linalg/sparse_operator.hpp>
 #include <wasi/linalg/subspace_iteration.hpp>
 #include <wasi/tensor/hooi.hpp>
 #include <wasi/tensor/warm_tucker.hpp>
@@ -42,6 +47,12 @@ void matrices(std::vector<float>& numbers)
     (void)randomized_svd(Eigen::MatrixXd(), {.rank = 2});                        // refused: random numbers come from a key
     (void)randomized_svd(Eigen::MatrixXf());                                     // refused: random numbers come from a key
     (void)pca(Matrix<float, 2>(), {.rank = 2});                                  // refused: random numbers come from a key
+    (void)qb(Matrix<Complex, 6>(), {.tolerance = 1e-3}, key);                    // refused: complex elements
+    (void)qb(Matrix<double, 2>(), {.tolerance = 1e-3});                          // refused: random numbers come from a key
+    (void)randomized_svd(Eigen::SparseMatrix<double>(), {.rank = 2});            // refused: random numbers come from a key
+    (void)spectral_norm(Matrix<double, 3>());                                    // refused: random numbers come from a key
+    (void)spectral_norm(Matrix<Eigen::half, 3>(), key);                          // refused: elements of 16 bits
+    (void)spectral_norm(Eigen::MatrixXf(), std::uint64_t{7});                    // refused: a random key is written out
     (void)randomized_svd(Eigen::MatrixXf(), {.rank = 2}, 7);                     // refused: a random key is written out
     (void)pca(Eigen::MatrixXf(), {.rank = 2}, 7U);                               // refused: a random key is written out
     (void)truncated_svd(Eigen::SparseMatrix<float>());                           // refused: a sparse matrix

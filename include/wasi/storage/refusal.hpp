@@ -141,8 +141,9 @@ struct WithoutKey {
     template <class A>
     WithoutKey(const A&)  // NOLINT(google-explicit-constructor)
     {
-        if constexpr (MatrixLike<A>) {
-            static_assert(!MatrixLike<A>,
+        constexpr Reason reason = why_not_a_matrix<A>();
+        if constexpr (reason == Reason::none || reason == Reason::sparse) {
+            static_assert(std::is_void_v<A>,
                           "wasi: random numbers come from a key that you pass, so that runs can be repeated: "
                           "(a, options, wasi::RandomKey(7))");
         } else {

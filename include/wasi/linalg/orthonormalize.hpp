@@ -5,6 +5,7 @@
 #include "wasi/linalg/status.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/family.hpp"
+#include "wasi/storage/refusal.hpp"
 #include "wasi/storage/tensor.hpp"
 
 namespace wasi::linalg {
@@ -61,6 +62,10 @@ requires StorageFor<S, T> OrthonormalizeInfo orthonormalize_columns(MatrixView<T
     info.status = info.rank < a.cols ? Status::rank_deficient : Status::ok;
     return info;
 }
+
+/// What is no matrix of float or double is refused when compiling, with one sentence.
+Basis<Eigen::MatrixXd> orthonormalize(wasi::detail::NotAMatrix a, const OrthonormalizeOptions& options = {},
+                                      Memory& memory = plain_memory());
 
 /// Q (m,n) with QᵀQ = 1 and span(Q) containing span(A). Dependent, duplicated and zero columns are ordinary input: Q is
 /// orthonormal all the same and info tells. Methods: CholeskyQR2 with a shifted fallback (Yamamoto et al. 2015; Fukaya

@@ -79,6 +79,13 @@ requires StorageFor<S, T> && StorageFor<S, double>
     return finish(detail::parts_of(std::move(svd), Solver::dense));
 }
 
+/// What is no matrix of float or double, and a call without a key, is refused when compiling, with one sentence.
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::NotAMatrix a, const PcaOptions& options, RandomKey key,
+                                          Memory& memory = plain_memory());
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::WithoutKey a, const PcaOptions& options = {});
+Pca<Eigen::MatrixXd, Eigen::VectorXd> pca(wasi::detail::Anything a, const PcaOptions& options,
+                                          wasi::detail::NotAKey key, Memory& memory = plain_memory());
+
 /// The same for a user's matrix, results of the same kind: mean, components, scores, variances, and `transform` for
 /// other rows. Example: examples/pca.cpp
 template <MatrixLike A>

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -89,6 +90,16 @@ requires StorageFor<S, T>
     // Where the two branches meet, rounding may exchange neighbours.
     std::sort(angles.begin(), angles.end());
     return angles;
+}
+
+/// What is no matrix of float or double is refused when compiling, with one sentence.
+template <class U, class V>
+requires(!MatrixLike<U> || !MatrixLike<V>) std::vector<double> principal_angles(const U&, const V&,
+                                                                                Memory& = plain_memory())
+{
+    using Refused = std::conditional_t<MatrixLike<U>, V, U>;
+    static_assert(wasi::detail::refuse_as_matrix<Refused>());
+    return {};
 }
 
 /// The principal angles between the spans of the columns of two matrices (n,p) and (n,q) of independent columns, which

@@ -231,6 +231,13 @@ template <MatrixLike A, Scalar T>
     return result;
 }
 
+/// What is no matrix of float or double, and a call without a key, is refused when compiling, with one sentence.
+Qb<Eigen::MatrixXd> qb(wasi::detail::NotAMatrix a, const QbOptions& options, RandomKey key,
+                       Memory& memory = plain_memory());
+Qb<Eigen::MatrixXd> qb(wasi::detail::WithoutKey a, const QbOptions& options = {});
+Qb<Eigen::MatrixXd> qb(wasi::detail::Anything a, const QbOptions& options, wasi::detail::NotAKey key,
+                       Memory& memory = plain_memory());
+
 /// The same for a user's matrix; Q and B are of the same kind.
 template <MatrixLike A>
 [[nodiscard]] auto qb(const A& a, const QbOptions& options, RandomKey key, Memory& memory = plain_memory())

@@ -67,6 +67,14 @@ requires StorageFor<S, T>
     });
 }
 
+/// What is no matrix of float or double, and a call without a key, is refused when compiling, with one sentence.
+Svd<Eigen::MatrixXd, Eigen::VectorXd> randomized_svd(wasi::detail::NotAMatrix a, const RandomizedSvdOptions& options,
+                                                     RandomKey key, Memory& memory = plain_memory());
+Svd<Eigen::MatrixXd, Eigen::VectorXd> randomized_svd(wasi::detail::WithoutKey a,
+                                                     const RandomizedSvdOptions& options = {});
+Svd<Eigen::MatrixXd, Eigen::VectorXd> randomized_svd(wasi::detail::Anything a, const RandomizedSvdOptions& options,
+                                                     wasi::detail::NotAKey key, Memory& memory = plain_memory());
+
 /// The same for a user's matrix; U, s and V are of the same kind. Example: examples/randomized_svd.cpp
 template <MatrixLike A>
 [[nodiscard]] auto randomized_svd(const A& a, const RandomizedSvdOptions& options, RandomKey key,

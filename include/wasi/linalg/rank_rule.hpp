@@ -126,6 +126,13 @@ public:
     RankRule(I rank) : RankRule(FixedRank{static_cast<Index>(rank)})
     {
     }
+    template <std::floating_point F>
+    RankRule(F) : RankRule(FixedRank{1})
+    {
+        static_assert(!std::floating_point<F>,
+                      "wasi: a rank is an integer; for a share of the energy write Energy{0.9}, for a relative error "
+                      "Tolerance{1e-3}");
+    }
     RankRule(FixedRank rule) : rule_(rule)
     {
         require<argument_error>(rule.rank >= 1, "rank must be at least 1, got ", rule.rank);

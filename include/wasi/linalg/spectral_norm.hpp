@@ -164,6 +164,13 @@ requires StorageFor<S, T>
     });
 }
 
+/// What is no matrix of float or double, and a call without a key, is refused when compiling, with one sentence.
+SpectralNorm spectral_norm(wasi::detail::NotAMatrix a, RandomKey key, const SpectralNormOptions& options = {},
+                           Memory& memory = plain_memory());
+SpectralNorm spectral_norm(wasi::detail::WithoutKey a, const SpectralNormOptions& options = {});
+SpectralNorm spectral_norm(wasi::detail::Anything a, wasi::detail::NotAKey key, const SpectralNormOptions& options = {},
+                           Memory& memory = plain_memory());
+
 /// The same for a user's matrix.
 template <MatrixLike A>
 [[nodiscard]] SpectralNorm spectral_norm(const A& a, RandomKey key, const SpectralNormOptions& options = {},

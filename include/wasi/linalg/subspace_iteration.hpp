@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <type_traits>
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/linalg/compiled.hpp"
@@ -54,16 +55,20 @@ void subspace_step(ConstMatrixView<T> a, MatrixView<T> v, Memory& memory)
     (void)orthonormalize_columns<S, T>(v, memory);
 }
 
-/// subspace_step for Eigen types and their like: V, a matrix of the caller's, follows the leading right singular
-/// vectors of A. Throws shape_error on an empty A and unless V is (n,r) with r <= n, argument_error on NaN or infinity.
-/// Example: examples/warm_subspace.cpp
-template <MatrixLike A>
-void subspace_step(const A& a, typename Family<A>::Matrix& v, Memory& memory = plain_memory())
+/// What is no matrix of float or double is refused when compiling, with one sentence.
+template <class V>
+void subspace_step(wasi::detail::NotAMatrix a, V& v, Memory& memory = plain_memory());
+
+/// subspace_step for Eigen types and their like: V, a matrix of the caller's (any owning type with a Family, or a
+/// MatrixView), follows the leading right singular vectors of A. Throws shape_error on an empty A and unless V is (n,r)
+/// with r <= n, argument_error on NaN or infinity. Example: examples/warm_subspace.cpp
+template <MatrixLike A, WritableMatrix<typename Family<A>::Scalar> V>
+void subspace_step(const A& a, V& v, Memory& memory = plain_memory())
 {
     using F = Family<A>;
     using S = typename F::Storage;
     F::with_view(a, [&](auto view) {
-        const auto basis = F::view(v);
+        const auto basis = Family<std::remove_const_t<V>>::view(v);
         require<shape_error>(basis.rows == view.cols && basis.cols <= basis.rows, "subspace_step: a basis ",
                              shape_text(basis.shape()), " does not fit a matrix ", shape_text(view.shape()));
         require_finite<S, typename F::Scalar>(view, "subspace_step", "a");

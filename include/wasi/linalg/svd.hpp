@@ -380,6 +380,10 @@ template <MatrixLike A, Scalar T>
     return result;
 }
 
+/// What is no matrix of float or double is refused when compiling, with one sentence.
+Svd<Eigen::MatrixXd, Eigen::VectorXd> truncated_svd(wasi::detail::NotAMatrix a, const TruncatedSvdOptions& options = {},
+                                                    Memory& memory = plain_memory());
+
 /// truncated_svd for a user's matrix; U, s and V are of the same kind.
 template <MatrixLike A>
 [[nodiscard]] auto truncated_svd(const A& a, const TruncatedSvdOptions& options = {}, Memory& memory = plain_memory())

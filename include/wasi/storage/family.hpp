@@ -29,4 +29,14 @@ concept MatrixLike = requires
     typename Family<std::remove_cvref_t<X>>::Matrix;
 };
 
+// Version 14 of the formatter breaks concepts.
+// clang-format off
+
+/// An object of a user's that results of scalar type T can be written into: an owning matrix, or a MatrixView.
+template <class X, class T>
+concept WritableMatrix = MatrixLike<X> && requires(X& x) {
+    { Family<std::remove_const_t<X>>::view(x) } -> std::same_as<MatrixView<T>>;
+};
+// clang-format on
+
 }  // namespace wasi

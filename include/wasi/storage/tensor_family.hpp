@@ -6,13 +6,10 @@
 #include <type_traits>
 #include <utility>
 
-#include "wasi/storage/family.hpp"
 #include "wasi/storage/tensor.hpp"
-#include "wasi/storage/view.hpp"
+#include "wasi/storage/view_family.hpp"
 
 namespace wasi {
-
-struct EigenStorage;  // wasi/storage/eigen.hpp
 
 /// The edge of the library for tensors of order N: how a user's tensor becomes a view, and which types results of the
 /// same kind have. A specialisation provides
@@ -79,27 +76,6 @@ template <std::size_t N, class X>
 }
 template <std::size_t N, class X>
 OfOrder<N, X> of_order(const X&& x) = delete;
-
-/// A Tensor of order 2 as a user's matrix; throws shape_error for another order.
-template <wasi::Scalar T>
-struct Family<Tensor<T>> {
-    using Scalar = T;
-    using Matrix = Tensor<T>;
-    using Vector = Tensor<T>;
-    using Storage = EigenStorage;
-
-    template <class F>
-    static decltype(auto) with_view(const Tensor<T>& x, F&& f)
-    {
-        static_cast<void>(x.template view<2>());
-        return f(x.matrix());
-    }
-    [[nodiscard]] static Matrix make_matrix(Index rows, Index cols) { return workspace<T>(plain_memory(), rows, cols); }
-    [[nodiscard]] static Vector make_vector(Index size) { return {plain_memory(), Tag{}, Shape{size}}; }
-    [[nodiscard]] static MatrixView<T> view(Matrix& m) { return m.matrix(); }
-    [[nodiscard]] static ConstMatrixView<T> view(const Matrix& m) { return m.matrix(); }
-    [[nodiscard]] static std::span<T> span(Vector& v) { return v.span(); }
-};
 
 /// Views of contiguous row-major memory; results are Tensors, not booked.
 template <class T, std::size_t N>

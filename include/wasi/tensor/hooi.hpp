@@ -7,6 +7,7 @@
 
 #include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/hosvd.hpp"
+#include "wasi/tensor/refusal.hpp"
 
 namespace wasi::tensor {
 
@@ -110,6 +111,11 @@ requires StorageFor<S, T>
     }
     return result;
 }
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> hooi(wasi::detail::NotATensor x,
+                                                        const wasi::detail::AnyTuckerOptions& options = {},
+                                                        Memory& memory = plain_memory());
 
 /// hooi for users' tensors: hooi(x, {.ranks = {8, 4, 8}}). Core and bases are of the same kind as X.
 template <TensorLike X>

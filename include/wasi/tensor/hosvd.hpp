@@ -12,6 +12,7 @@
 #include "wasi/tensor/leading_basis.hpp"
 #include "wasi/tensor/mode_rules.hpp"
 #include "wasi/tensor/ordinary_size.hpp"
+#include "wasi/tensor/refusal.hpp"
 #include "wasi/tensor/tucker_of.hpp"
 
 namespace wasi::tensor {
@@ -127,6 +128,13 @@ requires StorageFor<S, T>
     detail::back_to_size<S, T, N>(result, from.exponent, who);
     return result;
 }
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> hosvd(wasi::detail::NotATensor x,
+                                                         const wasi::detail::AnyTuckerOptions& options = {},
+                                                         Memory& memory = plain_memory());
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> sequentially_truncated_hosvd(
+    wasi::detail::NotATensor x, const wasi::detail::AnyTuckerOptions& options = {}, Memory& memory = plain_memory());
 
 /// hosvd for users' tensors: wasi::TensorView, of_order<3>(tensor), Eigen::Tensor (storage/eigen/tensor_family.hpp).
 /// Core and bases are of the same kind. hosvd(x, {.ranks = {Energy{0.9}, Energy{0.9}, 16}}). Example:

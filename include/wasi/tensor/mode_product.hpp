@@ -12,6 +12,7 @@
 #include "wasi/storage/eigen/family.hpp"
 #include "wasi/storage/tensor_family.hpp"
 #include "wasi/tensor/compiled.hpp"
+#include "wasi/tensor/refusal.hpp"
 
 /// Mode products and unfoldings of row-major tensors. Around mode m a tensor is (left, n, right); left = 1 and right =
 /// 1 are plain matrices, so the first and the last mode cost one matrix product without any copy.
@@ -144,6 +145,11 @@ requires StorageFor<S, T>
     }
     return gram;
 }
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+Tensor<double> mode_product(wasi::detail::NotATensor x, wasi::detail::Anything m, std::size_t mode,
+                            Memory& memory = plain_memory());
+Tensor<double> unfold(wasi::detail::NotATensor x, std::size_t mode, Memory& memory = plain_memory());
 
 /// mode_product for users' tensors and matrices: Y is of the kind of X. Throws shape_error.
 template <TensorLike X, MatrixLike M>

@@ -8,6 +8,7 @@
 #include "wasi/linalg/subspace_iteration.hpp"
 #include "wasi/tensor/compiled.hpp"
 #include "wasi/tensor/hosvd.hpp"
+#include "wasi/tensor/refusal.hpp"
 
 namespace wasi::tensor {
 
@@ -186,6 +187,12 @@ struct WarmTuckerOptions {
     /// One rule for each mode but the last, or one for all of them. The last mode keeps the rank of its basis.
     ModeRules<N - 1> ranks = linalg::Energy{0.9};
 };
+
+/// What is no tensor of float or double is refused when compiling, with one sentence.
+TuckerOf<TensorFamily<ConstTensorView<double, 3>>> warm_tucker_step(wasi::detail::NotATensor x,
+                                                                    wasi::detail::Anything feature_basis,
+                                                                    const wasi::detail::AnyTuckerOptions& options = {},
+                                                                    Memory& memory = plain_memory());
 
 /// warm_tucker_step for users' tensors: the basis, any matrix (I, r), is that of the user's last mode, whatever the
 /// layout. Hand bases[N - 1] of the result back at the next step. The error is exact (one more read of X when it

@@ -6,7 +6,7 @@
 #include <span>
 #include <type_traits>
 
-#include "wasi/storage/family.hpp"
+#include "wasi/storage/view_family.hpp"
 #include "wasi/xtensor/headers.hpp"
 #include "wasi/xtensor/storage.hpp"
 

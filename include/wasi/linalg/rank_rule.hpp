@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "wasi/core/error.hpp"
 #include "wasi/core/scalar.hpp"
@@ -46,6 +47,28 @@ struct Spectrum {
     double noise = 0.0;  // values at or below this are rounding, not data; energy 1 does not keep them
     Index rows = 0;      // of the matrix; 0 where the values are not those of one matrix
     Index cols = 0;
+    /// The energy of the values that are not listed, where it is known better than as total - sum of squares: that
+    /// difference of large sums says nothing below 1e-8 of the total. Negative: unknown, the difference is taken.
+    double beyond = -1.0;
+    /// The error, in norm, that the factors have besides what is discarded: the rounding of their elements.
+    double rounding = 0.0;
+
+    [[nodiscard]] double unlisted() const
+    {
+        if (beyond >= 0.0) {
+            return beyond;
+        }
+        if (!values.empty() && static_cast<Index>(values.size()) == std::min(rows, cols)) {
+            return 0.0;
+        }
+        double listed = 0.0;
+        for (const double value : values) {
+            listed += value * value;
+        }
+        // A rounding residue of the two sums is no tail.
+        const double rest = total - listed;
+        return rest > static_cast<double>(values.size() + 1) * 4.0 * epsilon<double> * total ? rest : 0.0;
+    }
 };
 
 namespace detail {
@@ -140,7 +163,47 @@ public:
     [[nodiscard]] bool needs_all_values() const
     {
         const auto* rule = std::get_if<GavishDonoho>(&rule_);
-        return needs_all_ || (rule != nullptr && rule->noise == 0.0);
+        const auto* both = std::get_if<Both>(&rule_);
+        return (rule != nullptr && rule->noise == 0.0) ||
+               (both != nullptr && ((*both)[0].needs_all_values() || (*both)[1].needs_all_values()));
+    }
+
+    /// The share of the energy that may be discarded; none for rules that promise no error. Of first_of the smaller
+    /// one.
+    [[nodiscard]] std::optional<double> allowed_share() const
+    {
+        if (const auto* energy = std::get_if<Energy>(&rule_)) {
+            return 1.0 - energy->fraction;
+        }
+        if (const auto* tolerance = std::get_if<Tolerance>(&rule_)) {
+            return tolerance->relative * tolerance->relative;
+        }
+        if (const auto* both = std::get_if<Both>(&rule_)) {
+            const auto first = (*both)[0].allowed_share();
+            const auto second = (*both)[1].allowed_share();
+            return first && second ? std::min(*first, *second) : (first ? first : second);
+        }
+        return std::nullopt;
+    }
+
+    /// Whether an approximation of rank `rank` with this squared error does what the rule says: its energy or tolerance
+    /// is met, to the last digit that the numbers have (a fraction of 1 and a tolerance of 0 ask for every value above
+    /// rounding); of first_of either one. Always true for rules that promise no error.
+    [[nodiscard]] bool met(double squared_error, Index rank, const Spectrum& spectrum) const
+    {
+        if (const auto* fixed = std::get_if<FixedRank>(&rule_)) {
+            return rank >= std::min(fixed->rank, static_cast<Index>(spectrum.values.size()));
+        }
+        if (const auto* both = std::get_if<Both>(&rule_)) {
+            return (*both)[0].met(squared_error, rank, spectrum) || (*both)[1].met(squared_error, rank, spectrum);
+        }
+        const auto share = allowed_share();
+        if (!share) {
+            return true;
+        }
+        const bool everything = *share == 0.0 || std::holds_alternative<Energy>(rule_);
+        const double rounding = spectrum.noise * static_cast<double>(spectrum.values.size()) + spectrum.rounding;
+        return squared_error <= std::max(*share * spectrum.reference, everything ? rounding * rounding : 0.0);
     }
 
     friend RankRule first_of(RankRule first, RankRule second);
@@ -153,6 +216,12 @@ public:
     }
 
 private:
+    using Both = std::vector<RankRule>;  // the two of first_of
+
+    static Index ask(const Both& rules, const Spectrum& spectrum)
+    {
+        return std::min(rules[0].choose(spectrum), rules[1].choose(spectrum));
+    }
     static Index ask(const FixedRank& rule, const Spectrum&) { return rule.rank; }
     static Index ask(const Energy& rule, const Spectrum& spectrum)
     {
@@ -186,21 +255,16 @@ private:
         return rule(spectrum);
     }
 
-    /// The fewest values to keep so that the discarded energy is at most `allowed`. Summed from the small end, where a
-    /// difference of large sums would drown it.
+    /// The fewest values to keep so that the error, with what the factors' rounding adds, is at most sqrt(allowed).
+    /// Summed from the small end, where a difference of large sums would drown it.
     static Index fewest(const Spectrum& spectrum, double allowed)
     {
-        double listed = 0.0;
-        for (const double value : spectrum.values) {
-            listed += value * value;
-        }
-        // What is not listed is part of the tail; a rounding residue of the two sums is not.
-        const double unlisted = spectrum.total - listed;
-        double tail = unlisted > 1e-12 * spectrum.total ? unlisted : 0.0;
+        const double most = std::sqrt(allowed) - spectrum.rounding;
+        double tail = spectrum.unlisted();
         auto rank = static_cast<Index>(spectrum.values.size());
         while (rank > 0) {
             const double value = spectrum.values[static_cast<std::size_t>(rank - 1)];
-            if (tail + value * value > allowed && value > spectrum.noise) {
+            if (value > spectrum.noise && !(std::sqrt(tail + value * value) <= most)) {
                 break;
             }
             tail += value * value;
@@ -209,18 +273,14 @@ private:
         return rank;
     }
 
-    std::variant<FixedRank, Energy, Tolerance, GavishDonoho, std::function<Index(const Spectrum&)>> rule_;
-    bool needs_all_ = false;
+    std::variant<FixedRank, Energy, Tolerance, GavishDonoho, Both, std::function<Index(const Spectrum&)>> rule_;
 };
 
 /// The rule that keeps the fewer of what `first` and `second` ask for: it stops at whichever is met first.
 [[nodiscard]] inline RankRule first_of(RankRule first, RankRule second)
 {
-    const bool all = first.needs_all_values() || second.needs_all_values();
-    RankRule result([first = std::move(first), second = std::move(second)](const Spectrum& spectrum) {
-        return std::min(first.choose(spectrum), second.choose(spectrum));
-    });
-    result.needs_all_ = all;
+    RankRule result(FixedRank{1});
+    result.rule_ = RankRule::Both{std::move(first), std::move(second)};
     return result;
 }
 

@@ -10,7 +10,10 @@
 
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/rank_rule.hpp"
+#include "wasi/linalg/residual.hpp"
+#include "wasi/linalg/signs.hpp"
 #include "wasi/linalg/status.hpp"
+#include "wasi/storage/scale.hpp"
 #include "wasi/storage/eigen/family.hpp"
 
 namespace wasi::linalg {
@@ -26,8 +29,13 @@ struct SvdInfo {
     /// error of the factors themselves. See residual_estimate.
     double captured_energy = 0.0;
     /// ||A - U diag(s) Vᵀ||_F, or an estimate of it that has no such floor: the dense route sums the discarded s², the
-    /// randomized one applies what is left to random vectors. Negative when it was not asked for.
+    /// randomized one applies what is left to random vectors, and where a rule asks for an error near rounding, the
+    /// difference is formed and measured. Negative when it was not asked for.
     double residual_estimate = -1.0;
+    /// ||A - U diag(s) Vᵀ||_F is at most this, but for rounding, except with probability bound_failure (0: certain).
+    /// Negative where residual_estimate is.
+    double residual_bound = -1.0;
+    double bound_failure = 0.0;
     Index passes = 0;  ///< how often A was read
     Route route = Route::dense;
 };
@@ -53,6 +61,7 @@ struct Svd {
 struct TruncatedSvdOptions {
     RankRule rank = Energy{1.0};
     Index max_rank = std::numeric_limits<Index>::max();
+    Signs signs = Signs::largest_right_positive;
 };
 
 /// Thin SVD A = U diag(s) Vᵀ, k = min(m,n). Cost about 6 mn² + 20 n³ flops for m >= n.
@@ -74,13 +83,25 @@ requires StorageFor<S, T>
 
 namespace detail {
 
-/// Singular values at or below this are rounding, not data: the longer side times epsilon times the largest.
+/// Singular values at or below this are rounding, not data. Rounding every element of A (m,n) to epsilon moves the values
+/// by epsilon ||A||_F / sqrt(longer side) or so, and the decompositions here, whose sums are in double or over thin
+/// blocks, add some epsilon ||A||_F; that is at most sqrt(shorter side) epsilon s_1. The longer side has no part in it: a
+/// floor of max(m,n) epsilon s_1, as is usual, would take the values of a float matrix of a million rows for rounding.
 template <Scalar T>
 [[nodiscard]] double rounding_floor(Index rows, Index cols, std::span<const double> values)
 {
     return values.empty() ? 0.0
-                          : static_cast<double>(std::max(rows, cols)) * static_cast<double>(epsilon<T>) * values[0];
+                          : 4.0 * std::sqrt(static_cast<double>(std::min(rows, cols))) *
+                                static_cast<double>(epsilon<T>) * values[0];
 }
+
+/// What rounding of the elements of U, s and V adds to the error of U diag(s) Vᵀ, as a share of ||A||_F.
+template <Scalar T>
+inline constexpr double factor_rounding = 4.0 * static_cast<double>(epsilon<T>);
+
+/// A rule that allows an error below this share of ||A||_F is near enough to rounding for the error to be measured.
+template <Scalar T>
+inline constexpr double measured_below = 4096.0 * static_cast<double>(epsilon<T>);
 
 }  // namespace detail
 
@@ -225,28 +246,117 @@ requires StorageFor<S, T>
     return finish(std::move(kept));
 }
 
-/// The best rank-k approximation (Eckart, Young 1936), k chosen by the rule, by a dense SVD: see leading_svd. About m
-/// n²
-/// + 4/3 n³ + 4 (m + n) n k flops in float for m >= n, 6 m n² + 20 n³ in double.
-/// Throws argument_error on NaN or infinity, shape_error on an empty A.
+namespace detail {
+
+/// ||A - U diag(s) Vᵀ||_F, formed block by block in double; 2 m n k flops.
+template <class S, Scalar T>
+[[nodiscard]] double measured_residual(ConstMatrixView<T> a, const SvdFactors<T>& f, Memory& memory)
+{
+    if (a.rows < a.cols) {  // the copies in double are of the shorter side's factor and of blocks
+        return residual_of_rows<S, T>(a.transposed(), f.v.matrix(), f.s.span(), f.u.matrix(), memory);
+    }
+    return residual_of_rows<S, T>(a, f.u.matrix(), f.s.span(), f.v.matrix(), memory);
+}
+
+/// A rule asked for an error near rounding: measures what the factors have. Where that is too much, the triplets that
+/// `again` makes, every one that the matrix has, are tried; where that is not enough either, the status says so.
+template <class S, Scalar T, class Again>
+void measure(SvdFactors<T>& factors, ConstMatrixView<T> a, const RankRule& rule, const Spectrum& spectrum, Again&& again,
+             Memory& memory)
+{
+    double error = measured_residual<S, T>(a, factors, memory);
+    if (factors.info.status == Status::ok && !rule.met(error * error, factors.info.rank, spectrum)) {
+        factors = again();
+        error = measured_residual<S, T>(a, factors, memory);
+        if (factors.info.status == Status::ok && !rule.met(error * error, factors.info.rank, spectrum)) {
+            factors.info.status = Status::rule_not_met;
+        }
+    }
+    factors.info.residual_estimate = error;
+    factors.info.residual_bound = error;
+}
+
+/// truncated_svd of a matrix whose numbers are of ordinary size and known to be finite.
+template <class S, Scalar T>
+[[nodiscard]] SvdFactors<T> truncated_svd_at_scale(ConstMatrixView<T> a, const TruncatedSvdOptions& options,
+                                                   Memory& memory)
+{
+    const double total = S::dot(a, a);
+    std::vector<double> all;
+    Spectrum spectrum{{}, total, total, 0.0, a.rows, a.cols, 0.0, factor_rounding<T> * std::sqrt(total)};
+    const auto decompose = [&](auto choose) {
+        Index wanted = 0;
+        SvdFactors<T> result = leading_svd<S, T>(
+            a,
+            [&](std::span<const double> values) {
+                all.assign(values.begin(), values.end());
+                spectrum.values = all;
+                spectrum.noise = rounding_floor<T>(a.rows, a.cols, all);
+                wanted = choose();
+                return std::min(wanted, options.max_rank);
+            },
+            memory);
+        account(result, total, wanted);
+        return result;
+    };
+    SvdFactors<T> result = decompose([&] { return options.rank.choose(spectrum); });
+    result.info.residual_bound = result.info.residual_estimate + spectrum.rounding;
+    const auto share = options.rank.allowed_share();
+    if (share && std::sqrt(*share) < measured_below<T> && *share > 0.0 && total > 0.0) {
+        const auto everything = [&] { return decompose([&] { return static_cast<Index>(all.size()); }); };
+        measure<S, T>(result, a, options.rank, spectrum, everything, memory);
+    }
+    return result;
+}
+
+/// Singular values and errors of a matrix that was scaled by 2^-exponent. Throws argument_error where a value leaves the
+/// type.
+template <Scalar T>
+void rescale(SvdFactors<T>& factors, int exponent, std::string_view who)
+{
+    if (exponent == 0) {
+        return;
+    }
+    for (T& value : factors.s.span()) {
+        value = std::ldexp(value, exponent);
+        require<argument_error>(std::isfinite(value), who, ": the largest singular value is beyond the largest number "
+                                                           "of its type");
+    }
+    const double unit = power_of_two(exponent);
+    for (double* error : {&factors.info.residual_estimate, &factors.info.residual_bound}) {
+        *error = *error > 0.0 ? *error * unit : *error;
+    }
+}
+
+}  // namespace detail
+
+/// The best rank-k approximation (Eckart, Young 1936), k chosen by the rule, by a dense SVD: see leading_svd. The rule is
+/// met by the true error: where it asks for one near rounding, the difference is measured, and a rule that the type
+/// cannot meet ends with Status::rule_not_met. The answer is the same at every scale that the type holds, whose squares
+/// need not be numbers. About m n² + 4/3 n³ + 4 (m + n) n k flops in float for m >= n, 6 m n² + 20 n³ in double.
+/// Throws argument_error on NaN or infinity, or singular values beyond the type, shape_error on an empty A.
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] SvdFactors<T> truncated_svd(ConstMatrixView<T> a, const TruncatedSvdOptions& options, Memory& memory)
 {
     require<shape_error>(a.size() > 0, "truncated_svd: empty matrix ", shape_text(a.shape()));
     require<argument_error>(options.max_rank >= 1, "truncated_svd: max_rank is ", options.max_rank);
-    require_finite<S, T>(a, "truncated_svd", "a");
-    const double total = S::dot(a, a);
-    Index wanted = 0;
-    SvdFactors<T> result = leading_svd<S, T>(
-        a,
-        [&](std::span<const double> values) {
-            wanted = options.rank.choose(
-                {values, total, total, detail::rounding_floor<T>(a.rows, a.cols, values), a.rows, a.cols});
-            return std::min(wanted, options.max_rank);
-        },
-        memory);
-    detail::account(result, total, wanted);
+    const double largest = S::largest(a);
+    require<argument_error>(std::isfinite(largest), "truncated_svd: a ", shape_text(a.shape()),
+                            " holds NaN or infinity");
+    const int exponent = scale_exponent<T>(largest);
+    SvdFactors<T> result;
+    if (exponent == 0) {
+        result = detail::truncated_svd_at_scale<S, T>(a, options, memory);
+    } else {
+        Tensor<T> scaled = workspace<T>(memory, a.rows, a.cols);
+        S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-exponent)), a);
+        result = detail::truncated_svd_at_scale<S, T>(std::as_const(scaled).matrix(), options, memory);
+        detail::rescale(result, exponent, "truncated_svd");
+    }
+    if (options.signs == Signs::largest_right_positive) {
+        settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+    }
     return result;
 }
 

@@ -71,7 +71,8 @@ requires StorageFor<S, T>
     if (!a.is_row_major()) {
         return scaled_energy<S, T>(a.transposed(), k, memory);
     }
-    const Index height = std::clamp<Index>((Index{1} << 15) / std::max<Index>(a.cols, 1), 1, std::max<Index>(a.rows, 1));
+    const Index height =
+        std::clamp<Index>((Index{1} << 15) / std::max<Index>(a.cols, 1), 1, std::max<Index>(a.rows, 1));
     Tensor<T> block = workspace<T>(memory, height, a.cols);
     double sum = 0.0;
     for (Index first = 0; first < a.rows; first += height) {

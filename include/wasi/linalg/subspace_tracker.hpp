@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -80,15 +81,21 @@ public:
                              block_.empty() ? 0 : block_.shape()[0],
                              options_.side == Side::right ? " columns" : " rows");
         require_finite<S, T>(a, "SubspaceTracker", "a");
-        const double total = S::dot(a, a);
+        // In double, squares of doubles may leave their type: energies are then those of 2^shift A.
+        double total = S::dot(a, a);
+        const int shift = detail::is_ordinary<double>(total * total) ? 0 : detail::ordinary_shift<T>(S::largest(a));
+        if (shift != 0) {
+            total = detail::scaled_energy<S, T>(a, shift, *memory_);
+        }
         TrackingInfo next = info_;
         ++next.steps;
         next.restarted = false;
         next.rank_changed = false;
         next.status = Status::ok;
-        Tensor<T> block = block_.empty() || options_.restart.due(since_restart_) ? Tensor<T>() : warm(a, total, next);
+        Tensor<T> block =
+            block_.empty() || options_.restart.due(since_restart_) ? Tensor<T>() : warm(a, total, shift, next);
         if (block.empty() || options_.restart.stale(next.captured_energy, energy_at_restart_)) {
-            block = restart(a, next);
+            block = restart(a, total, shift, next);
         } else {
             ++since_restart_;
         }
@@ -132,8 +139,8 @@ public:
     }
 
 private:
-    /// The block after one step, rotated to its Ritz vectors; asks the rule.
-    [[nodiscard]] Tensor<T> warm(ConstMatrixView<T> a, double total, TrackingInfo& next)
+    /// The block after one step, rotated to its Ritz vectors; asks the rule. `total` is ||2^shift A||².
+    [[nodiscard]] Tensor<T> warm(ConstMatrixView<T> a, double total, int shift, TrackingInfo& next)
     {
         const Index width = block_.shape()[1];
         Tensor<T> moved = workspace<T>(*memory_, a.cols, width);
@@ -141,7 +148,16 @@ private:
         subspace_step<S, T>(a, moved.matrix(), *memory_);
 
         Tensor<T> image = workspace<T>(*memory_, a.rows, width);
-        S::multiply(image.matrix(), T(1), a, std::as_const(moved).matrix(), T(0), *memory_);
+        if (shift == 0) {
+            S::multiply(image.matrix(), T(1), a, std::as_const(moved).matrix(), T(0), *memory_);
+        } else {
+            // Half of it before the product and half after, so that neither end of the type's range is near.
+            const int half = shift / 2;
+            detail::scale_to<S, T>(moved.matrix(), std::as_const(moved).matrix(), half);
+            S::multiply(image.matrix(), detail::power_of_two_as<T>(shift - half), a, std::as_const(moved).matrix(),
+                        T(0), *memory_);
+            detail::scale_to<S, T>(moved.matrix(), std::as_const(moved).matrix(), -half);
+        }
         Tensor<double> gram = workspace<double>(*memory_, width, width);
         Tensor<double> squares = workspace<double>(*memory_, 1, width);
         S::gram(gram.matrix(), 0.0, std::as_const(image).matrix(), *memory_);
@@ -176,11 +192,19 @@ private:
         return block;
     }
 
-    [[nodiscard]] Tensor<T> restart(ConstMatrixView<T> a, TrackingInfo& next)
+    [[nodiscard]] Tensor<T> restart(ConstMatrixView<T> a, double total, int shift, TrackingInfo& next)
     {
-        const SvdFactors<T> svd =
-            randomized_svd<S, T>(a, {.rank = options_.rank, .max_rank = options_.max_rank, .probes = 0},
-                                 key_.derive(next.steps).derive(0), *memory_);
+        // Squares of floats leave float before their sum leaves double.
+        if (shift == 0 && !detail::is_ordinary<T>(total * total)) {
+            shift = detail::ordinary_shift<T>(S::largest(a));
+        }
+        std::optional<detail::ScaledCopy<S, T>> scaled;
+        if (shift != 0) {
+            scaled.emplace(a, shift, *memory_);
+        }
+        const SvdFactors<T> svd = randomized_svd<S, T>(
+            scaled ? scaled->matrix() : a, {.rank = options_.rank, .max_rank = options_.max_rank, .probes = 0},
+            key_.derive(next.steps).derive(0), *memory_);
         next.status = svd.info.status;
         next.rank = svd.info.rank;
         next.wanted = svd.info.rank;

@@ -75,7 +75,9 @@ public:
             for (Index j = 0; j < right.rows; ++j) {
                 trace += matrix_.matrix()(j, j);
             }
-            const int k = linalg::detail::is_ordinary<T>(trace) ? 0 : linalg::detail::ordinary_shift<T>(S::largest(right));
+            const int k = linalg::detail::is_ordinary<T>(trace * trace)
+                              ? 0
+                              : linalg::detail::ordinary_shift<T>(S::largest(right));
             if (k != 0) {
                 compute(right, k);
             }

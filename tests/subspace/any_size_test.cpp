@@ -2,8 +2,8 @@
 // bases, and 2^k times the rest, bit for bit.
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -12,6 +12,7 @@
 #include <support/powers.hpp>
 #include <wasi/subspace/activation_subspace.hpp>
 #include <wasi/subspace/free_factors.hpp>
+#include <wasi/subspace/low_rank_gradient.hpp>
 #include <wasi/subspace/polar.hpp>
 #include <wasi/subspace/tangent_velocity.hpp>
 #include <wasi/subspace/weight_subspace.hpp>
@@ -150,12 +151,15 @@ TEST_CASE_TEMPLATE("weight: sizes of R, P, Q and the step that make up for one a
     };
     const auto expected = run(0, 0, 0, 0);
     const int far = sizeof(T) == 4 ? 90 : 900;
-    for (const auto& [r, p, q, step] : {std::array{-far, -far, 0, 0}, std::array{-far, far, -far, -far},
-                                        std::array{far, 0, far, 0}, std::array{far, -far / 3, far / 3, far}}) {
-        INFO(r, " ", p, " ", q, " ", step);
-        const auto weight = run(r, p, q, step);
+    struct Sizes {
+        int right, p, q, step;
+    };
+    for (const Sizes& k : {Sizes{-far, -far, 0, 0}, Sizes{-far, far, -far, -far}, Sizes{far, 0, far, 0},
+                           Sizes{far, -far / 3, far / 3, far}}) {
+        INFO("2^", k.right, " R, 2^", k.p, " P, 2^", k.q, " Q, 2^", k.step, " step");
+        const auto weight = run(k.right, k.p, k.q, k.step);
         CHECK(same_bits(weight.left(), expected.left()));
-        CHECK(is_power_of<T>(weight.right(), expected.right(), r));
+        CHECK(is_power_of<T>(weight.right(), expected.right(), k.right));
     }
     // A gradient that outweighs W by far, and one that is nothing beside it: both steps are what the larger makes.
     for (const UpdateForm form : {UpdateForm::plain, UpdateForm::rank_r}) {
@@ -270,6 +274,41 @@ TEST_CASE_TEMPLATE("polar factor: that of 2^k A is that of A", T, float, double)
         subspace::polar_factor<wasi::EigenStorage, T>(scaled.view(), plain_memory());
         CHECK(same_bits(scaled.view(), expected.view()));
         CHECK(orthonormality_defect(scaled.view()) <= tolerance<T>(20, 10.0));
+    }
+}
+
+TEST_CASE_TEMPLATE("low-rank gradient: 2^a dY and 2^b X make 2^(a+b) P", T, float, double)
+{
+    using S = wasi::EigenStorage;
+    const std::array<Index, 3> shape{4, 7, 12};
+    const auto x = random_matrix<T>(28, 12, 1);
+    const auto dy = random_matrix<T>(28, 9, 2);
+    auto factors = wasi::tensor::tucker_from_feature_basis<S, T>(wasi::ConstTensorView<T, 3>{x.view().data, shape},
+                                                                 tensor(orthonormal<T>(12, 5, 3)), 3, 4,
+                                                                 S::dot(x.view(), x.view()), plain_memory());
+    using wasi::subspace::ContractionOrder;
+    for (const ContractionOrder order :
+         {ContractionOrder::feature_first, ContractionOrder::batch_token_core, ContractionOrder::batch_then_core,
+          ContractionOrder::token_batch_core, ContractionOrder::token_then_core}) {
+        const auto gradient = [&](int of_dy, int of_x) {
+            const auto scaled = times_power(dy, of_dy);
+            wasi::tensor::Tucker<T, 3> of_scaled;
+            of_scaled.core = factors.core.clone({});
+            for (T& value : of_scaled.core.span()) {
+                value = std::ldexp(value, of_x);
+            }
+            for (std::size_t mode = 0; mode < 3; ++mode) {
+                of_scaled.bases[mode] = factors.bases[mode].clone({});
+            }
+            return subspace::low_rank_gradient<S, T>({scaled.view().data, {4, 7, 9}}, of_scaled, order, plain_memory());
+        };
+        const auto expected = gradient(0, 0);
+        for (const int k : powers<T>()) {
+            CAPTURE(k);
+            CHECK(is_power_of<T>(gradient(k, 0).matrix(), expected.matrix(), k));
+            CHECK(is_power_of<T>(gradient(k, -k).matrix(), expected.matrix(), 0));
+            CHECK(is_power_of<T>(gradient(-k / 2, -k / 3).matrix(), expected.matrix(), -k / 2 - k / 3));
+        }
     }
 }
 

@@ -61,13 +61,13 @@ void multiply_upper(MatrixView<T> q, ConstMatrixView<T> a, ConstMatrixView<T> in
     }
 }
 
-/// Lengths of columns whose squares, and the inverses of which, are normal numbers of T and of double with room to
-/// spare.
+/// Whether columns of such squared lengths may be worked with as they are: the squares of a Gram matrix's elements are
+/// double's, and the inverse lengths T's, with room to spare.
 template <Scalar T>
 [[nodiscard]] bool ordinary_lengths(const Eigen::VectorXd& squares)
 {
-    constexpr double low = sizeof(T) < sizeof(double) ? 0x1p-140 : 0x1p-900;
-    constexpr double high = sizeof(T) < sizeof(double) ? 0x1p140 : 0x1p900;
+    constexpr double low = sizeof(T) < sizeof(double) ? 0x1p-140 : 0x1p-440;
+    constexpr double high = sizeof(T) < sizeof(double) ? 0x1p140 : 0x1p440;
     return squares.minCoeff() >= low && squares.maxCoeff() <= high && squares.allFinite();
 }
 

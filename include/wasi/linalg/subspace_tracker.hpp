@@ -173,8 +173,7 @@ private:
         for (const double square : squares.span()) {
             values.push_back(std::sqrt(std::max(0.0, square)));
         }
-        const double noise =
-            static_cast<double>(std::max(a.rows, a.cols)) * static_cast<double>(epsilon<T>) * values[0];
+        const double noise = detail::rounding_floor<T>(a.rows, a.cols, values);
         // A rule that is given every value that there is can want no more.
         next.wanted = options_.rank.choose({values, total, total, noise, a.rows, a.cols});
         if (next.wanted > options_.max_rank) {

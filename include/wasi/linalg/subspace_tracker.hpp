@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -95,7 +94,7 @@ public:
         Tensor<T> block =
             block_.empty() || options_.restart.due(since_restart_) ? Tensor<T>() : warm(a, total, shift, next);
         if (block.empty() || options_.restart.stale(next.captured_energy, energy_at_restart_)) {
-            block = restart(a, total, shift, next);
+            block = restart(a, next);
         } else {
             ++since_restart_;
         }
@@ -191,19 +190,11 @@ private:
         return block;
     }
 
-    [[nodiscard]] Tensor<T> restart(ConstMatrixView<T> a, double total, int shift, TrackingInfo& next)
+    [[nodiscard]] Tensor<T> restart(ConstMatrixView<T> a, TrackingInfo& next)
     {
-        // Squares of floats leave float before their sum leaves double.
-        if (shift == 0 && !detail::is_ordinary<T>(total * total)) {
-            shift = detail::ordinary_shift<T>(S::largest(a));
-        }
-        std::optional<detail::ScaledCopy<S, T>> scaled;
-        if (shift != 0) {
-            scaled.emplace(a, shift, *memory_);
-        }
-        const SvdFactors<T> svd = randomized_svd<S, T>(
-            scaled ? scaled->matrix() : a, {.rank = options_.rank, .max_rank = options_.max_rank, .probes = 0},
-            key_.derive(next.steps).derive(0), *memory_);
+        const SvdFactors<T> svd =
+            randomized_svd<S, T>(a, {.rank = options_.rank, .max_rank = options_.max_rank, .probes = 0},
+                                 key_.derive(next.steps).derive(0), *memory_);
         next.status = svd.info.status;
         next.rank = svd.info.rank;
         next.wanted = svd.info.rank;

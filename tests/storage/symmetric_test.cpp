@@ -8,6 +8,7 @@
 
 #include <support/engines.hpp>
 #include <support/matrices.hpp>
+#include <support/powers.hpp>
 
 /// eigh and solve_spd.
 namespace {
@@ -19,7 +20,6 @@ using wasi_tests::layouts;
 using wasi_tests::Matrix;
 using wasi_tests::NaiveStorage;
 using wasi_tests::random_matrix;
-
 
 /// V diag(values) Vᵀ with a random orthonormal V, symmetric to the last bit.
 template <class T>
@@ -146,6 +146,29 @@ TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, WASI_TEST_ENGINES)
             // |X| may be as large as |B| / 1, A's largest value is 20.
             CHECK(wasi_tests::max_difference(product.view(), b.view()) <=
                   wasi_tests::tolerance<T>(n, 20.0 * std::max(1.0, wasi_tests::max_abs(x.view()))));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("solve_spd: the same bits for A and B of every size", E, WASI_SHIPPED_ENGINES)
+{
+    using T = typename E::Scalar;
+    const auto a = symmetric_matrix<T>(linear(12, 1.0, 20.0), 3);
+    const auto b = random_matrix<T>(12, 3, 4);
+    const auto solve = [&](int k, int l) {
+        auto left = wasi_tests::times_power(a, k);
+        auto x = wasi_tests::times_power(b, l);
+        CHECK(E::Storage::solve_spd(left.view(), x.view(), wasi::plain_memory()));
+        return x;
+    };
+    const auto expected = solve(0, 0);
+    auto exponents = wasi_tests::powers<T>();
+    exponents.push_back(sizeof(T) == 4 ? -116 : -1012);  // squares of the factor's elements are not normal numbers
+    for (const int exponent : exponents) {
+        const int k = exponent / 2 * 2;  // a square root of an odd power rounds
+        for (const int l : {0, k}) {
+            INFO("A 2^", k, ", B 2^", l);
+            CHECK(wasi_tests::is_power_of<T>(solve(k, l).view(), expected.view(), l - k));
         }
     }
 }

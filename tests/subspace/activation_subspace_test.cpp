@@ -186,6 +186,36 @@ TEST_CASE("a subspace that jumps causes one restart, and ranks are chosen anew t
     CHECK(subspace.ranks()[2] == after);
 }
 
+TEST_CASE("a slow decline: the restart comes when the energy is below the share of the start, however small each step")
+{
+    for (const auto hysteresis :
+         {std::optional<linalg::RankHysteresis>(), std::optional(linalg::RankHysteresis{.patience = 2})}) {
+        // Fixed ranks, and noise that grows: some per cent of the energy are lost in every step.
+        auto watched = make<double>({.ranks = {8, 9, 8}, .feature_hysteresis = hysteresis});
+        auto patient = make<double>({.ranks = {8, 9, 8}, .restart_below = 0.0, .feature_hysteresis = hysteresis});
+        double first = 0.0;
+        double before = 0.0;
+        bool fallen = false;
+        for (int step = 0; step < 40 && !fallen; ++step) {
+            CAPTURE(step);
+            const auto x = activations<double>(8, 0.0, static_cast<std::uint64_t>(step) + 1,
+                                               0.02 + 0.01 * static_cast<double>(step));
+            (void)watched.compress(x.view<3>());
+            const double energy = patient.compress(x.view<3>()).captured_energy;
+            if (step == 0) {
+                first = energy;
+            } else {
+                REQUIRE(energy > 0.92 * before);
+            }
+            before = energy;
+            fallen = energy < 0.9 * first;
+            CHECK(watched.restarts() == (fallen ? 2 : 1));
+        }
+        CHECK(fallen);
+        CHECK(patient.restarts() == 1);
+    }
+}
+
 TEST_CASE("restart_below 0 never restarts: the energy falls and the feature rank stays")
 {
     auto subspace = make<double>(

@@ -78,4 +78,26 @@ TEST_CASE("the scale of a matrix does not matter")
     }
 }
 
+TEST_CASE_TEMPLATE("a scale of a few: no sign is lost where Newton-Schulz steps would overshoot", T, float, double)
+{
+    // From 2 on, 3 - AᵀA is negative and one step would turn a column round; from sqrt(5) on the steps diverge.
+    for (const Index n : {1, 2, 6}) {
+        const auto q = orthonormal<T>(20, n, 1);
+        for (const double scale : {0.2, 0.5, 0.7, 1.22, 1.3, 1.5, 1.7, 1.8, 2.0, 2.2, 2.5}) {
+            CAPTURE(n);
+            CAPTURE(scale);
+            Matrix<T> a(20, n);
+            EigenStorage::add_scaled(a.view(), T(0), static_cast<T>(scale), q.view());
+            wasi::subspace::polar_factor<EigenStorage, T>(a.view(), wasi::plain_memory());
+            CHECK(max_difference(a.view(), q.view()) <= tolerance<T>(20, 1.0));
+        }
+        if (n == 2) {  // columns of their own scales
+            Matrix<T> a = q;
+            EigenStorage::add_scaled(a.view().col_block(0, 1), T(0), T(2), q.view().col_block(0, 1));
+            wasi::subspace::polar_factor<EigenStorage, T>(a.view(), wasi::plain_memory());
+            CHECK(max_difference(a.view(), q.view()) <= tolerance<T>(20, 1.0));
+        }
+    }
+}
+
 }  // namespace

@@ -1,8 +1,8 @@
 #pragma once
 #include <cmath>
+#include <utility>
 
-#include "wasi/storage/concept.hpp"
-#include "wasi/storage/tensor.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 
 namespace wasi::linalg {
 
@@ -27,8 +27,36 @@ struct FactorGradients {
     ConstMatrixView<T> d_right;
 };
 
+namespace detail {
+
+/// AᵀA as a workspace.
+template <class S, Scalar T>
+[[nodiscard]] Tensor<T> square_of(ConstMatrixView<T> a, Memory& memory)
+{
+    Tensor<T> square = workspace<T>(memory, a.cols, a.cols);
+    S::multiply(square.matrix(), T(1), a.transposed(), a, T(0), memory);
+    return square;
+}
+
+/// AᵀA of 2^k A. k becomes what A needs if AᵀA leaves T, else 0.
+template <class S, Scalar T>
+[[nodiscard]] Tensor<T> ordinary_square(int& k, ConstMatrixView<T> a, Memory& memory)
+{
+    k = 0;
+    Tensor<T> square = square_of<S, T>(a, memory);
+    if (!is_ordinary<T>(S::dot(std::as_const(square).matrix(), square.matrix()))) {
+        k = ordinary_shift<T>(S::largest(a));
+        if (k != 0) {
+            square = square_of<S, T>(ScaledCopy<S, T>(a, k, memory).matrix(), memory);
+        }
+    }
+    return square;
+}
+
+}  // namespace detail
+
 /// ||P Qᵀ||_F². With orthonormal Q it is ||P||²; else the sum of the elementwise product of PᵀP and QᵀQ, 2 (m+n) r²
-/// flops.
+/// flops. P and Q may be of any size that T holds; the result is a double, which the square of a double may leave.
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] double squared_norm(const Factored<T>& m, Memory& memory)
@@ -36,11 +64,11 @@ requires StorageFor<S, T>
     if (m.q_orthonormal) {
         return S::dot(m.p, m.p);
     }
-    Tensor<T> left = workspace<T>(memory, m.rank(), m.rank());
-    Tensor<T> right = workspace<T>(memory, m.rank(), m.rank());
-    S::multiply(left.matrix(), T(1), m.p.transposed(), m.p, T(0), memory);
-    S::multiply(right.matrix(), T(1), m.q.transposed(), m.q, T(0), memory);
-    return S::dot(left.matrix(), right.matrix());
+    int k_of_p = 0;
+    int k_of_q = 0;
+    const Tensor<T> left = detail::ordinary_square<S, T>(k_of_p, m.p, memory);
+    const Tensor<T> right = detail::ordinary_square<S, T>(k_of_q, m.q, memory);
+    return std::ldexp(S::dot(left.matrix(), right.matrix()), -2 * (k_of_p + k_of_q));
 }
 
 }  // namespace wasi::linalg

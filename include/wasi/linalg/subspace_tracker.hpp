@@ -81,13 +81,19 @@ public:
                              block_.empty() ? 0 : block_.shape()[0],
                              options_.side == Side::right ? " columns" : " rows");
         require_finite<S, T>(a, "SubspaceTracker", "a");
-        const double total = S::dot(a, a);
+        // In double, squares of doubles may leave their type: energies are then those of 2^shift A.
+        double total = S::dot(a, a);
+        const int shift = detail::is_ordinary<double>(total * total) ? 0 : detail::ordinary_shift<T>(S::largest(a));
+        if (shift != 0) {
+            total = detail::scaled_energy<S, T>(a, shift, *memory_);
+        }
         TrackingInfo next = info_;
         ++next.steps;
         next.restarted = false;
         next.rank_changed = false;
         next.status = Status::ok;
-        Tensor<T> block = block_.empty() || options_.restart.due(since_restart_) ? Tensor<T>() : warm(a, total, next);
+        Tensor<T> block =
+            block_.empty() || options_.restart.due(since_restart_) ? Tensor<T>() : warm(a, total, shift, next);
         if (block.empty() || options_.restart.stale(next.captured_energy, energy_at_restart_)) {
             block = restart(a, next);
         } else {
@@ -133,8 +139,8 @@ public:
     }
 
 private:
-    /// The block after one step, rotated to its Ritz vectors; asks the rule.
-    [[nodiscard]] Tensor<T> warm(ConstMatrixView<T> a, double total, TrackingInfo& next)
+    /// The block after one step, rotated to its Ritz vectors; asks the rule. `total` is ||2^shift A||².
+    [[nodiscard]] Tensor<T> warm(ConstMatrixView<T> a, double total, int shift, TrackingInfo& next)
     {
         const Index width = block_.shape()[1];
         Tensor<T> moved = workspace<T>(*memory_, a.cols, width);
@@ -142,7 +148,16 @@ private:
         subspace_step<S, T>(a, moved.matrix(), *memory_);
 
         Tensor<T> image = workspace<T>(*memory_, a.rows, width);
-        S::multiply(image.matrix(), T(1), a, std::as_const(moved).matrix(), T(0), *memory_);
+        if (shift == 0) {
+            S::multiply(image.matrix(), T(1), a, std::as_const(moved).matrix(), T(0), *memory_);
+        } else {
+            // Half of it before the product and half after, so that neither end of the type's range is near.
+            const int half = shift / 2;
+            detail::scale_to<S, T>(moved.matrix(), std::as_const(moved).matrix(), half);
+            S::multiply(image.matrix(), detail::power_of_two_as<T>(shift - half), a, std::as_const(moved).matrix(),
+                        T(0), *memory_);
+            detail::scale_to<S, T>(moved.matrix(), std::as_const(moved).matrix(), -half);
+        }
         Tensor<double> gram = workspace<double>(*memory_, width, width);
         Tensor<double> squares = workspace<double>(*memory_, 1, width);
         S::gram(gram.matrix(), 0.0, std::as_const(image).matrix(), *memory_);
@@ -158,8 +173,7 @@ private:
         for (const double square : squares.span()) {
             values.push_back(std::sqrt(std::max(0.0, square)));
         }
-        const double noise =
-            static_cast<double>(std::max(a.rows, a.cols)) * static_cast<double>(epsilon<T>) * values[0];
+        const double noise = detail::rounding_floor<T>(a.rows, a.cols, values);
         // A rule that is given every value that there is can want no more.
         next.wanted = options_.rank.choose({values, total, total, noise, a.rows, a.cols});
         if (next.wanted > options_.max_rank) {

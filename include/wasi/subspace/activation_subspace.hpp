@@ -29,7 +29,8 @@ struct ActivationSubspaceOptions {
 
 /// The warm-started subspace of one layer's saved input (ASI, arXiv 2505.05086, with our warm step: see
 /// tensor::warm_tucker_step). It holds one feature basis (I, r3) between steps and nothing over batch or tokens, so
-/// batches of any size may follow one another. Thread safety: one object, one thread at a time. Example:
+/// batches of any size may follow one another. The size of the numbers does not matter: where their squares leave T,
+/// 2^k X is decomposed, in a copy, and the core scaled back. Thread safety: one object, one thread at a time. Example:
 /// examples/subspaces_without_autograd.cpp
 template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
@@ -102,11 +103,29 @@ private:
         Tensor<T> basis = workspace<T>(*memory_, x.shape[2], info.rank);
         S::copy(basis.matrix(), tracker_->basis());
         const double total = S::dot(x.rows_by(2), x.rows_by(2));
-        tensor::Tucker<T, 3> result = tensor::tucker_from_feature_basis<S, T>(x, std::move(basis), options_.ranks[0],
-                                                                              options_.ranks[1], total, *memory_);
+        tensor::Tucker<T, 3> result = at_ordinary_size(x, total, [&](ConstTensorView<T, 3> ordinary, double energy) {
+            return tensor::tucker_from_feature_basis<S, T>(ordinary, std::move(basis), options_.ranks[0],
+                                                           options_.ranks[1], energy, *memory_);
+        });
         captured_energy_ = result.captured_energy;
         ranks_ = result.ranks();
         drift_ = info.drift;
+        return result;
+    }
+
+    /// The factors that `decompose` makes of X and ||X||²; where squares of X leave T, of 2^k X, with the core of X.
+    template <class Decompose>
+    [[nodiscard]] tensor::Tucker<T, 3> at_ordinary_size(ConstTensorView<T, 3> x, double total, Decompose&& decompose)
+    {
+        namespace detail = linalg::detail;
+        const int k = detail::is_ordinary<T>(total * total) ? 0 : detail::ordinary_shift<T>(S::largest(x.rows_by(2)));
+        if (k == 0) {
+            return decompose(x, total);
+        }
+        const detail::ScaledCopy<S, T> scaled(x.rows_by(2), k, *memory_);
+        const ConstMatrixView<T> rows = scaled.matrix();
+        tensor::Tucker<T, 3> result = decompose(ConstTensorView<T, 3>{rows.data, x.shape}, S::dot(rows, rows));
+        detail::scale_to<S, T>(result.core.matrix(), result.core.matrix(), -k);
         return result;
     }
 
@@ -114,11 +133,13 @@ private:
     {
         const double total = tensor::detail::checked_energy<S, T, 3>(x, "ActivationSubspace");
         ++restarts_;
-        linalg::SvdFactors<T> svd =
-            linalg::randomized_svd<S, T>(x.rows_by(2), {.rank = options_.ranks[2], .power_iterations = 1, .probes = 0},
-                                         key_.derive(steps_), *memory_);
-        tensor::Tucker<T, 3> result = tensor::tucker_from_feature_basis<S, T>(x, std::move(svd.v), options_.ranks[0],
-                                                                              options_.ranks[1], total, *memory_);
+        tensor::Tucker<T, 3> result = at_ordinary_size(x, total, [&](ConstTensorView<T, 3> ordinary, double energy) {
+            linalg::SvdFactors<T> svd = linalg::randomized_svd<S, T>(
+                ordinary.rows_by(2), {.rank = options_.ranks[2], .power_iterations = 1, .probes = 0},
+                key_.derive(steps_), *memory_);
+            return tensor::tucker_from_feature_basis<S, T>(ordinary, std::move(svd.v), options_.ranks[0],
+                                                           options_.ranks[1], energy, *memory_);
+        });
         energy_at_restart_ = result.captured_energy;
         since_restart_ = 1;
         keep(result);

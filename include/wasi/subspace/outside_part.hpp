@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/subspace/right_gram.hpp"
 
@@ -46,8 +47,8 @@ template <class S, Scalar T>
     if (!S::svd(std::as_const(outside).matrix(), u.matrix(), s.span(), v.matrix(), memory)) {
         return std::nullopt;
     }
-    const double noise =
-        4.0 * std::sqrt(static_cast<double>(left.cols + 1)) * static_cast<double>(epsilon<T>) * std::sqrt(S::dot(p, p));
+    const double noise = 4.0 * std::sqrt(static_cast<double>(left.cols + 1)) * static_cast<double>(epsilon<T>) *
+                         linalg::detail::norm_at_any_size<S, T>(p, memory);
     const Index most = std::min(d, left.rows - left.cols);
     while (result.rank<most&& static_cast<double>(s.data()[result.rank])> noise) {
         ++result.rank;

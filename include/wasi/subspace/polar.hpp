@@ -5,13 +5,15 @@
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
 #include "wasi/subspace/compiled.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 
 namespace wasi::subspace {
 
 /// A (m,n), m >= n, of full column rank becomes its orthogonal polar factor A (AᵀA)^-1/2: the nearest matrix with
 /// orthonormal columns, which unlike a QR neither flips nor mixes columns. Newton-Schulz steps A <- A (3 - AᵀA) / 2
 /// when A is already close (they converge quadratically for ||AᵀA - 1|| < 1; Higham, "Functions of Matrices", 8.3),
-/// else by eigenvectors of AᵀA. About 4 m n² flops a step, two or three steps for the small moves of training.
+/// else by eigenvectors of AᵀA, of A scaled by a power of two where AᵀA would leave T. The size of A does not matter.
+/// About 4 m n² flops a step, two or three steps for the small moves of training.
 template <class S, Scalar T>
 requires StorageFor<S, T>
 void polar_factor(MatrixView<T> a, Memory& memory)
@@ -35,7 +37,10 @@ void polar_factor(MatrixView<T> a, Memory& memory)
         S::copy(moved.matrix(), a);
         S::multiply(a, T(-0.5), moved.matrix(), gram.matrix(), T(1), memory);
     }
-    // Far away: A (AᵀA)^-1/2 = A V diag(1/sqrt(w)) Vᵀ.
+    // Far away: A (AᵀA)^-1/2 = A V diag(1/sqrt(w)) Vᵀ. 2^k A has the same factor.
+    if (const int k = linalg::detail::ordinary_shift<T>(S::largest(ConstMatrixView<T>(a))); k != 0) {
+        linalg::detail::scale_to<S, T>(a, a, k);
+    }
     S::multiply(gram.matrix(), T(1), a.transposed(), a, T(0), memory);
     Tensor<T> w = workspace<T>(memory, 1, n);
     (void)S::eigh(gram.matrix(), w.span(), memory);

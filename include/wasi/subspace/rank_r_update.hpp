@@ -76,7 +76,8 @@ template <class S>
 ///
 /// with c = 1/sqrt(1 + s²), n = s c. Whatever E is, L+ is orthonormal and R+ belongs to it; an inexact E (A Aᵀ is
 /// damped by what is uncertain of it) costs only optimality. L (O,K), R (K,I) change in place; `gram` is R Rᵀ before
-/// and after. Letters: O outputs, I inputs, K rank, r columns of P (O,r) and Q (I,r), k of P^. What is small (K x K,
+/// and after, at a scale of its own: c, a and T below are too, so that squares stay in double at every size of W.
+/// Letters: O outputs, I inputs, K rank, r columns of P (O,r) and Q (I,r), k of P^. What is small (K x K,
 /// K x r) is computed in double. Q is orthonormalised first where it is not orthonormal.
 ///
 /// Returns false, with nothing changed but `gram` perhaps computed anew, where the plain form is the safer one: r > I,
@@ -108,20 +109,31 @@ requires StorageFor<S, T> && StorageFor<S, double>
     }
     const double eta = static_cast<double>(step);
     const double alpha = 1.0 - static_cast<double>(shrink);
+    if (!gram.known() || gram.age() >= RightGram<T, S>::lifetime) {
+        gram.compute(right);
+    }
+    const int shift = gram.shift();
+    const auto scale = [shift](Tensor<double>& a, int k) {
+        if (shift != 0) {
+            linalg::detail::scale_to<S, double>(a.matrix(), std::as_const(a).matrix(), k);
+        }
+    };
 
     Tensor<T> inside = workspace<T>(memory, rank, r);  // C = LᵀP
     S::multiply(inside.matrix(), T(1), left.transposed(), gradient.p, T(0), memory);
-    const Tensor<double> c = detail::widened<S, T>(std::as_const(inside).matrix(), memory);
+    Tensor<double> c = detail::widened<S, T>(std::as_const(inside).matrix(), memory);
+    scale(c, shift);
     Tensor<double> aq = workspace<double>(memory, rank, r);    // A Q = alpha R Q - eta C
     Tensor<double> half = workspace<double>(memory, rank, r);  // eta²/2 C - alpha eta R Q
     {
         Tensor<T> rq = workspace<T>(memory, rank, r);
         S::multiply(rq.matrix(), T(1), right, gradient.q, T(0), memory);
         S::convert(aq.matrix(), std::as_const(rq).matrix());
+        scale(aq, shift);
     }
     S::copy(half.matrix(), std::as_const(aq).matrix());
-    S::add_scaled(half.matrix(), -alpha * eta, 0.5 * eta * eta, c.matrix());
-    S::add_scaled(aq.matrix(), alpha, -eta, c.matrix());
+    S::add_scaled(half.matrix(), -alpha * eta, 0.5 * eta * eta, std::as_const(c).matrix());
+    S::add_scaled(aq.matrix(), alpha, -eta, std::as_const(c).matrix());
     std::optional<detail::OutsidePart<T>> found =
         detail::outside_part<S, T>(left, gradient.p, std::as_const(inside).matrix(), memory);
     if (!found) {
@@ -129,6 +141,9 @@ requires StorageFor<S, T> && StorageFor<S, double>
     }
     const detail::OutsidePart<T>& outside = *found;
     const Index k = outside.rank;
+    if (k > 0) {
+        scale(found->triangle, shift);
+    }
 
     // A Aᵀ = alpha² M - alpha eta (a Cᵀ + C aᵀ) + eta² C Cᵀ with a = R Q.
     Tensor<double> square = workspace<double>(memory, rank, rank);
@@ -138,12 +153,10 @@ requires StorageFor<S, T> && StorageFor<S, double>
         S::multiply(onto.matrix(), -eta, std::as_const(aq).matrix(), outside.triangle.matrix().transposed(), 0.0,
                     memory);
     }
-    if (!gram.known() || gram.age() >= RightGram<T, S>::lifetime) {
-        gram.compute(right);
-    }
     for (;;) {
         S::copy(square.matrix(), gram.matrix());
-        detail::add_symmetric_pair<S>(square.matrix(), alpha * alpha, c.matrix(), std::as_const(half).matrix(), memory);
+        detail::add_symmetric_pair<S>(square.matrix(), alpha * alpha, std::as_const(c).matrix(),
+                                      std::as_const(half).matrix(), memory);
         if (k == 0) {
             break;
         }
@@ -163,7 +176,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
         if (gram.age() == 0) {
             return false;
         }
-        gram.compute(right);
+        gram.compute(right, shift);
     }
     if (!S::all_finite(std::as_const(square).matrix())) {
         return false;
@@ -215,8 +228,9 @@ requires StorageFor<S, T> && StorageFor<S, double>
     S::multiply(moved.matrix(), T(1), outside.basis.matrix(), narrow_tilt.matrix(), T(1), memory);
     // H = alpha (c-1) Xᵀ R + J Qᵀ, J = -eta [(c-1) Xᵀ C + n Uᵀ T]; R+ = R - (shrink R - [X, -eta C] [H; Qᵀ]).
     Tensor<double> j = workspace<double>(memory, width, r);
-    S::multiply(j.matrix(), -eta, x_less.transposed(), c.matrix(), 0.0, memory);
+    S::multiply(j.matrix(), -eta, x_less.transposed(), std::as_const(c).matrix(), 0.0, memory);
     S::multiply(j.matrix(), -eta, u_tilt.transposed(), triangle, 1.0, memory);
+    scale(j, -shift);
     const Tensor<T> narrow_j = detail::narrowed<S, T>(std::as_const(j).matrix(), memory);
     Tensor<T> coefficients = workspace<T>(memory, rank, width + r);
     S::copy(coefficients.matrix().col_block(0, width), narrow_x.matrix());

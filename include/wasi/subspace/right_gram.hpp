@@ -2,8 +2,7 @@
 #include <cmath>
 #include <utility>
 
-#include "wasi/storage/concept.hpp"
-#include "wasi/storage/tensor.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 
 namespace wasi::subspace {
 
@@ -46,8 +45,9 @@ void add_symmetric_pair(MatrixView<double> c, double beta, ConstMatrixView<doubl
 
 /// M = R Rᵀ (K,K) of the right factor R (K,I), held in double: the squares of a condition above 1e4 are out of float's
 /// reach, and its Cholesky factorisation fails there. Rank-r steps update M at O(K² r) (see rank_r_update); rounding of
-/// a float R, which M does not see, makes it drift, so after `lifetime` steps it is computed again. K² doubles, booked
-/// as given and only while there is one. Thread safety: one object, one thread at a time.
+/// a float R, which M does not see, makes it drift, so after `lifetime` steps it is computed again. Where the squares
+/// of a double R would leave double, M is (2^k R) (2^k R)ᵀ, and `shift` tells k. K² doubles, booked as given and only
+/// while there is one. Thread safety: one object, one thread at a time.
 template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
 class RightGram {
@@ -60,18 +60,44 @@ public:
     /// False before `compute` and after `forget`.
     [[nodiscard]] bool known() const { return !matrix_.empty(); }
     [[nodiscard]] ConstMatrixView<double> matrix() const { return matrix_.matrix(); }
+    /// The k of M = (2^k R) (2^k R)ᵀ; 0 for an R of ordinary size and for every float R.
+    [[nodiscard]] int shift() const { return shift_; }
     /// Steps since M was computed from R.
     [[nodiscard]] Index age() const { return age_; }
     [[nodiscard]] std::size_t bytes() const { return matrix_.empty() ? 0 : matrix_.bytes(); }
 
-    /// M = R Rᵀ. K² I flops in double.
+    /// M = R Rᵀ, at the scale that R needs. K² I flops in double.
     void compute(ConstMatrixView<T> right)
+    {
+        compute(right, 0);
+        if constexpr (sizeof(T) == sizeof(double)) {
+            double trace = 0.0;
+            for (Index j = 0; j < right.rows; ++j) {
+                trace += matrix_.matrix()(j, j);
+            }
+            const int k = linalg::detail::is_ordinary<T>(trace * trace)
+                              ? 0
+                              : linalg::detail::ordinary_shift<T>(S::largest(right));
+            if (k != 0) {
+                compute(right, k);
+            }
+        }
+    }
+
+    /// M = (2^k R) (2^k R)ᵀ.
+    void compute(ConstMatrixView<T> right, int k)
     {
         if (!known()) {
             matrix_ = Tensor<double>(*memory_, tag_, Shape{right.rows, right.rows});
         }
-        S::gram(matrix_.matrix(), 0.0, right.transposed(), *memory_);
+        if (k == 0) {
+            S::gram(matrix_.matrix(), 0.0, right.transposed(), *memory_);
+        } else {
+            const linalg::detail::ScaledCopy<S, T> scaled(right, k, *memory_);
+            S::gram(matrix_.matrix(), 0.0, scaled.matrix().transposed(), *memory_);
+        }
         age_ = 0;
+        shift_ = k;
     }
 
     /// Takes M of the next step.
@@ -98,6 +124,7 @@ private:
     Tag tag_;
     Tensor<double> matrix_;  // (K,K)
     Index age_ = 0;
+    int shift_ = 0;
 };
 
 }  // namespace wasi::subspace

@@ -7,8 +7,10 @@
 #include "wasi/linalg/svd.hpp"
 #include "wasi/subspace/compiled.hpp"
 #include "wasi/subspace/partial_gradients.hpp"
+#include "wasi/subspace/plain_update.hpp"
 #include "wasi/subspace/polar.hpp"
 #include "wasi/subspace/rank_r_update.hpp"
+#include "wasi/subspace/tangent_direction.hpp"
 #include "wasi/subspace/update_form.hpp"
 
 namespace wasi::subspace {
@@ -127,7 +129,8 @@ public:
             }
             ++updates_.declined;
         }
-        plain_update(step, shrink, gradient);
+        plain_update<S, T>(left_.matrix(), right_.matrix(), step, shrink, gradient, left_.memory());
+        gram_.forget();
         ++updates_.plain;
     }
 
@@ -147,7 +150,7 @@ public:
         Memory& memory = left_.memory();
         const T alpha = T(1) - shrink;
         const Index k = rank();
-        Tensor<T> direction = tangent_direction(gradient.d_left);
+        Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory());
         Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
         S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
@@ -175,7 +178,7 @@ public:
     [[nodiscard]] double squared_norm(const FactorGradients<T>& gradient) const
     {
         // ||L dR + D R||² = ||dR||² + tr(D R RᵀDᵀ) and D R Rᵀ = (1 - L Lᵀ) dL.
-        const Tensor<T> direction = tangent_direction(gradient.d_left);
+        const Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory());
         return S::dot(gradient.d_right, gradient.d_right) + std::max(0.0, S::dot(direction.matrix(), gradient.d_left));
     }
 
@@ -223,73 +226,12 @@ private:
 
     static constexpr Index steps_between_checks = 256;
 
-    void plain_update(T step, T shrink, const linalg::Factored<T>& gradient)
-    {
-        Memory& memory = left_.memory();
-        const T alpha = T(1) - shrink;
-        const Index r = gradient.rank();
-        const Index k = rank();
-        Tensor<T> small = workspace<T>(memory, r, k);  // PᵀL, then QᵀZ
-        Tensor<T> square = workspace<T>(memory, k, k);
-        Tensor<T> z = workspace<T>(memory, inputs(), k);
-        S::multiply(small.matrix(), T(1), gradient.p.transposed(), left(), T(0), memory);
-        S::copy(z.matrix(), right().transposed());
-        S::multiply(z.matrix(), -step, gradient.q, small.matrix(), alpha, memory);
-
-        Tensor<T> fresh = workspace<T>(memory, outputs(), k);
-        S::multiply(square.matrix(), T(1), right(), z.matrix(), T(0), memory);
-        S::multiply(small.matrix(), T(1), gradient.q.transposed(), z.matrix(), T(0), memory);
-        S::multiply(fresh.matrix(), alpha, left(), square.matrix(), T(0), memory);
-        S::multiply(fresh.matrix(), -step, gradient.p, small.matrix(), T(1), memory);
-        linalg::orthonormalize_columns<S, T>(fresh.matrix(), memory);
-
-        const auto fresh_left = std::as_const(fresh).matrix();
-        Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
-        Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
-        S::multiply(square.matrix(), T(1), fresh_left.transposed(), left(), T(0), memory);
-        S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
-        S::multiply(fresh_right.matrix(), alpha, square.matrix(), right(), T(0), memory);
-        S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
-        replace(fresh_left, std::as_const(fresh_right).matrix());
-    }
-
     /// L and R stay where they are in memory from the first step to the last; new values are copied into them.
     void replace(ConstMatrixView<T> left, ConstMatrixView<T> right)
     {
         S::copy(left_.matrix(), left);
         S::copy(right_.matrix(), right);
         gram_.forget();
-    }
-
-    /// D = (1 - L Lᵀ) dL (R Rᵀ)⁻¹
-    [[nodiscard]] Tensor<T> tangent_direction(ConstMatrixView<T> d_left) const
-    {
-        Memory& memory = left_.memory();
-        const Index k = rank();
-        Tensor<T> square = workspace<T>(memory, k, k);
-        Tensor<T> direction = workspace<T>(memory, outputs(), k);
-        S::copy(direction.matrix(), d_left);
-        S::multiply(square.matrix(), T(1), left().transposed(), d_left, T(0), memory);
-        S::multiply(direction.matrix(), T(-1), left(), square.matrix(), T(1), memory);
-        // Damped until Cholesky succeeds: R Rᵀ squares the condition of R, and rows of R may be zero.
-        const double trace = S::dot(right(), right());
-        require<argument_error>(std::isfinite(trace), "WeightSubspace: R ", shape_text(right().shape()),
-                                " holds NaN or infinity");
-        if (trace == 0.0) {
-            direction.fill(T(0));
-            return direction;
-        }
-        T damping = static_cast<T>(static_cast<double>(epsilon<T>) * trace);
-        for (bool solved = false; !solved; damping *= T(10)) {
-            require<argument_error>(std::isfinite(damping), "WeightSubspace: R Rᵀ of R ", shape_text(right().shape()),
-                                    " overflows");
-            S::multiply(square.matrix(), T(1), right(), right().transposed(), T(0), memory);
-            for (Index j = 0; j < k; ++j) {
-                square.matrix()(j, j) += damping;
-            }
-            solved = S::solve_spd(square.matrix(), direction.matrix().transposed(), memory);
-        }
-        return direction;
     }
 
     Tensor<T> left_;   // (O,K)

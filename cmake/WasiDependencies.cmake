@@ -3,6 +3,7 @@
 # with us: WASI_FETCHED lists those, and WasiInstall leaves out what needs them.
 include_guard(GLOBAL)
 include(FetchContent)
+include(WasiFindEigen)
 
 set(WASI_FETCHED "")
 
@@ -22,10 +23,11 @@ endfunction()
 
 macro(wasi_find_dependency name)
     if("${name}" STREQUAL "eigen")
+        wasi_find_eigen(wasi_eigen_refused)
         if(NOT TARGET Eigen3::Eigen)
-            find_package(Eigen3 3.4 QUIET NO_MODULE)
-        endif()
-        if(NOT TARGET Eigen3::Eigen)
+            if(wasi_eigen_refused)
+                message(WARNING "wasi: no installed Eigen is taken:${wasi_eigen_refused}")
+            endif()
             _wasi_fetch_headers(eigen Eigen3::Eigen "."
                 https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.gz
                 8586084f71f9bde545ee7fa6d00288b264a2b7ac3607b974e54d13e7162c1c72)

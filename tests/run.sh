@@ -134,7 +134,7 @@ find_package_consumer() {
 
 fetch_content_consumer() {
     mkdir -p build/consumers && rm -rf build/consumers/archive && mkdir build/consumers/archive &&
-        tar -czf build/consumers/archive/wasi.tar.gz CMakeLists.txt LICENSE cmake include &&
+        tar -czf build/consumers/archive/wasi.tar.gz --exclude=./build --exclude=./out --exclude=./.git . &&
         consumer fetch_content fetch_content "-DWASI_ARCHIVE=$root/build/consumers/archive/wasi.tar.gz"
 }
 

@@ -1,13 +1,22 @@
 # wasi_find_dependency(NAME): what is installed first (find_package), a pinned release archive second (FetchContent).
-# Each makes the imported target that the package itself would make. A dependency that was fetched cannot be installed
-# with us: WASI_FETCHED lists those, and WasiInstall leaves out what needs them.
+# Each makes the imported target that the package itself would make. With FETCHCONTENT_FULLY_DISCONNECTED, as package
+# managers set it, nothing is fetched: what is missing is an error that says so.
 include_guard(GLOBAL)
 include(FetchContent)
+include(WasiFindEigen)
 
-set(WASI_FETCHED "")
+# Stops where NAME would have to be fetched and must not be.
+function(_wasi_may_fetch name target)
+    string(TOUPPER "${name}" upper)
+    if(FETCHCONTENT_FULLY_DISCONNECTED AND NOT FETCHCONTENT_SOURCE_DIR_${upper})
+        message(FATAL_ERROR "wasi: ${target} is not installed, and FETCHCONTENT_FULLY_DISCONNECTED forbids to fetch it. "
+                            "Install it, or set FETCHCONTENT_SOURCE_DIR_${upper} to its sources.")
+    endif()
+endfunction()
 
 # Unpacks a header-only release and offers the folder INCLUDE of it as TARGET. Its own build files are never run.
 function(_wasi_fetch_headers name target include url sha256)
+    _wasi_may_fetch(${name} ${target})
     message(STATUS "wasi: ${target} is not installed, fetching ${url}")
     if(POLICY CMP0135)
         cmake_policy(SET CMP0135 NEW)
@@ -22,14 +31,14 @@ endfunction()
 
 macro(wasi_find_dependency name)
     if("${name}" STREQUAL "eigen")
+        wasi_find_eigen(wasi_eigen_refused)
         if(NOT TARGET Eigen3::Eigen)
-            find_package(Eigen3 3.4 QUIET NO_MODULE)
-        endif()
-        if(NOT TARGET Eigen3::Eigen)
+            if(wasi_eigen_refused)
+                message(WARNING "wasi: no installed Eigen is taken:${wasi_eigen_refused}")
+            endif()
             _wasi_fetch_headers(eigen Eigen3::Eigen "."
                 https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.gz
                 8586084f71f9bde545ee7fa6d00288b264a2b7ac3607b974e54d13e7162c1c72)
-            list(APPEND WASI_FETCHED eigen)
         endif()
     elseif("${name}" STREQUAL "json")
         if(NOT TARGET nlohmann_json::nlohmann_json)
@@ -39,7 +48,6 @@ macro(wasi_find_dependency name)
             _wasi_fetch_headers(json nlohmann_json::nlohmann_json "include"
                 https://github.com/nlohmann/json/releases/download/v3.11.2/json.tar.xz
                 8c4b26bf4b422252e13f332bc5e388ec0ab5c3443d24399acb675e68278d341f)
-            list(APPEND WASI_FETCHED json)
         endif()
     elseif("${name}" STREQUAL "xtensor")
         if(NOT TARGET xtensor)
@@ -55,7 +63,6 @@ macro(wasi_find_dependency name)
                 https://github.com/xtensor-stack/xtensor/archive/refs/tags/0.24.3.tar.gz
                 3acde856b9fb8cf4e2a7b66726da541275d40ab9b002e618ad985ab97f08ca4f)
             target_link_libraries(wasi_fetched_xtensor INTERFACE xtl)
-            list(APPEND WASI_FETCHED xtensor)
         endif()
     elseif("${name}" STREQUAL "cli11")
         if(NOT TARGET CLI11::CLI11)
@@ -81,6 +88,7 @@ macro(wasi_find_dependency name)
         endif()
         if(NOT TARGET benchmark::benchmark)
             # The one dependency with sources to compile, so its own build files are used.
+            _wasi_may_fetch(benchmark benchmark::benchmark)
             message(STATUS "wasi: benchmark::benchmark is not installed, fetching it")
             if(POLICY CMP0135)
                 cmake_policy(SET CMP0135 NEW)

@@ -14,6 +14,7 @@
 #include <string>
 
 #include <wasi/core/parallel.hpp>
+#include <wasi/core/text_stream.hpp>
 #include <wasi/core/version.hpp>
 
 #include "numerics_rows.hpp"
@@ -61,6 +62,16 @@ using namespace peers;
 
 using Rows = std::map<std::string, std::unique_ptr<Row>>;
 
+/// "3.4.0" or "5.0.1": from 5 on the major version is no longer behind a 3.
+[[nodiscard]] std::string eigen_version()
+{
+#ifdef EIGEN_VERSION_STRING
+    return EIGEN_VERSION_STRING;
+#else
+    return wasi::message(EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".", EIGEN_MINOR_VERSION);
+#endif
+}
+
 [[nodiscard]] std::string answer(Rows& rows, const std::filesystem::path& data, std::istringstream request)
 {
     std::string verb;
@@ -68,8 +79,7 @@ using Rows = std::map<std::string, std::unique_ptr<Row>>;
     request >> verb >> name;
     if (verb == "describe") {
         return wasi::message("ok wasi ", WASI_VERSION_MAJOR, ".", WASI_VERSION_MINOR, ".", WASI_VERSION_PATCH,
-                             ", Eigen ", EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".", EIGEN_MINOR_VERSION, ", ",
-                             wasi::thread_count(), " threads");
+                             ", Eigen ", eigen_version(), ", ", wasi::thread_count(), " threads");
     }
     if (verb == "prepare") {
         rows[name] = make_row(name, data);
@@ -84,7 +94,7 @@ using Rows = std::map<std::string, std::unique_ptr<Row>>;
         int rounds = 0;
         request >> rounds;
         row.round();
-        std::ostringstream times;
+        wasi::TextStream times;
         times << "ms";
         for (int round = 0; round < rounds; ++round) {
             const auto start = std::chrono::steady_clock::now();

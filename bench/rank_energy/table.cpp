@@ -2,7 +2,8 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <sstream>
+
+#include <wasi/core/text_stream.hpp>
 
 #include "page_numbers.hpp"
 #include "report.hpp"
@@ -36,7 +37,7 @@ namespace {
 
 std::string csv(const Setting& setting, const std::vector<Measurement>& measurements)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out.precision(std::numeric_limits<double>::max_digits10);
     out << "source,shape,route,taken,rule,asked,rank,ranks,captured_energy,relative_error,optimal_error,bytes,"
            "dense_bytes,median_seconds,repeats\n";

@@ -3,10 +3,10 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include <wasi/core/text_stream.hpp>
 #include <wasi/linalg/rank_rule.hpp>
 
 #include "inspect.hpp"
@@ -85,7 +85,7 @@ CutTotals totals_at(const Inspection& inspection, double threshold)
 
 std::string threshold_text(double threshold)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out.precision(10);
     out << threshold;
     return out.str();
@@ -93,7 +93,7 @@ std::string threshold_text(double threshold)
 
 std::string inspect_csv(const Inspection& inspection)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out.precision(std::numeric_limits<double>::max_digits10);
     out << "layer,threshold,rank,bytes,dense_bytes,flops_ratio,relative_error,captured_energy,held\n";
     for (const InspectedLayer& layer : inspection.layers) {

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <numeric>
-#include <sstream>
 #include <utility>
+
+#include <wasi/core/text_stream.hpp>
 
 #include "area_chart.hpp"
 #include "page_numbers.hpp"
@@ -51,7 +52,7 @@ std::vector<std::array<std::size_t, wasi::use_count>> bytes_after_events(const w
 
 std::string memory_csv(const wasi::MemoryEvents& record)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out << "event,mark";
     for (std::size_t use = 0; use < wasi::use_count; ++use) {
         out << ',' << to_string(static_cast<Use>(use));

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <sstream>
 #include <string_view>
 #include <thread>
 
 #include <CLI/CLI.hpp>
 
 #include <wasi/core/parallel.hpp>
+#include <wasi/core/text_stream.hpp>
 
 #include "activation_budget.hpp"
 #include "option_text.hpp"
@@ -28,7 +28,7 @@ void require_energy(double energy, std::string_view option)
 
 [[nodiscard]] std::string text_of(double value)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out << value;
     return out.str();
 }

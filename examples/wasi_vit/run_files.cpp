@@ -4,11 +4,13 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <locale>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include <wasi/core/error.hpp>
+#include <wasi/core/text_stream.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/train/memory_plan.hpp>
 
@@ -91,7 +93,7 @@ constexpr std::string_view energy_prefix = "captured_energy:";
 
 std::string metrics_csv(const RunReport& run)
 {
-    std::ostringstream out;
+    wasi::TextStream out;
     out.precision(std::numeric_limits<double>::max_digits10);
     out << "step,epoch,loss,learning_rate,seconds";
     for (const LayerRow& layer : run.layers) {
@@ -217,6 +219,7 @@ RunReport read_run(const std::filesystem::path& folder)
     wasi::require<wasi::io_error>(static_cast<bool>(std::getline(csv, line)), csv_path.string(), ": cannot be read");
     while (std::getline(csv, line)) {
         std::istringstream cells(line);
+        cells.imbue(std::locale::classic());  // as metrics_csv wrote it
         StepRow step;
         char comma = ',';
         cells >> step.step >> comma >> step.epoch >> comma >> step.loss >> comma >> step.learning_rate >> comma >>

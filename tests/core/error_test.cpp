@@ -2,12 +2,15 @@
 
 #include <array>
 #include <ostream>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include <support/hostile_locale.hpp>
 #include <wasi/core/error.hpp>
+#include <wasi/core/text_stream.hpp>
 #include <wasi/core/version.hpp>
 
 namespace {
@@ -43,6 +46,23 @@ TEST_CASE("require throws the named error with the joined message")
         wasi::require<wasi::argument_error>(false, "rank ", 9, " is above ", 4, " for ", wasi::shape_text({4, 6})),
         text.c_str(), wasi::argument_error);
     CHECK_THROWS_AS(wasi::require<wasi::budget_error>(false), wasi::budget_error);
+}
+
+TEST_CASE("messages are in the classic locale, whatever the host program set")
+{
+    const wasi_tests::HostileLocale german;
+    // The locale does what it should to a stream of the standard library ...
+    std::ostringstream grouped;
+    grouped << 1234567 << ' ' << 0.5 << ' ' << std::boolalpha << true;
+    REQUIRE(grouped.str() == "1.234.567 0,5 wahr");
+    // ... and nothing to ours.
+    CHECK(wasi::message(1234567, ' ', 0.5, ' ', -1e6, ' ', std::size_t{10000}) == "1234567 0.5 -1e+06 10000");
+    CHECK(wasi::shape_text({60000, 768}) == "(60000, 768)");
+    CHECK_THROWS_WITH_AS(wasi::require<wasi::shape_error>(false, "got ", wasi::shape_text({1000000})), "got (1000000)",
+                         wasi::shape_error);
+    wasi::TextStream stream;
+    stream << 1234567 << ' ' << 0.5;
+    CHECK(stream.str() == "1234567 0.5");
 }
 
 TEST_CASE("require builds no message when the condition holds")

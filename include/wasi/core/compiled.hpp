@@ -1,6 +1,6 @@
 #pragma once
 // What is expensive to compile may be compiled once, in a library beside the program (the target wasi::compiled, or the
-// files of src/compiled/ added to the program), with these macros defined for every file of both:
+// files of cmake/compiled/ added to the program), with these macros defined for every file of both:
 //
 //   WASI_EXTERN_TEMPLATES   all of the following
 //   WASI_EXTERN_FLOAT       templates on EigenStorage in float are compiled elsewhere
@@ -23,7 +23,7 @@
 
 // Each folder has its lists, LIST(TEMPLATE, S, T), in <folder>/compiled.hpp: explicit instantiations of its templates
 // for a storage S and a scalar T, beginning with TEMPLATE. The header that defines the templates ends with
-// WASI_COMPILED(LIST), which declares them `extern template`; a file of src/compiled/ says LIST(template, S, T).
+// WASI_COMPILED(LIST), which declares them `extern template`; a file of cmake/compiled/ says LIST(template, S, T).
 #ifdef WASI_EXTERN_FLOAT
 #define WASI_COMPILED_FLOAT(LIST) LIST(extern template, EigenStorage, float)
 #else

@@ -1,12 +1,12 @@
 #pragma once
 #include <concepts>
 #include <initializer_list>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "wasi/core/scalar.hpp"
+#include "wasi/core/text_stream.hpp"
 
 namespace wasi {
 
@@ -41,11 +41,11 @@ public:
     using error::error;
 };
 
-/// "(3, 4)" from the extents of a matrix or tensor, for messages.
+/// "(3, 4)" from the extents of a matrix or tensor, for messages; in the classic locale.
 template <class Range>
 [[nodiscard]] std::string shape_text(const Range& extents)
 {
-    std::ostringstream out;
+    TextStream out;
     out << '(';
     const char* separator = "";
     for (const auto extent : extents) {
@@ -61,11 +61,11 @@ template <class Range>
     return shape_text<std::initializer_list<Index>>(extents);
 }
 
-/// Joins its arguments into one message: message("rank ", 5, " is out of range").
+/// Joins its arguments into one message: message("rank ", 5, " is out of range"); in the classic locale.
 template <class... Parts>
 [[nodiscard]] std::string message(const Parts&... parts)
 {
-    std::ostringstream out;
+    TextStream out;
     static_cast<void>((out << ... << parts));
     return out.str();
 }

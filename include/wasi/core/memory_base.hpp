@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "wasi/core/language.hpp"
+
 namespace wasi {
 
 /// What a buffer is for. `saved_input` are the inputs that linear layers keep for their weight gradient (what

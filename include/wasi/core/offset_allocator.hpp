@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "wasi/core/language.hpp"
+
 namespace wasi {
 
 /// Hands out parts of [0, capacity) and takes them back: books only, no memory. Parts are multiples of 64 bytes and

@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "wasi/core/language.hpp"
+
 namespace wasi {
 
 /// In which format numbers are kept that are read again later: as they are, or rounded to 16 bits (to nearest, ties to

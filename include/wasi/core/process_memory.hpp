@@ -9,6 +9,8 @@
 #include <string_view>
 #include <thread>
 
+#include "wasi/core/language.hpp"
+
 #if __has_include(<sys/resource.h>)
 #include <sys/resource.h>
 #endif

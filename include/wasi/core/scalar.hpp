@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <limits>
 
+#include "wasi/core/language.hpp"
+
 namespace wasi {
 
 /// Every size and index in the library: signed, so that differences and reversed loops are safe.

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "wasi/core/language.hpp"
+
 #if __has_include(<sys/mman.h>) && __has_include(<unistd.h>)
 #define WASI_HAS_PAGES 1
 #include <sys/mman.h>

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "wasi/core/language.hpp"
+
 /// Version of the library, SemVer. CMake reads these three lines.
 #define WASI_VERSION_MAJOR 0
 #define WASI_VERSION_MINOR 1

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "wasi/core/language.hpp"
+
 /// The linear relaxation of the multiple-choice knapsack problem, in integers: what core_search.hpp bounds with.
 namespace wasi::rank::detail {
 

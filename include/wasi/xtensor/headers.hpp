@@ -1,6 +1,8 @@
 #pragma once
 // xtensor's headers, wherever this version keeps them: in folders since 0.26, in one folder before. This is the only
 // file that names them.
+#include "wasi/core/language.hpp"  // before xtensor, which fails at length in an older language
+
 #if __has_include(<xtensor/containers/xtensor.hpp>)
 #include <xtensor/containers/xadapt.hpp>
 #include <xtensor/containers/xarray.hpp>

@@ -5,6 +5,10 @@
 
 #include "wasi/storage/view.hpp"
 
+#if !EIGEN_VERSION_AT_LEAST(3, 4, 0)
+#error "wasi needs Eigen 3.4 or 5, and the Eigen on the include path is older."
+#endif
+
 /// Views as Eigen maps, without a copy.
 namespace wasi::eigen {
 

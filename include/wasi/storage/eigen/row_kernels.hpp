@@ -5,10 +5,17 @@
 #include <cstdint>
 #include <numbers>
 #include <span>
-#include <unsupported/Eigen/SpecialFunctions>
 
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/tensor.hpp"
+
+// Eigen's vector erf is in its folder unsupported/, which some packages of Eigen leave out.
+#if __has_include(<unsupported/Eigen/SpecialFunctions>)
+#include <unsupported/Eigen/SpecialFunctions>
+#define WASI_EIGEN_HAS_ERF 1
+#else
+#define WASI_EIGEN_HAS_ERF 0
+#endif
 
 /// Activations, normalisations and losses over the rows of a matrix.
 namespace wasi::eigen {
@@ -53,12 +60,16 @@ void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x)
 }
 
 /// Phi(x), the standard normal distribution function. Eigen's vector erf is good to a few ulp in float; double takes
-/// libm's.
+/// libm's, and so does float without Eigen's folder unsupported/.
 template <Scalar T, class Array>
 [[nodiscard]] auto normal_distribution(const Array& x)
 {
     constexpr T inverse_sqrt2 = T(1) / std::numbers::sqrt2_v<T>;
+#if WASI_EIGEN_HAS_ERF
     return T(0.5) * (T(1) + (x * inverse_sqrt2).erf());
+#else
+    return T(0.5) * (T(1) + (x * inverse_sqrt2).unaryExpr([](T value) { return std::erf(value); }));
+#endif
 }
 
 template <Scalar T>

@@ -3,8 +3,12 @@
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
-#include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>
+
+#if !__has_include(<unsupported/Eigen/CXX11/Tensor>)
+#error "wasi/storage/eigen/tensor_family.hpp needs Eigen::Tensor, and this Eigen comes without its folder unsupported/."
+#endif
+#include <unsupported/Eigen/CXX11/Tensor>
 
 #include "wasi/storage/eigen/family.hpp"
 #include "wasi/storage/tensor_family.hpp"

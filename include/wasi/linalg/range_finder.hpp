@@ -11,9 +11,6 @@
 
 namespace wasi::linalg {
 
-/// An option that the algorithm sets for itself.
-inline constexpr Index as_needed = std::numeric_limits<Index>::min();
-
 namespace detail {
 
 /// Y -= H (Hᵀ Y) for orthonormal columns H; returns ||Hᵀ Y||_F.

@@ -48,8 +48,8 @@ done <"$work/named"
 
 for name in $(grep -ohE '\bWASI_[A-Z_]+[A-Z]\b' "${pages[@]}" | sort -u); do
     count=$((count + 1))
-    if ! grep -rqwF -- "$name" CMakeLists.txt CMakePresets.json cmake include tests bench examples --include='*.txt' \
-        --include='*.json' --include='*.cmake' --include='*.in' --include='*.hpp' --include='*.cpp' --include='*.py'; then
+    if ! grep -rqwF --include='*.txt' --include='*.json' --include='*.cmake' --include='*.in' --include='*.hpp' \
+        --include='*.cpp' --include='*.py' -- "$name" CMakeLists.txt CMakePresets.json cmake include tests bench examples; then
         printf 'nothing is called %s: ' "$name"
         grep -nwF -- "$name" "${pages[@]}" | head -n 3
         status=1

@@ -22,10 +22,11 @@ struct RoundOptions {
 /// sequentially truncated HOSVD of the small core S x_1 R_1 ... x_N R_N, whose bases V_m give Q_m V_m (De Lathauwer, De
 /// Moor, Vandewalle 2000; for sums: Bader, Kolda 2007). The bases of A~ need not be orthonormal nor independent, and
 /// may have more columns than rows. The Q_m keep lengths, so `error` is ||A~ - result|| / ||A~|| and the bounds and the
-/// status are those of sequentially_truncated_hosvd. A mode with the rule `uncompressed` keeps its rank; one without a
-/// basis gets one unless its rule is that. What cancels in a sum leaves rounding of the size of the terms, and shares
-/// are of what is left. Cost: 4 n_m r_m² a mode and a HOSVD of the core. Throws shape_error where core and bases do not
-/// fit or are empty, argument_error on NaN or infinity. Example: examples/tucker.cpp
+/// status are those of sequentially_truncated_hosvd. A mode with the rule `uncompressed` keeps its rank, and
+/// loses its basis where that is not taller than wide; a mode without a basis gets one unless its rule is that. What
+/// cancels in a sum leaves rounding of the size of the terms, and shares are of what is left. Cost: 4 n_m r_m² a mode
+/// and a HOSVD of the core. Throws shape_error where core and bases do not fit or are empty, argument_error on NaN or
+/// infinity. Example: examples/tucker.cpp
 template <class S, Scalar T, std::size_t N>
 requires StorageFor<S, T>
 [[nodiscard]] Tucker<T, N> round(const TuckerView<T, N>& a, const ModeRules<N>& rules, Memory& memory)

@@ -144,8 +144,8 @@ TEST_CASE_TEMPLATE("pivoted qr: pivots are right where downdated norms would be 
                    wasi_tests::EigenFloat, wasi_tests::EigenDouble)
 {
     using T = typename E::Scalar;
-    // Columns x + small y_j: the first reflection takes all but the y_j, whose sizes fall by halves in a shuffled order.
-    // The squares of their norms are below the rounding of those of the columns.
+    // Columns x + small y_j: the first reflection takes all but the y_j, whose sizes fall by halves in a shuffled
+    // order. The squares of their norms are below the rounding of those of the columns.
     constexpr Index rows = 60;
     constexpr Index cols = 12;
     const double small = 0.1 * std::sqrt(static_cast<double>(wasi::epsilon<T>));

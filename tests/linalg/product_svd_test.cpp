@@ -69,9 +69,11 @@ TEST_CASE_TEMPLATE("product svd: that of the product, for factors of any conditi
                     q(i, l) = static_cast<T>(static_cast<double>(q(i, l)) / factor);
                 }
             }
-            for (const auto& [of_p, of_q] :
+            for (const std::pair<double, double>& sizes :
                  {std::pair{1.0, 1.0}, std::pair{large, 1.0 / large}, std::pair{1.0 / large, large},
                   std::pair{large, 1.0}, std::pair{1.0, 1.0 / large}}) {
+                const double of_p = sizes.first;
+                const double of_q = sizes.second;
                 INFO("(", shape.m, ", ", shape.n, ") of rank ", shape.r, ", grading ", grading, ", sizes ", of_p, ", ",
                      of_q);
                 const auto left = wasi_tests::times(p, of_p);

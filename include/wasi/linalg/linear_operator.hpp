@@ -53,6 +53,46 @@ private:
     double squared_norm_;
 };
 
+/// A - P Qᵀ, P (m,k), Q (n,k), without forming it: what an approximation leaves of an operator. A view of all three.
+template <class Operator, class S, Scalar T>
+requires StorageFor<S, T>
+class DifferenceOperator {
+public:
+    DifferenceOperator(const Operator& a, ConstMatrixView<T> p, ConstMatrixView<T> q) : a_(&a), p_(p), q_(q)
+    {
+        require<shape_error>(p.rows == a.rows() && q.rows == a.cols() && p.cols == q.cols, "DifferenceOperator: P ",
+                             shape_text(p.shape()), " and Q ", shape_text(q.shape()), " do not fit an operator (",
+                             a.rows(), ", ", a.cols(), ")");
+    }
+
+    [[nodiscard]] Index rows() const { return a_->rows(); }
+    [[nodiscard]] Index cols() const { return a_->cols(); }
+    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    {
+        a_->apply(y, x, memory);
+        subtract(y, p_, q_, x, memory);
+    }
+    void apply_adjoint(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    {
+        a_->apply_adjoint(y, x, memory);
+        subtract(y, q_, p_, x, memory);
+    }
+
+private:
+    /// Y -= P (Qᵀ X)
+    static void subtract(MatrixView<T> y, ConstMatrixView<T> p, ConstMatrixView<T> q, ConstMatrixView<T> x,
+                         Memory& memory)
+    {
+        Tensor<T> inner = workspace<T>(memory, q.cols, x.cols);
+        S::multiply(inner.matrix(), T(1), q.transposed(), x, T(0), memory);
+        S::multiply(y, T(-1), p, std::as_const(inner).matrix(), T(1), memory);
+    }
+
+    const Operator* a_;
+    ConstMatrixView<T> p_;
+    ConstMatrixView<T> q_;
+};
+
 /// A - 1 μᵀ, the rows of A minus their mean μ (n), without forming it: what principal component analysis needs of a
 /// sparse or large A. A view of both. `squared_norm` is ||A - 1 μᵀ||_F².
 template <class Operator, class S, Scalar T>

@@ -45,7 +45,8 @@ template <class S, Scalar T>
         const auto part = left.matrix().row_block(0, rows);
         widen_columns<S, T>(block, a.row_block(first, rows), {});
         widen_columns<S, T>(part, p.row_block(first, rows), s);
-        S::multiply(block, -1.0, ConstMatrixView<double>(part), std::as_const(right).matrix().transposed(), 1.0, memory);
+        S::multiply(block, -1.0, ConstMatrixView<double>(part), std::as_const(right).matrix().transposed(), 1.0,
+                    memory);
         sum += S::dot(ConstMatrixView<double>(block), block);
     }
     return std::sqrt(sum);
@@ -68,9 +69,9 @@ template <class S, Scalar T>
 }  // namespace detail
 
 /// How much larger than its estimate ||B Ω||_F² / p from p Gaussian vectors a squared Frobenius norm ||B||_F² can be,
-/// except with probability `failure`: p / x with P(chi²_p <= x) = failure. The estimate is a sum of sigma_i² chi²_p(i) /
-/// p, whose lower tail is the heaviest when there is one sigma; so the factor holds for every B. 8 vectors and 1e-6: 57;
-/// 16: 12; 32: 4.9. By bisection.
+/// except with probability `failure`: p / x with P(chi²_p <= x) = failure. The estimate is a sum of sigma_i² chi²_p(i)
+/// / p, whose lower tail is the heaviest when there is one sigma; so the factor holds for every B. 8 vectors and 1e-6:
+/// 57; 16: 12; 32: 4.9. By bisection.
 [[nodiscard]] inline double norm_bound_factor(Index vectors, double failure)
 {
     const auto freedom = static_cast<double>(vectors);

@@ -1,5 +1,7 @@
 #pragma once
 #include <Eigen/SparseCore>
+#include <algorithm>
+#include <cmath>
 #include <concepts>
 #include <utility>
 
@@ -16,11 +18,27 @@ class SparseOperator {
 public:
     using T = typename Sparse::Scalar;
 
-    explicit SparseOperator(const Sparse& a) : a_(&a), squared_norm_(a.template cast<double>().squaredNorm()) {}
+    /// Throws argument_error on NaN or infinity.
+    explicit SparseOperator(const Sparse& a) : a_(&a)
+    {
+        for_each([&](double value) {
+            require<argument_error>(std::isfinite(value), "SparseOperator: a (", a.rows(), ", ", a.cols(),
+                                    ") holds NaN or infinity");
+            largest_ = std::max(largest_, std::abs(value));
+        });
+    }
 
     [[nodiscard]] Index rows() const { return a_->rows(); }
     [[nodiscard]] Index cols() const { return a_->cols(); }
-    [[nodiscard]] double squared_norm() const { return squared_norm_; }
+    [[nodiscard]] double largest() const { return largest_; }
+    /// ||2^-exponent A||_F²: at the scale of `largest` it is a number whatever the size of A.
+    [[nodiscard]] double squared_norm(int exponent = 0) const
+    {
+        const double unit = power_of_two(-exponent);
+        double sum = 0.0;
+        for_each([&](double value) { sum += (value * unit) * (value * unit); });
+        return sum;
+    }
     void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
     {
         count(x, memory);
@@ -35,13 +53,23 @@ public:
     }
 
 private:
+    template <class Visit>
+    void for_each(Visit&& visit) const
+    {
+        for (Index outer = 0; outer < a_->outerSize(); ++outer) {
+            for (typename Sparse::InnerIterator at(*a_, outer); at; ++at) {
+                visit(static_cast<double>(at.value()));
+            }
+        }
+    }
+
     void count(ConstMatrixView<T> x, Memory& memory) const
     {
         memory.count_flops(2.0 * static_cast<double>(a_->nonZeros()) * static_cast<double>(x.cols));
     }
 
     const Sparse* a_;
-    double squared_norm_;
+    double largest_ = 0.0;
 };
 
 /// randomized_svd of a sparse matrix; U, s and V are Eigen matrices. Throws as that of a dense matrix does.

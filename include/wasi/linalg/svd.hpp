@@ -13,8 +13,8 @@
 #include "wasi/linalg/residual.hpp"
 #include "wasi/linalg/signs.hpp"
 #include "wasi/linalg/status.hpp"
-#include "wasi/storage/scale.hpp"
 #include "wasi/storage/eigen/family.hpp"
+#include "wasi/storage/scale.hpp"
 
 namespace wasi::linalg {
 
@@ -83,10 +83,11 @@ requires StorageFor<S, T>
 
 namespace detail {
 
-/// Singular values at or below this are rounding, not data. Rounding every element of A (m,n) to epsilon moves the values
-/// by epsilon ||A||_F / sqrt(longer side) or so, and the decompositions here, whose sums are in double or over thin
-/// blocks, add some epsilon ||A||_F; that is at most sqrt(shorter side) epsilon s_1. The longer side has no part in it: a
-/// floor of max(m,n) epsilon s_1, as is usual, would take the values of a float matrix of a million rows for rounding.
+/// Singular values at or below this are rounding, not data. Rounding every element of A (m,n) to epsilon moves the
+/// values by epsilon ||A||_F / sqrt(longer side) or so, and the decompositions here, whose sums are in double or over
+/// thin blocks, add some epsilon ||A||_F; that is at most sqrt(shorter side) epsilon s_1. The longer side has no part
+/// in it: a floor of max(m,n) epsilon s_1, as is usual, would take the values of a float matrix of a million rows for
+/// rounding.
 template <Scalar T>
 [[nodiscard]] double rounding_floor(Index rows, Index cols, std::span<const double> values)
 {
@@ -261,8 +262,8 @@ template <class S, Scalar T>
 /// A rule asked for an error near rounding: measures what the factors have. Where that is too much, the triplets that
 /// `again` makes, every one that the matrix has, are tried; where that is not enough either, the status says so.
 template <class S, Scalar T, class Again>
-void measure(SvdFactors<T>& factors, ConstMatrixView<T> a, const RankRule& rule, const Spectrum& spectrum, Again&& again,
-             Memory& memory)
+void measure(SvdFactors<T>& factors, ConstMatrixView<T> a, const RankRule& rule, const Spectrum& spectrum,
+             Again&& again, Memory& memory)
 {
     double error = measured_residual<S, T>(a, factors, memory);
     if (factors.info.status == Status::ok && !rule.met(error * error, factors.info.rank, spectrum)) {
@@ -309,8 +310,8 @@ template <class S, Scalar T>
     return result;
 }
 
-/// Singular values and errors of a matrix that was scaled by 2^-exponent. Throws argument_error where a value leaves the
-/// type.
+/// Singular values and errors of a matrix that was scaled by 2^-exponent. Throws argument_error where a value leaves
+/// the type.
 template <Scalar T>
 void rescale(SvdFactors<T>& factors, int exponent, std::string_view who)
 {
@@ -319,8 +320,9 @@ void rescale(SvdFactors<T>& factors, int exponent, std::string_view who)
     }
     for (T& value : factors.s.span()) {
         value = std::ldexp(value, exponent);
-        require<argument_error>(std::isfinite(value), who, ": the largest singular value is beyond the largest number "
-                                                           "of its type");
+        require<argument_error>(std::isfinite(value), who,
+                                ": the largest singular value is beyond the largest number "
+                                "of its type");
     }
     const double unit = power_of_two(exponent);
     for (double* error : {&factors.info.residual_estimate, &factors.info.residual_bound}) {
@@ -330,8 +332,8 @@ void rescale(SvdFactors<T>& factors, int exponent, std::string_view who)
 
 }  // namespace detail
 
-/// The best rank-k approximation (Eckart, Young 1936), k chosen by the rule, by a dense SVD: see leading_svd. The rule is
-/// met by the true error: where it asks for one near rounding, the difference is measured, and a rule that the type
+/// The best rank-k approximation (Eckart, Young 1936), k chosen by the rule, by a dense SVD: see leading_svd. The rule
+/// is met by the true error: where it asks for one near rounding, the difference is measured, and a rule that the type
 /// cannot meet ends with Status::rule_not_met. The answer is the same at every scale that the type holds, whose squares
 /// need not be numbers. About m n² + 4/3 n³ + 4 (m + n) n k flops in float for m >= n, 6 m n² + 20 n³ in double.
 /// Throws argument_error on NaN or infinity, or singular values beyond the type, shape_error on an empty A.

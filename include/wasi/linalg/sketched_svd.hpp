@@ -1,0 +1,432 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "wasi/core/random.hpp"
+#include "wasi/linalg/dense_route.hpp"
+#include "wasi/linalg/range_finder.hpp"
+#include "wasi/linalg/rank_rule.hpp"
+#include "wasi/linalg/residual.hpp"
+#include "wasi/linalg/svd.hpp"
+
+namespace wasi::linalg {
+
+/// How a random sketch is brought closer to the leading singular vectors.
+enum class SketchMethod {
+    automatic,           ///< subspace iteration; block Krylov from there on where a fixed rank's values still move
+    subspace_iteration,  ///< (AAᵀ)^q AΩ: a basis as wide as the sketch
+    block_krylov,        ///< AΩ, (AAᵀ)AΩ, ..., (AAᵀ)^q AΩ: wider by a sketch with each step, and sooner there
+};
+
+struct RandomizedSvdOptions {
+    /// How many singular triplets to return: {.rank = 64}, {.rank = Energy{0.9}}, {.rank = Tolerance{1e-3}}, or the
+    /// first of several that is met, {.rank = first_of(Energy{0.9}, 64)}.
+    RankRule rank = Energy{0.99};
+    /// Never more triplets than this; a rule that would need more ends with Status::rank_limit.
+    Index max_rank = std::numeric_limits<Index>::max();
+    /// Extra sample columns: five to ten make the failure probability of the error bound negligible (Halko et al.,
+    /// Theorem 10.7).
+    Index oversampling = 10;
+    /// Power iterations, or Krylov steps, each two more passes over A. Automatic: two for rules that grow the sketch
+    /// until they are met; for a fixed rank as many as the captured energy still grows by half a per cent, two at
+    /// least: a spectrum that decays like 1/sqrt(j) settles at two or three, noise without decay needs seven.
+    Index power_iterations = as_needed;
+    /// First width of the sketch for rules that are not a fixed rank; it doubles until the rule is met.
+    Index first_block = 16;
+    /// Random vectors behind residual_estimate, whose relative standard deviation is at most 1 / sqrt(2 probes). They
+    /// ride along with the first pass. 0: no estimate, where a matrix is at hand. Automatic: 8 for a matrix; 16 for an
+    /// operator, whose rules live on them.
+    Index probes = as_needed;
+    SketchMethod method = SketchMethod::automatic;
+    Signs signs = Signs::largest_right_positive;
+    /// An operator without a matrix behind it is made dense, or given a sketch, of at most this many bytes. A rule that
+    /// would need more ends with Status::rank_limit. Where the matrix is at hand there is no limit.
+    std::size_t memory_limit = std::size_t{1} << 30;
+};
+
+namespace detail {
+
+/// A dense SVD is cheaper than a sketch once the sketch is about this share of the smaller side: measured by
+/// bench/linalg/dense_crossover.cpp, see docs/linalg.md.
+inline constexpr double dense_share = 0.3;
+
+/// A fixed rank's captured energy counts as settled when a step adds less than this share.
+inline constexpr double settled_share = 5e-3;
+
+/// A rule on an operator is judged by a bound that fails with this probability.
+inline constexpr double bound_failure = 1e-6;
+
+/// What the rule would ask for at least: the values beyond those of the sketch are not above its last one, so the most
+/// favourable spectrum goes on with that one until the energy is used up.
+[[nodiscard]] inline Index least_rank(const RankRule& rule, Spectrum spectrum)
+{
+    std::vector<double> hopeful(spectrum.values.begin(), spectrum.values.end());
+    double left = spectrum.beyond;
+    const double last = hopeful.back();
+    while (last > 0.0 && left > 0.0 && static_cast<Index>(hopeful.size()) < std::min(spectrum.rows, spectrum.cols)) {
+        hopeful.push_back(std::min(last, std::sqrt(left)));
+        left -= last * last;
+    }
+    spectrum.values = hopeful;
+    spectrum.beyond = std::max(left, 0.0);
+    return rule.choose(spectrum);
+}
+
+/// What a sketch has of A, and how well that is known.
+struct Seen {
+    double energy = 0.0;    ///< ||QᵀA||²
+    double estimate = 0.0;  ///< of ||A - QQᵀA||², from the probes
+    double beyond = 0.0;    ///< the same as rules are to take it: a bound, or exact
+    double total = 0.0;     ///< ||A||²
+    bool exact = false;     ///< `beyond` is ||A||² - ||QᵀA||², large enough to be a number
+};
+
+/// The sketch of an operator, grown until a rank rule is met. See randomized_svd.
+template <class S, Scalar T, class Operator>
+class SketchedSvd {
+public:
+    using Guarded = GuardedOperator<S, T, Operator>;
+
+    /// `squared_norm`: ||A||² of A as the operator is scaled now; not positive: unknown.
+    SketchedSvd(Guarded& a, double squared_norm, const RandomizedSvdOptions& options, RandomKey key, Memory& memory)
+        : a_(&a),
+          squared_norm_(squared_norm),
+          norm_exponent_(a.exponent()),
+          options_(&options),
+          memory_(&memory),
+          fixed_(options.rank.fixed()),
+          share_(options.rank.allowed_share()),
+          smaller_(std::min(a.rows(), a.cols())),
+          limit_(std::min(options.max_rank, smaller_)),
+          extra_(std::min(options.oversampling, smaller_)),
+          dense_from_(static_cast<Index>(dense_share * static_cast<double>(smaller_))),
+          finder_(a, probe_count(options), key, memory)
+    {
+        if constexpr (!has_matrix<Operator>) {
+            widest_ = std::clamp<Index>(static_cast<Index>(options.memory_limit / sizeof(T)) / (a.rows() + a.cols()), 1,
+                                        smaller_);
+        } else {
+            widest_ = smaller_;
+        }
+    }
+
+    [[nodiscard]] SvdFactors<T> run()
+    {
+        // One column above the limit tells a rule that is met at the limit from one that is not, also without
+        // oversampling.
+        Index width =
+            std::min(fixed_ ? std::min(*fixed_, limit_ + 1) + extra_ : std::min(options_->first_block, limit_) + extra_,
+                     smaller_);
+        if (goes_dense(width) || options_->rank.needs_all_values()) {
+            return dense();
+        }
+        // Products of a multiple of 16 columns cost no more than what is left of one.
+        width = std::max(width, std::min((width + 15) / 16 * 16, dense_from_));
+        if (!fixed_) {
+            width = std::min(width, widest_);
+        }
+        for (;;) {
+            grow(width);
+            if (fixed_) {
+                settle();
+            }
+            seen_ = look();
+            SvdFactors<T> result = choose();
+            if (wider_ > 0) {
+                if (goes_dense(wider_)) {
+                    return dense();
+                }
+                width = std::min(wider_, widest_);
+                continue;
+            }
+            finish(result);
+            return result;
+        }
+    }
+
+private:
+    [[nodiscard]] static Index probe_count(const RandomizedSvdOptions& options)
+    {
+        if constexpr (has_matrix<Operator>) {
+            return options.probes == as_needed ? 8 : options.probes;
+        } else {
+            // Rules need the estimate, and the adjoint is looked at with the same vectors.
+            return options.probes == as_needed ? 16 : std::max<Index>(options.probes, 2);
+        }
+    }
+
+    /// Whether a sketch of this width costs more than the dense way, which is open.
+    [[nodiscard]] bool goes_dense(Index width) const
+    {
+        return width > dense_from_ && (has_matrix<Operator> || dense_bytes<T>(*a_) <= options_->memory_limit);
+    }
+
+    [[nodiscard]] SvdFactors<T> dense()
+    {
+        const TruncatedSvdOptions options{
+            .rank = options_->rank, .max_rank = options_->max_rank, .signs = options_->signs};
+        const Index before = a_->passes();
+        SvdFactors<T> result = dense_svd<S, T>(*a_, options, options_->memory_limit, *memory_);
+        result.info.passes += before;
+        return result;
+    }
+
+    void grow(Index width)
+    {
+        const bool chosen = options_->power_iterations != as_needed;
+        const Index iterations = chosen ? options_->power_iterations : 2;
+        if (options_->method == SketchMethod::block_krylov) {
+            if (finder_.width() == 0) {
+                const Index block = std::min(width, fixed_ ? width : options_->first_block);
+                finder_.widen(block, {0, 0});
+                for (Index step = 0; fixed_ && chosen && step < iterations && finder_.width() < widest_; ++step) {
+                    finder_.extend(std::min(block, smaller_ - finder_.width()));
+                }
+            }
+            while (finder_.width() < width) {
+                finder_.extend(width - finder_.width());
+            }
+        } else if (fixed_ && !chosen && options_->method == SketchMethod::subspace_iteration) {
+            finder_.widen(width, {2, 8, settled_share});
+        } else {
+            finder_.widen(width, {iterations, iterations});
+        }
+    }
+
+    /// Krylov steps until the wanted values stand still, as long as that is cheaper than the dense way.
+    void settle()
+    {
+        if (options_->power_iterations != as_needed || options_->method == SketchMethod::subspace_iteration ||
+            finder_.growth() < settled_share) {
+            return;
+        }
+        const Index block = finder_.width();
+        double before = finder_.leading_energy(*fixed_);
+        while (finder_.width() + block <= std::max(dense_from_, 2 * block) && finder_.width() + block <= smaller_) {
+            finder_.extend(block);
+            const double after = finder_.leading_energy(*fixed_);
+            if (after - before <= settled_share * after) {
+                break;
+            }
+            before = after;
+        }
+    }
+
+    [[nodiscard]] Seen look() const
+    {
+        Seen seen;
+        seen.energy = S::dot(finder_.projected(), finder_.projected());
+        seen.estimate = finder_.residual_squared();
+        const double factor = finder_.probes() > 0 ? norm_bound_factor(finder_.probes(), bound_failure) : 1.0;
+        // Both energies are rounded, B = QᵀA in T among them, and Q is orthonormal to rounding only: their difference
+        // is off by `slack` of the whole, and no rule may live on it where it is not far larger.
+        constexpr double slack = 64.0 * static_cast<double>(epsilon<T>);
+        constexpr double blind = sizeof(T) < sizeof(double) ? 4e-3 : 1e-9;
+        const double known = std::ldexp(squared_norm_, 2 * (norm_exponent_ - a_->exponent()));
+        if (std::isnormal(known) && known > 0.0) {
+            seen.total = known;
+            const double rest = known - seen.energy;
+            if constexpr (!has_matrix<Operator>) {
+                require<argument_error>(rest >= -1e-3 * known && rest <= 1e-3 * known + 2.0 * factor * seen.estimate,
+                                        a_->who(), ": squared_norm() is ", squared_norm_, ", products with A say ",
+                                        squared_norm_ * ((seen.energy + seen.estimate) / known));
+            }
+            seen.exact = rest > blind * known || (share_ && *share_ > 8.0 * blind);
+            seen.beyond = seen.exact             ? std::max(rest, 0.0) + slack * known
+                          : has_matrix<Operator> ? 2.0 * seen.estimate
+                                                 : factor * seen.estimate;
+        } else {
+            seen.beyond = factor * seen.estimate;
+            seen.total = seen.energy + seen.beyond;
+        }
+        return seen;
+    }
+
+    [[nodiscard]] Spectrum spectrum(std::span<const double> values) const
+    {
+        return {values,     seen_.total, seen_.total,  rounding_floor<T>(a_->rows(), a_->cols(), values),
+                a_->rows(), a_->cols(),  seen_.beyond, factor_rounding<T> * std::sqrt(seen_.total)};
+    }
+
+    /// The triplets that the rule keeps; or none, and `wider_` is the width that the sketch needs first.
+    [[nodiscard]] SvdFactors<T> choose()
+    {
+        const Index width = finder_.width();
+        wider_ = 0;
+        return leading_svd<S, T>(
+            finder_.projected(),
+            [&](std::span<const double> values) {
+                const Spectrum found = spectrum(values);
+                wanted_ = options_->rank.choose(found);
+                double tail = found.beyond;
+                for (const double value : values.subspan(static_cast<std::size_t>(wanted_))) {
+                    tail += value * value;
+                }
+                const double error = std::sqrt(tail) + found.rounding;
+                met_ = options_->rank.met(error * error, wanted_, found);
+                // A rule that wants every value of the sketch may want fewer of a better one, unless nothing is beyond.
+                const bool crowded = wanted_ >= width && error > found.noise + 2.0 * found.rounding;
+                if (!fixed_ && (!met_ || crowded)) {
+                    widen_for(found);
+                }
+                return wider_ > 0 ? 0 : std::min(wanted_, options_->max_rank);
+            },
+            *memory_);
+    }
+
+    void widen_for(const Spectrum& found)
+    {
+        const Index width = finder_.width();
+        if (width >= std::min(limit_ + std::max<Index>(extra_, 1), smaller_)) {
+            return;
+        }
+        // What the products' own rounding leaves cannot be seen through, however wide the sketch is.
+        constexpr double blur = 64.0 * static_cast<double>(epsilon<T>);
+        const bool blind = share_ && !seen_.exact && seen_.estimate <= blur * blur * seen_.total;
+        if (width >= widest_ || (blind && !goes_dense(smaller_))) {
+            return;
+        }
+        const Index needed = std::min(least_rank(options_->rank, found), limit_) + extra_;
+        wider_ = blind ? smaller_ : std::min(std::max(2 * width, needed), smaller_);
+        if (wider_ > dense_from_ && needed <= dense_from_ && 4 * width <= 3 * dense_from_ && !blind) {
+            wider_ = dense_from_;  // less than twice as wide, and it may do
+        }
+        if (wider_ > dense_from_ && !goes_dense(wider_)) {
+            wider_ = std::min(wider_, std::max(width + width / 2, needed));
+        }
+    }
+
+    void finish(SvdFactors<T>& result)
+    {
+        const bool near_rounding = share_ && *share_ > 0.0 && !seen_.exact;
+        bool measured = false;
+        if constexpr (has_matrix<Operator>) {
+            if (near_rounding) {
+                if (!measure_rule(result)) {
+                    return;  // the dense way was taken, and is complete
+                }
+                measured = true;
+            }
+        }
+        if (!measured) {
+            lift(result);
+        }
+        account(result, seen_.total, wanted_);
+        SvdInfo& info = result.info;
+        info.passes = a_->passes() + (squared_norm_ > 0.0 ? 1 : 0);
+        info.route = Route::randomized;
+        if (!measured) {
+            const double tail = info.residual_estimate;
+            const bool estimated = finder_.probes() > 0;
+            info.residual_estimate = estimated ? std::sqrt(seen_.estimate + tail * tail) : -1.0;
+            const double factor = estimated ? norm_bound_factor(finder_.probes(), bound_failure) : 1.0;
+            const double unseen = seen_.exact ? seen_.beyond : factor * seen_.estimate;
+            info.residual_bound = seen_.exact || estimated
+                                      ? std::sqrt(unseen + tail * tail) + factor_rounding<T> * std::sqrt(seen_.total)
+                                      : -1.0;
+            info.bound_failure = seen_.exact ? 0.0 : bound_failure;
+        }
+        if (info.status == Status::ok && !met_) {
+            info.status = finder_.width() >= widest_ && widest_ < smaller_ ? Status::rank_limit : Status::rule_not_met;
+        }
+        rescale(result, a_->exponent(), a_->who());
+        if (options_->signs == Signs::largest_right_positive) {
+            settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+        }
+    }
+
+    /// So far `u` holds right and `v` small left vectors.
+    void lift(SvdFactors<T>& result)
+    {
+        Tensor<T> left = workspace<T>(*memory_, a_->rows(), result.s.size());
+        S::multiply(left.matrix(), T(1), finder_.basis(), std::as_const(result.v).matrix(), T(0), *memory_);
+        result.v = std::move(result.u);
+        result.u = std::move(left);
+    }
+
+    /// The energies are blind at this error, so the difference of the matrix and the factors is formed: what it says of
+    /// the part outside the sketch replaces the estimate, until the rule is met. The sketch grows where all of it is
+    /// not enough. False where that ended in the dense SVD.
+    [[nodiscard]] bool measure_rule(SvdFactors<T>& result)
+    {
+        const auto a = a_->inner().dense();
+        Tensor<T> scaled;
+        ConstMatrixView<T> matrix = a;
+        if (a_->exponent() != 0) {
+            scaled = workspace<T>(*memory_, a.rows, a.cols);
+            S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-a_->exponent())), a);
+            matrix = std::as_const(scaled).matrix();
+        }
+        for (;;) {
+            const double tail = result.info.residual_estimate;
+            lift(result);
+            const double error = measured_residual<S, T>(matrix, result, *memory_);
+            const std::vector<double> values(result.s.span().begin(), result.s.span().end());
+            Spectrum found = spectrum(values);
+            met_ = options_->rank.met(error * error, result.info.rank, found) || wanted_ > options_->max_rank;
+            if (met_) {
+                result.info.residual_estimate = error;
+                result.info.residual_bound = error;
+                result.info.bound_failure = 0.0;
+                return true;
+            }
+            const double outside = std::max(error * error - tail * tail, 2.0 * seen_.beyond);
+            seen_.beyond = outside;
+            result = choose();
+            while (wider_ > 0) {
+                if (goes_dense(wider_)) {
+                    result = dense();
+                    return false;
+                }
+                grow(wider_);
+                seen_ = look();
+                result = choose();
+            }
+            if (!met_) {  // nothing wider to be had
+                lift(result);
+                const double last = measured_residual<S, T>(matrix, result, *memory_);
+                result.info.residual_estimate = last;
+                result.info.residual_bound = last;
+                return true;
+            }
+        }
+    }
+
+    Guarded* a_;
+    double squared_norm_;
+    int norm_exponent_;
+    const RandomizedSvdOptions* options_;
+    Memory* memory_;
+    std::optional<Index> fixed_;
+    std::optional<double> share_;
+    Index smaller_;
+    Index limit_;
+    Index extra_;
+    Index dense_from_;
+    Index widest_ = 0;
+    RangeFinder<S, T, Operator> finder_;
+    Seen seen_;
+    Index wanted_ = 0;
+    Index wider_ = 0;
+    bool met_ = true;
+};
+
+inline void check_options(const RandomizedSvdOptions& options, Index rows, Index cols)
+{
+    require<shape_error>(rows > 0 && cols > 0, "randomized_svd: empty matrix (", rows, ", ", cols, ")");
+    require<argument_error>(options.oversampling >= 0, "randomized_svd: oversampling is ", options.oversampling);
+    require<argument_error>(options.power_iterations >= 0 || options.power_iterations == as_needed,
+                            "randomized_svd: power_iterations is ", options.power_iterations);
+    require<argument_error>(options.max_rank >= 1, "randomized_svd: max_rank is ", options.max_rank);
+    require<argument_error>(options.first_block >= 1, "randomized_svd: first_block is ", options.first_block);
+    require<argument_error>(options.probes >= 0 || options.probes == as_needed, "randomized_svd: probes is ",
+                            options.probes);
+}
+
+}  // namespace detail
+
+}  // namespace wasi::linalg

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/linalg/orthonormalize.hpp>
+#include <wasi/linalg/product_svd.hpp>
 #include <wasi/linalg/svd.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/train/model_file.hpp>
@@ -56,25 +56,14 @@ void decompose(wasi::ConstMatrixView<float> w, InspectedLayer& layer)
     layer.values.assign(svd.s.span().begin(), svd.s.span().end());
 }
 
-/// The spectrum of L R without forming it: with orthonormal Q_L, Q_R whose spans hold those of L and Rᵀ, it is that of
-/// the small (Q_LᵀL)(Q_RᵀRᵀ)ᵀ. Factors from elsewhere need not be orthonormal.
+/// The spectrum of L R without forming it. Factors from elsewhere need not be orthonormal.
 void decompose_product(wasi::ConstMatrixView<float> left, wasi::ConstMatrixView<float> right, InspectedLayer& layer)
 {
-    wasi::Memory& memory = wasi::plain_memory();
-    const Index rank = left.cols;
-    const auto reduced = [&](wasi::ConstMatrixView<float> m) {
-        auto basis = wasi::workspace<float>(memory, m.rows, rank);
-        S::copy(basis.matrix(), m);
-        (void)S::orthonormalize(basis.matrix(), memory);
-        auto coefficients = wasi::workspace<float>(memory, rank, rank);
-        S::multiply(coefficients.matrix(), 1.0F, std::as_const(basis).matrix().transposed(), m, 0.0F, memory);
-        return coefficients;
-    };
-    const auto outer = reduced(left);
-    const auto inner = reduced(right.transposed());
-    auto core = wasi::workspace<float>(memory, rank, rank);
-    S::multiply(core.matrix(), 1.0F, outer.matrix(), inner.matrix().transposed(), 0.0F, memory);
-    decompose(std::as_const(core).matrix(), layer);
+    const auto svd = wasi::linalg::product_svd<S, float>({left, right.transposed()}, {}, wasi::plain_memory());
+    require<argument_error>(svd.info.status == wasi::linalg::Status::ok, layer.name,
+                            ": the singular value decomposition did not converge");
+    layer.energy = S::dot(svd.s.matrix(), svd.s.matrix()) / svd.info.captured_energy;
+    layer.values.assign(svd.s.span().begin(), svd.s.span().end());
 }
 
 /// Reads one layer and returns the bytes that the engine would hold of it as the file has it.

@@ -56,7 +56,9 @@ TEST_CASE_TEMPLATE("cur: a rule is met by the true error at every size, or the s
     using T = typename E::Scalar;
     const double root = std::sqrt(static_cast<double>(wasi::epsilon<T>));
     std::uint64_t seed = 200;
-    for (const auto& [rows, cols] : wasi_tests::edge_shapes) {
+    for (const wasi_tests::Extents& shape : wasi_tests::edge_shapes) {
+        const Index rows = shape.rows;
+        const Index cols = shape.cols;
         for (const auto& spectrum : wasi_tests::spectra_for_rules(std::min(rows, cols))) {
             const auto ordinary = wasi_tests::matrix_with_spectrum<T>(rows, cols, spectrum.values, ++seed);
             for (const double size : wasi_tests::extreme_sizes<T>()) {

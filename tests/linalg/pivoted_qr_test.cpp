@@ -70,7 +70,9 @@ TEST_CASE_TEMPLATE("pivoted qr: a rule is met by the true error at every size, o
     using T = typename E::Scalar;
     const double unit = static_cast<double>(wasi::epsilon<T>);
     std::uint64_t seed = 0;
-    for (const auto& [rows, cols] : wasi_tests::edge_shapes) {
+    for (const wasi_tests::Extents& shape : wasi_tests::edge_shapes) {
+        const Index rows = shape.rows;
+        const Index cols = shape.cols;
         for (const auto& spectrum : wasi_tests::spectra_for_rules(std::min(rows, cols))) {
             const auto ordinary = wasi_tests::matrix_with_spectrum<T>(rows, cols, spectrum.values, ++seed);
             for (const double size : wasi_tests::extreme_sizes<T>()) {
@@ -103,7 +105,9 @@ TEST_CASE_TEMPLATE("pivoted qr: all above rounding is the numerical rank, of a z
                    wasi_tests::EigenFloat, wasi_tests::EigenDouble)
 {
     using T = typename E::Scalar;
-    for (const auto& [rows, cols] : {wasi_tests::Extents{60, 40}, wasi_tests::Extents{40, 60}}) {
+    for (const wasi_tests::Extents& shape : {wasi_tests::Extents{60, 40}, wasi_tests::Extents{40, 60}}) {
+        const Index rows = shape.rows;
+        const Index cols = shape.cols;
         for (const Index rank : {Index{1}, Index{7}, Index{33}}) {
             const auto a = wasi_tests::matrix_with_spectrum<T>(rows, cols, wasi_tests::polynomial(rank, 1.0), 3);
             for (const PivotedQrOptions& options : {PivotedQrOptions{}, PivotedQrOptions{.rank = Energy{1.0}}}) {
@@ -144,8 +148,8 @@ TEST_CASE_TEMPLATE("pivoted qr: pivots are right where downdated norms would be 
                    wasi_tests::EigenFloat, wasi_tests::EigenDouble)
 {
     using T = typename E::Scalar;
-    // Columns x + small y_j: the first reflection takes all but the y_j, whose sizes fall by halves in a shuffled order.
-    // The squares of their norms are below the rounding of those of the columns.
+    // Columns x + small y_j: the first reflection takes all but the y_j, whose sizes fall by halves in a shuffled
+    // order. The squares of their norms are below the rounding of those of the columns.
     constexpr Index rows = 60;
     constexpr Index cols = 12;
     const double small = 0.1 * std::sqrt(static_cast<double>(wasi::epsilon<T>));

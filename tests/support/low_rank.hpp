@@ -16,7 +16,8 @@ namespace wasi_tests {
 template <class T>
 [[nodiscard]] std::vector<double> extreme_sizes()
 {
-    return sizeof(T) == sizeof(double) ? std::vector<double>{1.0, 1e-150, 1e150} : std::vector<double>{1.0, 1e-30, 1e30};
+    return sizeof(T) == sizeof(double) ? std::vector<double>{1.0, 1e-150, 1e150}
+                                       : std::vector<double>{1.0, 1e-30, 1e30};
 }
 
 /// all_spectra and what tight tolerances are about: a steep decay, a gap down to 1e-8, equal values in groups.

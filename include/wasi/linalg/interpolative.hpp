@@ -52,8 +52,8 @@ struct Interpolative {
 
 namespace detail {
 
-/// X <- R⁻¹ X, R (k,k) upper triangular, by blocks of rows: what is above a block is a product. Where a pivot is at most
-/// `negligible` times the largest one, the row becomes zero.
+/// X <- R⁻¹ X, R (k,k) upper triangular, by blocks of rows: what is above a block is a product. Where a pivot is at
+/// most `negligible` times the largest one, the row becomes zero.
 template <class S, Scalar T>
 void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, double negligible, Memory& memory)
 {
@@ -83,8 +83,8 @@ void solve_upper(MatrixView<T> x, ConstMatrixView<T> r, double negligible, Memor
 
 /// T (k,n) from R (k,n) in the order of the pivots: R11⁻¹ R, with the identity where it is one, in A's own order.
 template <class S, Scalar T>
-void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::span<const Index> order, double negligible,
-                       Memory& memory)
+void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::span<const Index> order,
+                       double negligible, Memory& memory)
 {
     const Index k = r.rows;
     Tensor<T> solved = workspace<T>(memory, k, r.cols);
@@ -132,7 +132,7 @@ template <class S, Scalar T>
         Tensor<T> r = workspace<T>(memory, columns.taken(), a.cols);
         columns.make_r(r.matrix());
         // Pivots are the largest there are, also among rounding: their coefficients are of ordinary size.
-            return measure_columns<S, T>(a, result, std::as_const(r).matrix(), columns.order(),
+        return measure_columns<S, T>(a, result, std::as_const(r).matrix(), columns.order(),
                                      0.01 * static_cast<double>(epsilon<T>), memory);
     });
 }
@@ -252,8 +252,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
             next = k == wanted ? k + 1 : std::min(wanted, k + std::max<Index>(1, (wanted - k) / 4));
             Tensor<T> shorter = workspace<T>(memory, k, a.cols);
             S::copy(shorter.matrix(), std::as_const(r).matrix().row_block(0, k));
-            const double error =
-                detail::measure_columns<S, T>(view, result, std::as_const(shorter).matrix(), columns.order(), negligible, memory);
+            const double error = detail::measure_columns<S, T>(view, result, std::as_const(shorter).matrix(),
+                                                               columns.order(), negligible, memory);
             const bool met = rule.shown(std::span<const double>(lengths.data(), static_cast<std::size_t>(k)), error);
             if (met || (k == wanted && wanted == limit)) {
                 const auto status = detail::status_of(rule, met, false, k, limit, all);

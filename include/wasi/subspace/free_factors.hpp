@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "wasi/linalg/orthonormalize.hpp"
+#include "wasi/linalg/product_svd.hpp"
 #include "wasi/linalg/svd.hpp"
 #include "wasi/subspace/compiled.hpp"
 #include "wasi/subspace/partial_gradients.hpp"
@@ -32,17 +33,15 @@ public:
         return FreeFactors(std::move(svd.u), std::move(right), svd.info.captured_energy);
     }
 
-    /// The same product L R, balanced: L = q T, T R = U diag(s) Vᵀ, then q U diag(s)^1/2 and diag(s)^1/2 Vᵀ. O(O K²)
-    /// and an SVD of (K,I).
+    /// The same product L R, balanced: L R = U diag(s) Vᵀ, then U diag(s)^1/2 and diag(s)^1/2 Vᵀ. O((O + I) K²) and an
+    /// SVD of (K,K): see linalg::product_svd.
     [[nodiscard]] static FreeFactors balanced(ConstMatrixView<T> left, ConstMatrixView<T> right, Memory& memory,
                                               Tag tag)
     {
-        const auto turned = WeightSubspace<T, S>::orthonormal(left, right, memory, Tag{});
-        linalg::SvdFactors<T> svd = linalg::thin_svd<S, T>(turned.right(), memory);
+        linalg::SvdFactors<T> svd = linalg::product_svd<S, T>({left, right.transposed()}, {.rank = left.cols}, memory);
         Tensor<T> new_right = split(svd.u, svd.s, svd.v, memory, tag);
-        Tensor<T> new_left(memory, tag, Shape{left.rows, left.cols});
-        S::multiply(new_left.matrix(), T(1), turned.left(), std::as_const(svd.u).matrix(), T(0), memory);
-        return FreeFactors(std::move(new_left), std::move(new_right), 1.0);
+        svd.u.rebook(tag);
+        return FreeFactors(std::move(svd.u), std::move(new_right), 1.0);
     }
 
     /// Takes factors as they are, e.g. from a file. Throws shape_error unless L (O,K) and R (K,I) fit and K <= min(O,

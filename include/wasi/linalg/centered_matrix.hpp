@@ -130,7 +130,7 @@ private:
         }
     }
 
-    /// Sets the low part of the mean and the squared norm.
+    /// Sets the low part of the mean and the squared norm; the shift with both.
     [[nodiscard]] detail::BlockShift<S, T> corrected(double largest, Memory& memory)
     {
         const Index height = detail::centering_height(cols());
@@ -159,7 +159,9 @@ private:
         if (!(squared_norm_ > rounding * rounding * count)) {
             squared_norm_ = 0.0;
         }
-        return {a_, high_.span(), low_.span(), height, memory};
+        // Beside a double mean of float data the rest is nothing.
+        const std::span<const double> low = sizeof(T) < sizeof(double) ? std::span<const double>{} : low_.span();
+        return {a_, high_.span(), low, height, memory};
     }
 
     ConstMatrixView<T> a_;

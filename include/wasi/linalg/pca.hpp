@@ -1,5 +1,7 @@
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -14,7 +16,7 @@ namespace wasi::linalg {
 /// digits: variances are as accurate as A's own elements are. `options` say how many components, how they are computed
 /// and what comes with them; rules are asked of the variance.
 ///
-/// Solver::automatic takes the covariance in double where A is tall and narrow enough (n <= 256, or 16 times the width
+/// Solver::automatic takes the covariance in double where A is tall and narrow enough (n <= 512, or 16 times the width
 /// of a sketch), the dense SVD where A is small or a rule needs more than a sketch is good for, and randomized_svd
 /// otherwise. Of the covariance it does not take what drowns in its rounding: below six digits of a double variance it
 /// goes on with the dense SVD. Cost: two reads of A for mean and total variance, and
@@ -50,9 +52,11 @@ requires StorageFor<S, T> && StorageFor<S, double>
         // Where a sketch would have to be wider than this, the exact solvers are cheaper.
         const auto widest = static_cast<Index>(detail::widest_sketch * static_cast<double>(smaller));
         const Index limit = std::max<Index>(1, widest - options.sketch.oversampling);
-        RandomizedSvdOptions sketch = options.sketch;
-        sketch.rank = options.rank;
-        sketch.max_rank = automatic ? std::min(options.max_rank, limit) : options.max_rank;
+        RandomizedSvdOptions sketch = detail::sketch_of(options);
+        if (automatic) {
+            sketch.max_rank = std::min(options.max_rank, limit);
+            sketch.memory_limit = std::numeric_limits<std::size_t>::max();  // A itself is in memory
+        }
         SvdFactors<T> svd = randomized_svd<S, T, CenteredMatrix<S, T>>(c, sketch, key, memory);
         const bool too_narrow =
             svd.info.status == Status::rank_limit && sketch.max_rank < std::min(options.max_rank, smaller);

@@ -69,10 +69,7 @@ template <class S, Scalar W, class Centered>
         return std::move(
             *parts_by_covariance<S, W>(c, gram_of_products<S, W>(c, memory), accuracy, options, false, memory));
     }
-    RandomizedSvdOptions sketch = options.sketch;
-    sketch.rank = options.rank;
-    sketch.max_rank = options.max_rank;
-    return parts_of(randomized_svd<S, W, Centered>(c, sketch, key, memory), Solver::randomized);
+    return parts_of(randomized_svd<S, W, Centered>(c, sketch_of(options), key, memory), Solver::randomized);
 }
 
 }  // namespace detail

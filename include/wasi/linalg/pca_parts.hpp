@@ -25,7 +25,9 @@ struct PcaOptions {
     bool scores = true;
     /// By default the element largest in magnitude of each component is positive, whatever computed it.
     Signs signs = Signs::largest_right_positive;
-    /// How a randomized solver works; its `rank` and `max_rank` are not looked at.
+    /// How a randomized solver works; its `rank`, `max_rank` and `signs` are not looked at. Power iterations, where
+    /// they are left to it, are seven for a fixed rank: what is wanted of principal components are their variances, to
+    /// three digits and more on flat spectra too, as scikit-learn has them.
     RandomizedSvdOptions sketch = {};
 };
 
@@ -44,6 +46,18 @@ struct PcaParts {
 /// A sketch wider than this share of the smaller side costs more than an exact solver.
 inline constexpr double widest_sketch = 0.3;
 
+[[nodiscard]] inline RandomizedSvdOptions sketch_of(const PcaOptions& options)
+{
+    RandomizedSvdOptions sketch = options.sketch;
+    sketch.rank = options.rank;
+    sketch.max_rank = options.max_rank;
+    sketch.signs = Signs::as_computed;  // settled later
+    if (sketch.power_iterations == RandomizedSvdOptions{}.power_iterations && options.rank.fixed()) {
+        sketch.power_iterations = 7;
+    }
+    return sketch;
+}
+
 [[nodiscard]] inline Solver exact_solver(Index rows, Index cols)
 {
     return rows >= cols && cols <= 2000 ? Solver::covariance : Solver::dense;
@@ -56,14 +70,15 @@ template <Scalar T>
     const Index smaller = std::min(rows, cols);
     const Index width = std::min(options.rank.fixed().value_or(options.sketch.first_block), options.max_rank) +
                         options.sketch.oversampling;
-    const Index cheap = sizeof(T) < sizeof(double) ? 256 : 128;  // of the dense SVD
+    // Multiply-adds beside the longer side: smaller² in a Gram matrix, 6 smaller² and a serial polish in the dense SVD
+    // of doubles, smaller width (2 q + 2) of the sketch, whose reads of A are centred anew each.
+    const Index of_gram = std::min<Index>(std::max<Index>(512, 16 * width), 2000);
+    const Index of_dense = sizeof(T) < sizeof(double) ? of_gram : 128;
     if (options.rank.needs_all_values() || static_cast<double>(width) > widest_sketch * static_cast<double>(smaller) ||
-        smaller <= cheap) {
+        smaller <= (rows >= cols ? of_gram : of_dense)) {
         return exact_solver(rows, cols);
     }
-    // m n² multiply-adds against 2 m n width (2 q + 2) of the sketch, whose reads of A are centred anew each.
-    return rows >= cols && cols <= std::min<Index>(std::max<Index>(256, 16 * width), 2000) ? Solver::covariance
-                                                                                           : Solver::randomized;
+    return Solver::randomized;
 }
 
 /// Eigenvectors of G = CᵀC (n,n), which is overwritten. `accuracy` is that of G, relative to its largest eigenvalue.

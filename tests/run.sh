@@ -134,7 +134,7 @@ find_package_consumer() {
 
 fetch_content_consumer() {
     mkdir -p build/consumers && rm -rf build/consumers/archive && mkdir build/consumers/archive &&
-        tar -czf build/consumers/archive/wasi.tar.gz CMakeLists.txt LICENSE cmake include &&
+        tar -czf build/consumers/archive/wasi.tar.gz --exclude=./build --exclude=./out --exclude=./.git . &&
         consumer fetch_content fetch_content "-DWASI_ARCHIVE=$root/build/consumers/archive/wasi.tar.gz"
 }
 
@@ -223,7 +223,7 @@ nlohmann_json 3.12
 benchmark 1.9'
     printf '%-16s with %s
 ' '' "$used"
-    if [ -n "$lacking" ]; then skipped '' "not tried, no package here has them:$lacking (WASI_NEWEST_PREFIX)"; fi
+    if [ -n "$lacking" ]; then skipped '' "not tried, no package here has them: ${lacking#, } (WASI_NEWEST_PREFIX)"; fi
 }
 
 eigen5() {

@@ -43,7 +43,7 @@ class WasiConan(ConanFile):
         self.version = ".".join(re.findall(r"#define WASI_VERSION_(?:MAJOR|MINOR|PATCH) +(\d+)", text))
 
     def export_sources(self):
-        for pattern in ("CMakeLists.txt", "LICENSE", "cmake/*", "include/*"):
+        for pattern in ("CMakeLists.txt", "LICENSE", "cmake/*", "include/*", "src/*"):
             copy(self, pattern, self._root, self.export_sources_folder)
 
     def requirements(self):

@@ -230,7 +230,7 @@ nlohmann_json 3.12
 benchmark 1.9'
     printf '%-16s with %s
 ' '' "$used"
-    if [ -n "$lacking" ]; then skipped '' "not tried, no package here has them:$lacking (WASI_NEWEST_PREFIX)"; fi
+    if [ -n "$lacking" ]; then skipped '' "not tried, no package here has them: ${lacking#, } (WASI_NEWEST_PREFIX)"; fi
 }
 
 eigen5() {

@@ -306,11 +306,10 @@ private:
         bool measured = false;
         if constexpr (has_matrix<Operator>) {
             if (near_rounding) {
-                measure_rule(result);
-                measured = true;
-                if (result.info.route == Route::dense) {
-                    return;
+                if (!measure_rule(result)) {
+                    return;  // the dense way was taken, and is complete
                 }
+                measured = true;
             }
         }
         if (!measured) {
@@ -351,8 +350,8 @@ private:
 
     /// The energies are blind at this error, so the difference of the matrix and the factors is formed: what it says of
     /// the part outside the sketch replaces the estimate, until the rule is met. The sketch grows where all of it is
-    /// not enough.
-    void measure_rule(SvdFactors<T>& result)
+    /// not enough. False where that ended in the dense SVD.
+    [[nodiscard]] bool measure_rule(SvdFactors<T>& result)
     {
         const auto a = a_->inner().dense();
         Tensor<T> scaled;
@@ -373,7 +372,7 @@ private:
                 result.info.residual_estimate = error;
                 result.info.residual_bound = error;
                 result.info.bound_failure = 0.0;
-                return;
+                return true;
             }
             const double outside = std::max(error * error - tail * tail, 2.0 * seen_.beyond);
             seen_.beyond = outside;
@@ -381,7 +380,7 @@ private:
             while (wider_ > 0) {
                 if (goes_dense(wider_)) {
                     result = dense();
-                    return;
+                    return false;
                 }
                 grow(wider_);
                 seen_ = look();
@@ -392,7 +391,7 @@ private:
                 const double last = measured_residual<S, T>(matrix, result, *memory_);
                 result.info.residual_estimate = last;
                 result.info.residual_bound = last;
-                return;
+                return true;
             }
         }
     }

@@ -3,6 +3,7 @@
 #include <span>
 #include <type_traits>
 
+#include "wasi/core/parallel.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/declarations.hpp"
 

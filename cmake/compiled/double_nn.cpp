@@ -1,9 +1,9 @@
 // Layers and the Vision Transformer in double.
-#include <wasi/storage/eigen.hpp>
 #include <wasi/nn/encoder_block.hpp>
 #include <wasi/nn/linear.hpp>
 #include <wasi/nn/linear_weight.hpp>
 #include <wasi/nn/vision_transformer.hpp>
+#include <wasi/storage/eigen.hpp>
 
 namespace wasi::nn {
 

@@ -1,7 +1,7 @@
 // Optimisers in double.
-#include <wasi/storage/eigen.hpp>
 #include <wasi/optim/optimizer.hpp>
 #include <wasi/optim/sinks.hpp>
+#include <wasi/storage/eigen.hpp>
 
 namespace wasi::optim {
 

@@ -5,6 +5,7 @@
 #include <concepts>
 #include <utility>
 
+#include "wasi/core/parallel.hpp"
 #include "wasi/linalg/randomized_svd.hpp"
 #include "wasi/storage/eigen/maps.hpp"
 

@@ -3,8 +3,10 @@
 #include <span>
 #include <type_traits>
 
+#include "wasi/core/parallel.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/eigen/declarations.hpp"
+#include "wasi/storage/tensor.hpp"
 
 // The bodies are read unless somebody else compiles them: see core/compiled.hpp.
 #if !defined(WASI_EXTERN_FLOAT) || !defined(WASI_EXTERN_DOUBLE)

@@ -86,7 +86,12 @@ template <bool polish, class Wide>
 bool svd_by_gram(const ColMajor<Wide>& triangle, ColMajor<Wide>& u, Eigen::VectorX<Wide>& s, ColMajor<Wide>& v)
 {
     const Index n = triangle.rows();
-    SymmetricEigen<Wide> solver(product<Wide>(view_of(triangle).transposed(), view_of(triangle)));
+    ColMajor<Wide> square = product<Wide>(view_of(triangle).transposed(), view_of(triangle));
+    const Wide unit = square.cwiseAbs().maxCoeff();
+    if (unit > Wide(0)) {
+        square /= unit;
+    }
+    SymmetricEigen<Wide> solver(square);
     if (!solver.find_vectors()) {
         return false;
     }

@@ -8,7 +8,9 @@ namespace wasi::eigen {
 
 /// Eigenvalues and eigenvectors of a symmetric matrix by its tridiagonal form A = Q T Qᵀ (Golub and Van Loan 8.3):
 /// Eigen's reduction and its QL iteration, Q by Reflections. Eigen's SelfAdjointEigenSolver::compute does the same and
-/// compiles products of its own for Q. A is to be scaled by the caller; its lower triangle is read.
+/// compiles products of its own for Q. The caller scales A to largest element 1, as
+/// `compute` does: Eigen's test for a negligible element of T depends on the scale, and with 20 in place of 1 the
+/// iteration does not end for two clusters of equal values. The lower triangle of A is read.
 template <Scalar T>
 class SymmetricEigen {
 public:

@@ -84,7 +84,7 @@ public:
 
     /// U (n,l) and s (l) of Y (ΩᵀY)⁻¹ Yᵀ, with A + shift 1 for A while it is formed (Tropp, Yurtsever, Udell, Cevher
     /// 2017, algorithm 3; the root of ΩᵀY by its eigenvectors in place of Cholesky). False when an iteration inside did
-    /// not converge.
+    /// not converge; the numbers are not to be trusted then.
     [[nodiscard]] bool factor(Tensor<T>& vectors, std::vector<double>& values)
     {
         const double size = std::sqrt(S::dot(std::as_const(image_).matrix(), image_.matrix()));
@@ -96,6 +96,8 @@ public:
         make_symmetric(core.matrix(), shift, clear);
         Tensor<T> squares = workspace<T>(*memory_, 1, width_);
         if (!S::eigh(core.matrix(), squares.span(), *memory_)) {
+            vectors = omega_.clone({});
+            values.assign(static_cast<std::size_t>(width_), 0.0);
             return false;
         }
         const double least = static_cast<double>(squares.span().back()) - shift;

@@ -4,15 +4,12 @@
 #include <Eigen/QR>
 #include <Eigen/SVD>
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <functional>
-#include <limits>
 #include <span>
 
 #include "wasi/core/parallel.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
-#include "wasi/storage/scale.hpp"
 #include "wasi/storage/tensor.hpp"
 
 /// Orthonormal bases, singular values and eigenvalues of small or thin matrices, on Eigen's dense decompositions.
@@ -169,19 +166,7 @@ bool eigh(MatrixView<T> a, std::span<T> w, Memory& memory)
     return true;
 }
 
-/// The even exponent e for which 2^-e A, A positive definite, may be factored without leaving T: 0 for ordinary sizes.
-/// The largest element of a positive definite matrix lies on its diagonal; with an even exponent square roots keep
-/// their bits.
-template <class Map>
-[[nodiscard]] int spd_exponent(const Map& a)
-{
-    using T = typename Map::Scalar;
-    const auto size = a.rows() == 0 ? 0.0 : static_cast<double>(a.diagonal().maxCoeff());
-    const int exponent = scale_exponent<T>(size);
-    return std::clamp(exponent, std::numeric_limits<T>::min_exponent, std::numeric_limits<T>::max_exponent - 2) / 2 * 2;
-}
-
-/// B becomes A⁻¹ B by Cholesky, of A scaled to ordinary size. About n³/3 + 2 n² cols(B) flops.
+/// B becomes A⁻¹ B by Cholesky. About n³/3 + 2 n² cols(B) flops.
 template <Scalar T>
 bool solve_spd(MatrixView<T> a, MatrixView<T> b, Memory& memory)
 {
@@ -189,10 +174,6 @@ bool solve_spd(MatrixView<T> a, MatrixView<T> b, Memory& memory)
     const auto n = static_cast<double>(a.rows);
     memory.count_flops(n * n * n / 3.0 + 2.0 * n * n * static_cast<double>(b.cols));
     auto left = col_major_map(a.is_row_major() ? a.transposed() : a);
-    const T unit = std::ldexp(T(1), -spd_exponent(left));
-    if (unit != T(1)) {
-        left *= unit;
-    }
     const Eigen::LLT<Eigen::Ref<ColMajor<T>, 0, Eigen::OuterStride<>>> cholesky(left);
     if (cholesky.info() != Eigen::Success) {
         return false;
@@ -200,9 +181,6 @@ bool solve_spd(MatrixView<T> a, MatrixView<T> b, Memory& memory)
     Tensor<T> booked = column_major_copy<T>(b, memory);
     ColMajorMap<T> solution(booked.data(), b.rows, b.cols);
     cholesky.solveInPlace(solution);
-    if (unit != T(1)) {
-        solution *= unit;
-    }
     copy<T>(b, booked.matrix().transposed());
     return true;
 }

@@ -153,7 +153,8 @@ TEST_CASE_TEMPLATE("solve_spd: A X = B in every layout", E, WASI_TEST_ENGINES)
 TEST_CASE_TEMPLATE("solve_spd: the same bits for A and B of every size", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;
-    const auto a = symmetric_matrix<T>(linear(12, 1.0, 20.0), 3);
+    // Ill-conditioned: what elimination leaves is far smaller than A.
+    const auto a = symmetric_matrix<T>(linear(12, sizeof(T) == 4 ? 1e-3 : 1e-9, 20.0), 3);
     const auto b = random_matrix<T>(12, 3, 4);
     const auto solve = [&](int k, int l) {
         auto left = wasi_tests::times_power(a, k);
@@ -163,10 +164,10 @@ TEST_CASE_TEMPLATE("solve_spd: the same bits for A and B of every size", E, WASI
     };
     const auto expected = solve(0, 0);
     auto exponents = wasi_tests::powers<T>();
-    exponents.push_back(sizeof(T) == 4 ? -116 : -1012);  // squares of the factor's elements are not normal numbers
+    exponents.push_back(sizeof(T) == 4 ? -118 : -1012);  // and no normal number there
     for (const int exponent : exponents) {
         const int k = exponent / 2 * 2;  // a square root of an odd power rounds
-        for (const int l : {0, k}) {
+        for (const int l : {k / 2, k}) {
             INFO("A 2^", k, ", B 2^", l);
             CHECK(wasi_tests::is_power_of<T>(solve(k, l).view(), expected.view(), l - k));
         }

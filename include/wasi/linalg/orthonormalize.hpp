@@ -31,7 +31,9 @@ struct OrthonormalizeOptions {
 
 struct OrthonormalizeInfo {
     Status status = Status::ok;  ///< rank_deficient when rank < n
-    Index rank = 0;              ///< R_jj above max(m,n) epsilon max R_jj; below n, the last directions are arbitrary
+    /// R_jj above max(m,n) epsilon max R_jj (in float less for tall matrices: 8 sqrt(m) epsilon, CholeskyQR2 8 sqrt(n)
+    /// epsilon); below n, the last directions are arbitrary.
+    Index rank = 0;
     OrthonormalizeMethod method = OrthonormalizeMethod::householder;  ///< the one that made the basis
 };
 

@@ -52,6 +52,8 @@ struct Spectrum {
     double beyond = -1.0;
     /// The error, in norm, that the factors have besides what is discarded: the rounding of their elements.
     double rounding = 0.0;
+    /// All of the above are of 2^-exponent times the matrix: not 0 only for numbers whose squares would leave double.
+    int exponent = 0;
 
     [[nodiscard]] double unlisted() const
     {
@@ -244,7 +246,7 @@ private:
         const double beta = static_cast<double>(shorter) / static_cast<double>(longer);
         double threshold = detail::hard_threshold(beta);
         if (rule.noise > 0.0) {
-            threshold *= std::sqrt(static_cast<double>(longer)) * rule.noise;
+            threshold *= std::sqrt(static_cast<double>(longer)) * std::ldexp(rule.noise, -spectrum.exponent);
         } else {
             require<argument_error>(static_cast<Index>(spectrum.values.size()) == shorter,
                                     "Gavish-Donoho: the noise is unknown and only ", spectrum.values.size(), " of ",

@@ -216,8 +216,9 @@ private:
 
     [[nodiscard]] Spectrum spectrum(std::span<const double> values) const
     {
-        return {values,     seen_.total, seen_.total,  rounding_floor<T>(a_->rows(), a_->cols(), values),
-                a_->rows(), a_->cols(),  seen_.beyond, factor_rounding<T> * std::sqrt(seen_.total)};
+        return {values,        seen_.total, seen_.total,  rounding_floor<T>(a_->rows(), a_->cols(), values),
+                a_->rows(),    a_->cols(),  seen_.beyond, factor_rounding<T> * std::sqrt(seen_.total),
+                a_->exponent()};
     }
 
     /// The triplets that the rule keeps; or none, and `wider_` is the width that the sketch needs first.

@@ -200,12 +200,12 @@ void measure(SvdFactors<T>& factors, ConstMatrixView<T> a, const RankRule& rule,
 
 /// truncated_svd of a matrix whose numbers are of ordinary size and known to be finite.
 template <class S, Scalar T>
-[[nodiscard]] SvdFactors<T> truncated_svd_at_scale(ConstMatrixView<T> a, const TruncatedSvdOptions& options,
-                                                   Memory& memory)
+[[nodiscard]] SvdFactors<T> truncated_svd_at_scale(ConstMatrixView<T> a, int exponent,
+                                                   const TruncatedSvdOptions& options, Memory& memory)
 {
     const double total = S::dot(a, a);
     std::vector<double> all;
-    Spectrum spectrum{{}, total, total, 0.0, a.rows, a.cols, 0.0, factor_rounding<T> * std::sqrt(total)};
+    Spectrum spectrum{{}, total, total, 0.0, a.rows, a.cols, 0.0, factor_rounding<T> * std::sqrt(total), exponent};
     const auto decompose = [&](auto choose) {
         Index wanted = 0;
         SvdFactors<T> result = leading_svd<S, T>(
@@ -250,11 +250,11 @@ requires StorageFor<S, T>
     const int exponent = scale_exponent<T>(largest);
     SvdFactors<T> result;
     if (exponent == 0) {
-        result = detail::truncated_svd_at_scale<S, T>(a, options, memory);
+        result = detail::truncated_svd_at_scale<S, T>(a, 0, options, memory);
     } else {
         Tensor<T> scaled = workspace<T>(memory, a.rows, a.cols);
         S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-exponent)), a);
-        result = detail::truncated_svd_at_scale<S, T>(std::as_const(scaled).matrix(), options, memory);
+        result = detail::truncated_svd_at_scale<S, T>(std::as_const(scaled).matrix(), exponent, options, memory);
         detail::rescale(result, exponent, "truncated_svd");
     }
     if (options.signs == Signs::largest_right_positive) {

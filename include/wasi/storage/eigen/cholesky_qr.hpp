@@ -103,10 +103,10 @@ void scale_columns(MatrixView<T> to, ConstMatrixView<T> a, const Eigen::ArrayXi&
 /// (CholeskyQR2; Yamamoto, Nakatsukasa, Yanagisawa, Fukaya 2015). Columns are scaled to 1 first, Grams and factors are
 /// in double, so a float matrix is safe up to cond 1e7. A Gram too close to singular gets a shift and one pass more
 /// (shifted CholeskyQR3; Fukaya, Kannan, Nakatsukasa, Yamamoto, Yanagisawa 2020). Returns the number of R_jj above
-/// max(m,n) epsilon max R_jj, or -1 and A as it was: a column is zero, dependent on the others to rounding, or not
-/// finite; Householder's QR handles those. Columns so long or short that their squares leave double, or their inverse
-/// lengths T, are scaled by powers of two first (and m n more workspace): the same bits at every size. 2 m n²
-/// multiply-adds in two passes, threaded; workspace m n.
+/// max(m,n) epsilon max R_jj (in float 8 sqrt(n) epsilon where that is less), or -1 and A as it was: a column is zero,
+/// dependent on the others to rounding, or not finite; Householder's QR handles those. Columns so long or short that
+/// their squares leave double, or their inverse lengths T, are scaled by powers of two first (and m n more workspace):
+/// the same bits at every size. 2 m n² multiply-adds in two passes, threaded; workspace m n.
 template <Scalar T>
 [[nodiscard]] Index cholesky_orthonormalize(MatrixView<T> a, Memory& memory)
 {
@@ -114,7 +114,12 @@ template <Scalar T>
     if (n == 0) {
         return 0;
     }
-    const auto length = static_cast<double>(std::max(a.rows, n)) * static_cast<double>(epsilon<T>);
+    // Sums over rows are in double: of a float matrix its own rounding is all that hides a direction.
+    double steps = static_cast<double>(std::max(a.rows, n));
+    if constexpr (sizeof(T) < sizeof(double)) {
+        steps = std::min(steps, 8.0 * std::sqrt(static_cast<double>(n)));
+    }
+    const double length = steps * static_cast<double>(epsilon<T>);
     Tensor<T> q = workspace<T>(memory, 0, 0);
     Tensor<T> inverse = workspace<T>(memory, n, n);
     Tensor<double> gram_matrix = workspace<double>(memory, n, n);

@@ -131,9 +131,9 @@ TEST_CASE_TEMPLATE("interpolative by a sketch: tolerances hold by the true error
     for (const auto& values : {wasi_tests::exponential(120, 0.5), wasi_tests::exponential(120, 0.85),
                                wasi_tests::step(120, 12, 1e-8), wasi_tests::polynomial(120, 2.0)}) {
         const auto ordinary = wasi_tests::matrix_with_spectrum<T>(150, 120, values, 41);
-        for (const double size : wasi_tests::extreme_sizes<T>()) {
+        for (const double size : {1.0, wasi_tests::extreme_sizes<T>().back()}) {
             const auto a = wasi_tests::times(ordinary, size);
-            for (const double tolerance : {1e-1, 1e-3, 1e-6, 1e-10, 1e-13}) {
+            for (const double tolerance : {1e-1, 1e-6, 1e-13}) {
                 const auto f = sketched<E>(a, {.rank = Tolerance{tolerance}});
                 const double error = check_factors(a, f);
                 CHECK(error <= std::max(tolerance, 32.0 * unit));

@@ -46,11 +46,13 @@ double check_factors(const wasi_tests::Matrix<T>& a, const InterpolativeFactors<
     REQUIRE(f.coefficients.shape() == wasi::Shape{k, n});
     REQUIRE(wasi_tests::are_different(f.columns, n));
     const auto t = f.coefficients.matrix();
+    bool identity = true;
     for (Index i = 0; i < k; ++i) {
         for (Index j = 0; j < k; ++j) {
-            CHECK(t(i, f.columns[static_cast<std::size_t>(j)]) == (i == j ? T(1) : T(0)));
+            identity = identity && t(i, f.columns[static_cast<std::size_t>(j)]) == (i == j ? T(1) : T(0));
         }
     }
+    CHECK(identity);
     CHECK(f.info.largest_coefficient == wasi_tests::max_abs(t));
     CHECK(f.info.largest_coefficient <= 16.0);
     const auto kept = wasi_tests::columns_of(a.view(), f.columns);
@@ -94,9 +96,9 @@ TEST_CASE_TEMPLATE("interpolative: k columns leave at most sqrt(1 + k (n - k)) s
                    wasi_tests::EigenDouble)
 {
     using T = typename E::Scalar;
-    for (const auto& spectrum : wasi_tests::spectra_for_rules(40)) {
-        const auto a = wasi_tests::matrix_with_spectrum<T>(150, 140, spectrum.values, 31);
-        for (const Index k : {Index{1}, Index{6}, Index{20}, Index{39}}) {
+    for (const auto& spectrum : wasi_tests::spectra_for_rules(30)) {
+        const auto a = wasi_tests::matrix_with_spectrum<T>(100, 90, spectrum.values, 31);
+        for (const Index k : {Index{1}, Index{6}, Index{29}}) {
             for (const bool with_sketch : {false, true}) {
                 INFO(spectrum.name, ", ", k, " columns, sketch ", with_sketch);
                 const auto f = with_sketch ? sketched<E>(a, {.rank = k}) : decompose<E>(a, {.rank = k});
@@ -104,18 +106,18 @@ TEST_CASE_TEMPLATE("interpolative: k columns leave at most sqrt(1 + k (n - k)) s
                 CHECK(f.info.status == Status::ok);
                 const auto kept = wasi_tests::columns_of(a.view(), f.columns);
                 const std::vector<T> ones(static_cast<std::size_t>(k), T(1));
-                wasi_tests::Matrix<T> right(140, k);
-                for (Index j = 0; j < 140; ++j) {
+                wasi_tests::Matrix<T> right(90, k);
+                for (Index j = 0; j < 90; ++j) {
                     for (Index p = 0; p < k; ++p) {
                         right(j, p) = f.coefficients.matrix()(p, j);
                     }
                 }
                 const auto rest = wasi_tests::residual(a.view(), std::as_const(kept).view(), std::span<const T>(ones),
                                                        std::as_const(right).view());
-                const double bound = std::sqrt(1.0 + static_cast<double>(k * (140 - k)));
+                const double bound = std::sqrt(1.0 + static_cast<double>(k * (90 - k)));
                 CHECK(wasi_tests::spectral_norm(rest) <=
                       bound * wasi_tests::value_at(spectrum.values, k) +
-                          wasi_tests::tolerance<T>(150, wasi_tests::value_at(spectrum.values, 0), 16.0));
+                          wasi_tests::tolerance<T>(100, wasi_tests::value_at(spectrum.values, 0), 16.0));
             }
         }
     }
@@ -126,12 +128,12 @@ TEST_CASE_TEMPLATE("interpolative by a sketch: tolerances hold by the true error
 {
     using T = typename E::Scalar;
     const double unit = static_cast<double>(wasi::epsilon<T>);
-    for (const auto& values : {wasi_tests::exponential(200, 0.5), wasi_tests::exponential(200, 0.85),
-                               wasi_tests::step(200, 12, 1e-8), wasi_tests::polynomial(200, 2.0)}) {
-        const auto ordinary = wasi_tests::matrix_with_spectrum<T>(260, 200, values, 41);
-        for (const double size : wasi_tests::extreme_sizes<T>()) {
+    for (const auto& values : {wasi_tests::exponential(120, 0.5), wasi_tests::exponential(120, 0.85),
+                               wasi_tests::step(120, 12, 1e-8), wasi_tests::polynomial(120, 2.0)}) {
+        const auto ordinary = wasi_tests::matrix_with_spectrum<T>(150, 120, values, 41);
+        for (const double size : {1.0, wasi_tests::extreme_sizes<T>().back()}) {
             const auto a = wasi_tests::times(ordinary, size);
-            for (const double tolerance : {1e-1, 1e-3, 1e-6, 1e-10, 1e-13}) {
+            for (const double tolerance : {1e-1, 1e-6, 1e-13}) {
                 const auto f = sketched<E>(a, {.rank = Tolerance{tolerance}});
                 const double error = check_factors(a, f);
                 CHECK(error <= std::max(tolerance, 32.0 * unit));

@@ -48,9 +48,10 @@ double check_factors(const wasi_tests::Matrix<T>& a, const PivotedQrFactors<T>& 
     CHECK(wasi_tests::orthonormality_defect(f.q.matrix()) <= wasi_tests::tolerance<T>(a.view().rows, 1.0));
     const auto r = f.r.matrix();
     const double slack = 1.0 + 1e3 * static_cast<double>(wasi::epsilon<T>);
+    bool triangular = true;
     for (Index i = 0; i < k; ++i) {
         for (Index j = 0; j < i; ++j) {
-            CHECK(r(i, j) == T(0));
+            triangular = triangular && r(i, j) == T(0);
         }
         if (i > 0) {
             const double noise = wasi_tests::tolerance<T>(n, std::abs(static_cast<double>(r(0, 0))));
@@ -58,6 +59,7 @@ double check_factors(const wasi_tests::Matrix<T>& a, const PivotedQrFactors<T>& 
                   slack * std::abs(static_cast<double>(r(i - 1, i - 1))) + noise);
         }
     }
+    CHECK(triangular);
     const auto in_order = wasi_tests::columns_of(a.view(), f.columns);
     const double error = wasi_tests::relative_error<T>(in_order.view(), f.q.matrix(), r);
     CHECK(std::abs(error - f.info.relative_error) <= 1e-3 * error + 4e-16);

@@ -38,7 +38,7 @@ int main()
     std::printf("%-14s %5td %15.1e\n", "Nystrom", psd.info.rank, psd.info.relative_error);
     std::printf("%-14s %5td %15.1e\n", "SVD of Q R", svd.info.rank, svd.info.residual_estimate / a.norm());
 
-    const double error = (a - a(Eigen::placeholders::all, id.columns) * id.coefficients).norm() / a.norm();
+    const double error = (a - a(Eigen::seqN(0, a.rows()), id.columns) * id.coefficients).norm() / a.norm();
     const bool good = error <= 1e-10 && (a - cur.c * cur.u * cur.r).norm() <= 1e-6 * a.norm() &&
                       psd.info.relative_error <= 1e-10 && qr.info.relative_error <= 1e-10;
     return good && svd.info.rank < qr.info.rank ? 0 : 1;

@@ -10,6 +10,11 @@
 #include <map>
 #include <string>
 
+#include <wasi/linalg/cur.hpp>
+#include <wasi/linalg/interpolative.hpp>
+#include <wasi/linalg/pca.hpp>
+#include <wasi/linalg/pivoted_qr.hpp>
+#include <wasi/linalg/product_svd.hpp>
 #include <wasi/linalg/qb.hpp>
 #include <wasi/linalg/randomized_svd.hpp>
 #include <wasi/linalg/sparse_operator.hpp>
@@ -177,6 +182,15 @@ Answer qb_answer(const Matrix<T>& a, const F& f)
     return answer;
 }
 
+/// ||A - X Y||_F of factors in a user's types.
+template <class T, class Info>
+Answer product_answer(const Matrix<T>& a, const Matrix<T>& x, const Matrix<T>& y, const Info& info, Index rank)
+{
+    Answer answer{info.status, rank};
+    std::tie(answer.error, answer.norm) = true_error<T>(a, x, y);
+    return answer;
+}
+
 struct Tally {
     Index asked = 0, ok = 0, limited = 0, refused = 0, missed = 0, needless = 0, bound_broken = 0;
     double worst = 0.0;  // error over what the rule allows, of answers that say ok
@@ -227,7 +241,7 @@ void one_rule(std::uint64_t number, RandomKey key, std::map<std::string, Tally>&
         rule = fixed;
         text = "rank " + std::to_string(fixed);
     }
-    const Index way = dice.below(7);
+    const Index way = dice.below(tall ? 7 : 12);
     const auto view = ConstMatrixView<T>::row_major(a.data(), a.rows(), a.cols());
     const RandomKey draw = key.derive(number, 3);
     Memory& memory = wasi::plain_memory();
@@ -258,6 +272,56 @@ void one_rule(std::uint64_t number, RandomKey key, std::map<std::string, Tally>&
     } else if (way == 5) {
         what = "qb";
         answer = qb_answer<T>(a, linalg::qb<EigenStorage, T>(view, qb_options, draw, memory));
+    } else if (way == 7) {
+        what = "pivoted_qr";
+        const auto f = linalg::pivoted_qr(a, {.rank = rule});
+        Matrix<T> unpermuted(f.r.rows(), a.cols());
+        for (Index j = 0; j < a.cols(); ++j)
+            unpermuted.col(f.columns[static_cast<std::size_t>(j)]) = f.r.col(j);
+        answer = product_answer<T>(a, f.q, unpermuted, f.info, f.info.rank);
+    } else if (way == 8) {
+        what = "interpolative";
+        const auto f =
+            dice.once_in(2) ? linalg::interpolative(a, {.rank = rule}) : linalg::interpolative(a, {.rank = rule}, draw);
+        const Matrix<T> columns = a(Eigen::seqN(0, a.rows()), f.columns);
+        answer = product_answer<T>(a, columns, f.coefficients, f.info, f.info.rank);
+    } else if (way == 9) {
+        what = "product_svd";
+        // P Qᵀ is what is decomposed; its rounding in T, which A has, is none of the decomposition's.
+        const Index inner = std::min<Index>(count, 40);
+        const double half = std::sqrt(scale);
+        const Matrix<T> left = (orthonormal(a.rows(), inner, key.derive(number, 4)) * s.head(inner).asDiagonal() * half)
+                                   .template cast<T>();
+        const Matrix<T> right = (orthonormal(a.cols(), inner, key.derive(number, 5)) * half).template cast<T>();
+        const auto f = linalg::product_svd(left, right, {.rank = rule});
+        answer = {f.info.status, f.info.rank, f.info.residual_bound};
+        using Wide = Matrix<long double>;
+        const Wide exact_product = left.template cast<long double>() * right.template cast<long double>().transpose();
+        const Wide kept = f.u.template cast<long double>() * f.s.template cast<long double>().asDiagonal() *
+                          f.v.template cast<long double>().transpose();
+        answer.error = static_cast<double>((exact_product - kept).norm());
+        answer.norm = static_cast<double>(exact_product.norm());
+        fixed = std::min(fixed, inner);
+    } else if (way == 10) {
+        what = "pca";
+        const auto f = linalg::pca(a, {.rank = rule}, draw);
+        using Wide = Matrix<long double>;
+        const Wide wide = a.template cast<long double>();
+        const Wide centered = wide.rowwise() - wide.colwise().mean();
+        const Wide kept = f.scores.template cast<long double>() * f.components.template cast<long double>().transpose();
+        answer = {f.info.svd.status, f.info.svd.rank, -1.0, static_cast<double>((centered - kept).norm()),
+                  static_cast<double>(centered.norm())};
+    } else if (way == 11) {
+        what = "cur";
+        const auto f = linalg::cur(a, {.rank = rule});
+        const auto size = static_cast<Index>(f.columns.size());
+        answer = {f.info.status, size};
+        using Wide = Matrix<long double>;
+        const Wide wide = a.template cast<long double>();
+        const Wide kept =
+            f.c.template cast<long double>() * f.u.template cast<long double>() * f.r.template cast<long double>();
+        answer.error = static_cast<double>((wide - kept).norm());
+        answer.norm = static_cast<double>(wide.norm());
     } else {
         what = "qb, operator";
         answer = qb_answer<T>(a, linalg::qb<EigenStorage, T>(Hidden<T, false>(a), qb_options, draw, memory));

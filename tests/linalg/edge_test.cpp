@@ -29,7 +29,7 @@ using AnyStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
 #if EIGEN_VERSION_AT_LEAST(3, 4, 90)
 constexpr auto all = Eigen::placeholders::all;
 #else
-const auto all = Eigen::placeholders::all;
+const auto all = Eigen::all;
 #endif
 
 template <class T>

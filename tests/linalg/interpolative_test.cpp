@@ -179,9 +179,9 @@ TEST_CASE("interpolative: users' types, all above rounding, and what is refused"
     const auto f = interpolative(a);
     CHECK(f.info.rank == 4);
     CHECK(f.info.status == Status::ok);
-    CHECK((a(Eigen::placeholders::all, f.columns) * f.coefficients - a).norm() <= 1e-5F * a.norm());
+    CHECK((a(Eigen::seqN(0, a.rows()), f.columns) * f.coefficients - a).norm() <= 1e-5F * a.norm());
     const auto rows = interpolative(a.transpose(), {.rank = 4});  // rows of A, by the transpose
-    CHECK((rows.coefficients.transpose() * a(rows.columns, Eigen::placeholders::all) - a).norm() <= 1e-5F * a.norm());
+    CHECK((rows.coefficients.transpose() * a(rows.columns, Eigen::seqN(0, a.cols())) - a).norm() <= 1e-5F * a.norm());
     const Eigen::MatrixXf zero = Eigen::MatrixXf::Zero(6, 5);
     CHECK(interpolative(zero).info.rank == 1);
     CHECK(interpolative(zero).info.error == 0.0);

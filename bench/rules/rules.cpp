@@ -248,7 +248,7 @@ void one_rule(std::uint64_t number, RandomKey key, std::map<std::string, Tally>&
     Answer answer;
     std::string what;
     const linalg::QbOptions qb_options{.tolerance = fixed > 0 ? 1e-3 : std::sqrt(allowed), .block = 1 + dice.below(40)};
-    if (way >= 5 && fixed > 0)
+    if ((way == 5 || way == 6) && fixed > 0)
         allowed = 1e-6;
     if (way == 0) {
         what = "truncated_svd";

@@ -107,7 +107,7 @@ def documents(rng):
     others, each has its own popular rows and columns; entries that meet are added, values are log-normal. Compressed
     rows, and the leading singular values in double, whose residuals are looked at."""
     sizes = np.arange(1, TOPICS + 1, dtype=np.float64) ** -0.6
-    sizes = np.floor(sizes / sizes.sum() * NONZEROS * 1.12).astype(np.int64)
+    sizes = np.floor(sizes / sizes.sum() * NONZEROS).astype(np.int64)
     rows = np.concatenate([popular(rng, SPARSE_ROWS, size, 0.5) for size in sizes])
     columns = np.concatenate([popular(rng, SPARSE_COLUMNS, size, 0.7) for size in sizes])
     a = scipy.sparse.coo_array((rng.lognormal(size=rows.size), (rows, columns)), (SPARSE_ROWS, SPARSE_COLUMNS)).tocsr()

@@ -107,10 +107,12 @@ void gather_product(MatrixView<W> y, const SparseLines<Sparse>& a, W scale, Cons
 template <class Sparse, Scalar W>
 void scatter_product(MatrixView<W> y, const SparseLines<Sparse>& a, W scale, ConstMatrixView<W> x, bool sorted)
 {
-    constexpr Index tile_bytes = Index{1} << 17;
-    constexpr Index most_tiles = 16;  // each tile reads X once
-    const Index row_bytes = std::max<Index>(1, x.cols * static_cast<Index>(sizeof(W)));
-    const Index wanted = std::clamp<Index>(y.rows * row_bytes / tile_bytes, 1, most_tiles);
+    constexpr Index tile_bytes = Index{1} << 19;
+    constexpr Index most_tiles = 64;  // each goes over all lines
+    const Index threads = thread_count();
+    const Index in_cache = y.rows * std::max<Index>(1, x.cols) * static_cast<Index>(sizeof(W)) / tile_bytes;
+    const Index wanted = std::clamp<Index>(std::max(in_cache, threads > 1 ? 2 * threads : 1), 1,
+                                           std::clamp<Index>(y.rows, 1, most_tiles));
     const Index tiles = sorted ? wanted : 1;
     const Index height = (y.rows + tiles - 1) / tiles;
     parallel_for(tiles, [&](Index tile) {

@@ -94,7 +94,8 @@ GROUPS = [
         Line("PCA of the same in batches of 1000, 16 components", "scikit-learn IncrementalPCA", "incremental_pca",
              "incremental_pca", 1.0, EQUAL, rivals_only=True)]),
     Group("exponential", check.qb, [
-        Line("QB of 2000 x 1000 to 1e-6", "scipy interp_decomp (rand, same error)", "qb_interpolative", "qb", 1.0, QB_TOLERANCE),
+        Line("QB of 2000 x 1000 to 1e-6", "scipy interp_decomp (rand, same error)", "qb_interpolative", "qb", 1.0,
+             QB_TOLERANCE),
         Line("QB of 2000 x 1000 to 1e-6", "scikit-learn randomized_range_finder, doubled", "qb_range_finder", "qb", 1.0,
              QB_TOLERANCE)]),
     Group("documents", check.values, [
@@ -196,7 +197,8 @@ def record(line, timings, figures):
     fast = ratio >= line.target or not rival
     result = {"work": line.work, "peer": line.peer_name, "peer_ms": peer.median(), "ours_ms": ours.median(), "ratio": ratio,
               "target": line.target, "peer_error": theirs["error"], "our_error": mine["error"],
-              "error_allowed": "" if allowed is None else allowed, "fast": fast, "accurate": accurate, "met": fast and accurate, "rival": rival,
+              "error_allowed": "" if allowed is None else allowed, "fast": fast, "accurate": accurate,
+              "met": fast and accurate, "rival": rival,
               "ratio_lowest": min(paired), "ratio_highest": max(paired)}
     for name, timing in (("peer", peer), ("our", ours)):
         result[f"{name}_ms_quarter"], result[f"{name}_ms_three_quarters"] = timing.quartiles()
@@ -248,7 +250,7 @@ def machine(sides, commands, repeats, load):
     if load > 0.5:
         lines.append("The machine was NOT IDLE: times are not to be quoted.")
     if re.search(r"/blas/libblas\.so", lines[1]):
-        lines.append("The peers ran on the REFERENCE BLAS: the packages of PyPI, or libopenblas0-pthread, make a fair comparison.")
+        lines.append("The peers ran on the REFERENCE BLAS: install libopenblas0-pthread for a fair comparison.")
     return lines
 
 

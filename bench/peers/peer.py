@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""peer.py DATA: the same work in scikit-learn, scipy, TensorLy and PyTorch, called or written from the formulas. One request a line on standard
-input, one answer a line; peers_numerics (numerics.cpp) speaks the same:
+"""peer.py DATA: the same work in scikit-learn, scipy, TensorLy and PyTorch, called or written from the formulas. One
+request a line on standard input, one answer a line; peers_numerics (numerics.cpp) speaks the same:
 
     describe            versions and threads                                  ok TEXT
     prepare ROW         reads the data, makes the start                       ok

@@ -49,7 +49,8 @@ class IncrementalPca(Pca):
 
 
 class InterpolativeQb:
-    """A ~ A[:, chosen] P, asked for in the spectral norm so that the Frobenius norm is met; Q is the chosen columns, B is P."""
+    """A ~ A[:, chosen] P, asked for in the spectral norm so that the Frobenius norm is met. Q is the chosen columns, B is
+    P."""
 
     def __init__(self, folder):
         self.a = tensor_file.read(folder / "exponential.safetensors")["a"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same work in other systems, and ours.
-#   bash bench/peers/run.sh numerics                  SVD, PCA, QB, Tucker, warm steps against scikit-learn, scipy, TensorLy, PyTorch
+#   bash bench/peers/run.sh numerics                  SVD, PCA, Tucker, ... against scikit-learn, scipy, TensorLy and PyTorch
 #   bash bench/peers/run.sh numerics --repeats 3      fewer repeats than 9
 #   bash bench/peers/run.sh numerics --only warm      only the lines of the table that contain this
 #   bash bench/peers/run.sh memory                    what the process of a training takes, ours and PyTorch's: ViT-B/32
@@ -53,7 +53,7 @@ peers_from_pypi() {
     if ! "$folder/bin/python" -c "$imports" 2>/dev/null; then
         printf 'Peers from PyPI ...\n' >&2
         if ! { "$python" -m venv "$folder" && "$folder/bin/pip" install --upgrade numpy scipy scikit-learn tensorly &&
-               { "$folder/bin/pip" install --retries 0 --index-url https://download.pytorch.org/whl/cpu torch ||
+               { "$folder/bin/pip" install --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch ||
                  "$folder/bin/pip" install torch; } &&
                "$folder/bin/python" -c "$imports"; } >"$log" 2>&1; then
             tail -n 3 "$log" >&2

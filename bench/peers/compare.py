@@ -249,7 +249,7 @@ def machine(sides, commands, repeats, load):
              "asked for"]
     if load > 0.5:
         lines.append("The machine was NOT IDLE: times are not to be quoted.")
-    if re.search(r"/blas/libblas\.so", lines[1]):
+    if re.search(r"\bblas/libblas\.so", lines[1]):
         lines.append("The peers ran on the REFERENCE BLAS: install libopenblas0-pthread for a fair comparison.")
     return lines
 

@@ -190,7 +190,9 @@ def blas():
     """The BLAS libraries that are loaded into this process, as the system names them."""
     with open("/proc/self/maps", encoding="utf-8") as maps:
         paths = {os.path.realpath(line.split()[-1]) for line in maps if re.search(r"/lib\w*blas[^/]*\.so", line)}
-    return ", ".join(sorted(paths)) or "unknown"
+    # Folder and name are enough; PyTorch brings its own inside, and libraries for cards are not at work here.
+    names = {"/".join(path.split("/")[-2:]) for path in paths if "cublas" not in path}
+    return ", ".join(sorted(names)) or "unknown"
 
 
 def answer(work, request, arguments):

@@ -24,6 +24,30 @@ def svd(data, result):
             "spectral_error": float(spectral), "ranks": str(rank)}
 
 
+def variances(data, result):
+    """The largest relative error of a variance, of the components that were asked for."""
+    found = result["variances"]
+    rank = found.size
+    basis = result["components"]
+    defect = np.linalg.norm(basis.T @ basis - np.eye(rank))
+    return {"error": float(np.max(np.abs(found / data["variances"][:rank] - 1.0))), "best": 0.0,
+            "orthogonality_defect": float(defect), "ranks": str(rank)}
+
+
+def values(data, result):
+    """The largest relative error of a singular value, of those that were asked for."""
+    rank = result["s"].size
+    return {"error": float(np.max(np.abs(result["s"] / data["s"][:rank] - 1.0))), "best": 0.0, "ranks": str(rank)}
+
+
+def qb(data, result):
+    """||A - Q B||; the best for as many columns from the singular values of A."""
+    a, rank = data["a"], result["q"].shape[1]
+    exact = np.linalg.svd(a, compute_uv=False)
+    return {"error": relative(a - result["q"] @ result["b"], a),
+            "best": float(np.linalg.norm(exact[rank:]) / np.linalg.norm(exact)), "ranks": str(rank)}
+
+
 def expand(result):
     """S x_1 U_1 x_2 U_2 x_3 U_3."""
     x = result["core"]

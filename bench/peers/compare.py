@@ -29,20 +29,25 @@ EQUAL = "equal"
 SLACK = 1.005  # errors count as equal up to this factor
 TENTH = math.sqrt(0.1)  # the error of what holds 0.9 of the energy
 
+QB_TOLERANCE = 1e-6
+
 PEER, OURS = "peer", "ours"
+PCA = "PCA of (100000,64) around 1e4, 8 components"
+SPARSE = "SVD of sparse 20000 x 5000, rank 32"
 
 
 class Line:
     """A line of the table: our row against a row of the peer's. `allowed`: how large our error may be at most, a number
-    or EQUAL to the peer's; None where the errors are of different kinds."""
+    or EQUAL to the peer's; None where the errors are of different kinds. `rivals_only`: the target holds against a peer
+    whose error is no larger than ours, another one may be faster."""
 
-    def __init__(self, work, peer_name, peer, ours, target, allowed):
+    def __init__(self, work, peer_name, peer, ours, target, allowed, rivals_only=False):
         self.work, self.peer_name, self.peer, self.ours = work, peer_name, peer, ours
-        self.target, self.allowed = target, allowed
+        self.target, self.allowed, self.rivals_only = target, allowed, rivals_only
 
 
 class Group:
-    """Lines on the same data, whose rows take turns."""
+    """Lines on the same data, whose rows take turns. `data`: the file that the checker reads."""
 
     def __init__(self, data, checker, lines):
         self.data, self.checker, self.lines = data, checker, lines
@@ -82,6 +87,32 @@ GROUPS = [
     Group("activations_128x50x768", lambda data, result: check.tucker(data["x0"], result), [
         Line("Tucker of (128,50,768), cold, to energy 0.9", "per-mode torch.linalg.svd", "cold_tucker",
              "cold_tucker", 5.0, TENTH)]),
+    Group("variances", check.variances, [
+        Line(PCA, f"scikit-learn PCA ({solver})", f"pca_{solver.split('_')[0]}", "pca", 1.0, EQUAL, rivals_only=True)
+        for solver in ("covariance_eigh", "full", "randomized")]),
+    Group("variances", check.variances, [
+        Line("PCA of the same in batches of 1000, 16 components", "scikit-learn IncrementalPCA", "incremental_pca",
+             "incremental_pca", 1.0, EQUAL, rivals_only=True)]),
+    Group("exponential", check.qb, [
+        Line("QB of 2000 x 1000 to 1e-6", "scipy interp_decomp (rand, same error)", "qb_interpolative", "qb", 1.0,
+             QB_TOLERANCE),
+        Line("QB of 2000 x 1000 to 1e-6", "scikit-learn randomized_range_finder, doubled", "qb_range_finder", "qb", 1.0,
+             QB_TOLERANCE)]),
+    Group("documents", check.values, [
+        Line(SPARSE, "scikit-learn randomized_svd (same error)", "sparse_sklearn", "sparse_default", 1.0, EQUAL),
+        Line(SPARSE, "scipy svds (ARPACK, tol 0.1)", "sparse_arpack", "sparse_default", 1.0, EQUAL),
+        Line(SPARSE, "scipy svds (PROPACK, tol 0.1)", "sparse_propack", "sparse_default", 1.0, EQUAL),
+        Line(SPARSE + ", block Krylov, 8 steps", "scipy svds (PROPACK, tol 0.05)", "sparse_propack_fine", "sparse_krylov",
+             1.0, EQUAL)]),
+    Group("flat_values", check.values, [
+        Line("SVD of 3000 x 2000 normals, rank 20", "scikit-learn randomized_svd (same error)", "flat_sklearn",
+             "flat_default", 1.0, EQUAL),
+        Line("SVD of 3000 x 2000 normals, rank 20, block Krylov", "scikit-learn randomized_svd (same error)",
+             "flat_sklearn_krylov", "flat_krylov", 1.0, EQUAL)]),
+    Group("activations_128x50x768", lambda data, result: check.tucker(data["x0"], result), [
+        Line("Tucker of (128,50,768) to ranks (8,4,8)", "TensorLy tucker", "tucker_tensorly", "tucker", 1.0, EQUAL),
+        Line("Tucker of (128,50,768), modes 2 and 3, ranks (4,8)", "TensorLy partial_tucker", "partial_tucker_tensorly",
+             "partial_tucker", 1.0, EQUAL)]),
 ]
 
 
@@ -162,10 +193,12 @@ def record(line, timings, figures):
     ratio = peer.median() / ours.median()
     allowed = theirs["error"] if line.allowed == EQUAL else line.allowed
     accurate = allowed is None or mine["error"] <= SLACK * allowed
+    rival = not line.rivals_only or theirs["error"] <= SLACK * mine["error"]
+    fast = ratio >= line.target or not rival
     result = {"work": line.work, "peer": line.peer_name, "peer_ms": peer.median(), "ours_ms": ours.median(), "ratio": ratio,
               "target": line.target, "peer_error": theirs["error"], "our_error": mine["error"],
-              "error_allowed": "" if allowed is None else allowed, "fast": ratio >= line.target, "accurate": accurate,
-              "met": ratio >= line.target and accurate,
+              "error_allowed": "" if allowed is None else allowed, "fast": fast, "accurate": accurate,
+              "met": fast and accurate, "rival": rival,
               "ratio_lowest": min(paired), "ratio_highest": max(paired)}
     for name, timing in (("peer", peer), ("our", ours)):
         result[f"{name}_ms_quarter"], result[f"{name}_ms_three_quarters"] = timing.quartiles()
@@ -183,7 +216,8 @@ def failed(line, reason):
 def verdict(row):
     if "failure" in row:
         return "could not be run"
-    return ("met" if row["fast"] else "MISSED") + ("" if row["accurate"] else ", ERROR TOO LARGE")
+    met = "met" if row["rival"] or row["ratio"] >= row["target"] else "met: peer less accurate"
+    return (met if row["fast"] else "MISSED") + ("" if row["accurate"] else ", ERROR TOO LARGE")
 
 
 def table(rows):
@@ -210,11 +244,12 @@ def machine(sides, commands, repeats, load):
     lines = [f"{report.machine()}; load before the start {load:.2f}",
              f"peers: {sides[PEER].ask('describe')}",
              f"ours: {sides[OURS].ask('describe')}, {compiler(commands)}",
-             f"times: medians of {repeats} repeats by turns; errors: relative, Frobenius norm, in double; met: fast enough and "
-             "no less accurate than the peer, or than the energy asked for"]
+             f"times: medians of {repeats} repeats by turns; errors: relative, in double, of the reconstruction in the "
+             "Frobenius norm or the largest of a value; met: fast enough and no less accurate than the peer, or than what was "
+             "asked for"]
     if load > 0.5:
         lines.append("The machine was NOT IDLE: times are not to be quoted.")
-    if re.search(r"/blas/libblas\.so", lines[1]):
+    if re.search(r"\bblas/libblas\.so", lines[1]):
         lines.append("The peers ran on the REFERENCE BLAS: install libopenblas0-pthread for a fair comparison.")
     return lines
 

@@ -5,10 +5,12 @@ import pathlib
 import sys
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 
 import tensor_file
 
-VERSION = 1  # raise it when anything below changes: old files are then made anew
+VERSION = 2  # raise it when anything below changes: old files are then made anew
 SEED = 20251009
 OUTPUTS, INPUTS = 3072, 768
 ENERGY = 0.9
@@ -17,6 +19,8 @@ STEP_NORM = 0.01  # ||eta dW|| / ||W|| of one weight step
 BATCHES = 4
 DRIFT = 0.05  # tangent of a typical angle between the feature directions of two batches
 SHARED_ENERGY, NOISE_ENERGY = 0.4, 0.02
+POINTS, COORDINATES, MEAN = 100_000, 64, 1e4
+SPARSE_ROWS, SPARSE_COLUMNS, NONZEROS, TOPICS = 20_000, 5_000, 1_000_000, 200
 
 
 def orthonormal(rng, rows, columns):
@@ -73,6 +77,50 @@ def activations(rng, batch, tokens, features, count):
     return result
 
 
+def points(rng):
+    """Rows with spreads 0.1 to 1, decaying, in random directions, around a mean of 1e4 in every coordinate; float32 keeps
+    steps of 1e-3 there. With them the variances of their principal components, of what float32 kept, in double."""
+    spreads = np.geomspace(1.0, 0.1, COORDINATES)
+    turn = orthonormal(rng, COORDINATES, COORDINATES)
+    a = (MEAN + (rng.standard_normal((POINTS, COORDINATES)) * spreads) @ turn.T).astype(np.float32)
+    wide = a.astype(np.float64) - MEAN  # exact
+    wide -= wide.mean(axis=0)
+    variances = np.linalg.eigvalsh(wide.T @ wide)[::-1] / (POINTS - 1)
+    return {"a": a}, {"variances": variances}
+
+
+def exponential(rng):
+    """(2000,1000), singular values 10^(-j/25)."""
+    values = 10.0 ** (-np.arange(1000) / 25.0)
+    return {"a": (orthonormal(rng, 2000, 1000) * values) @ orthonormal(rng, 1000, 1000).T}
+
+
+def popular(rng, extent, count, power):
+    """`count` indices below `extent`, the one of rank r taken with a probability like r^-power; which has which rank is
+    random."""
+    weights = np.arange(1, extent + 1, dtype=np.float64) ** -power
+    return rng.permutation(extent)[rng.choice(extent, size=count, p=weights / weights.sum())]
+
+
+def documents(rng):
+    """A sparse (20000,5000) matrix like a count of words: an entry belongs to a topic, some topics are larger than
+    others, each has its own popular rows and columns; entries that meet are added, values are log-normal. Compressed
+    rows, and the leading singular values in double, whose residuals are looked at."""
+    sizes = np.arange(1, TOPICS + 1, dtype=np.float64) ** -0.6
+    sizes = np.floor(sizes / sizes.sum() * NONZEROS).astype(np.int64)
+    rows = np.concatenate([popular(rng, SPARSE_ROWS, size, 0.5) for size in sizes])
+    columns = np.concatenate([popular(rng, SPARSE_COLUMNS, size, 0.7) for size in sizes])
+    a = scipy.sparse.coo_array((rng.lognormal(size=rows.size), (rows, columns)), (SPARSE_ROWS, SPARSE_COLUMNS)).tocsr()
+    a.sum_duplicates()
+    gram = a.T @ a
+    squares, vectors = scipy.sparse.linalg.eigsh(gram, k=64, ncv=200, tol=0, v0=rng.standard_normal(SPARSE_COLUMNS))
+    residuals = np.linalg.norm(gram @ vectors - vectors * squares, axis=0)
+    if residuals.max() > 1e-12 * squares.max():
+        raise RuntimeError(f"the singular values of the documents are off by {residuals.max() / squares.max():.1e}")
+    values = np.sqrt(squares[::-1])
+    return {"values": a.data, "starts": a.indptr, "columns": a.indices, "shape": np.array(a.shape), "s": values}
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +139,15 @@ def main():
     inputs = activations(np.random.default_rng([SEED, 4]), 16, 50, 768, 1)
     gradients = activations(np.random.default_rng([SEED, 5]), 16, 50, 3072, 1)
     tensor_file.write(folder / "gradient.safetensors", {"x": inputs["x0"], "dy": gradients["x0"]})
+    cloud, variances = points(np.random.default_rng([SEED, 6]))
+    tensor_file.write(folder / "points.safetensors", cloud)
+    tensor_file.write(folder / "variances.safetensors", variances, double=True)
+    tensor_file.write(folder / "exponential.safetensors", exponential(np.random.default_rng([SEED, 7])), double=True)
+    tensor_file.write(folder / "documents.safetensors", documents(np.random.default_rng([SEED, 8])), double=True)
+    flat = np.random.default_rng([SEED, 9]).standard_normal((3000, 2000)).astype(np.float32)
+    values = np.sqrt(np.linalg.eigvalsh(flat.T.astype(np.float64) @ flat.astype(np.float64))[:-65:-1])
+    tensor_file.write(folder / "flat.safetensors", {"a": flat})
+    tensor_file.write(folder / "flat_values.safetensors", {"s": values}, double=True)
     note.write_text(json.dumps(made_by))
 
 

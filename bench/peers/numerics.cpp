@@ -3,6 +3,7 @@
 //   describe            prepare ROW            run ROW ROUNDS            write ROW PATH            release ROW
 //
 // Every row holds its data from `prepare` on; `round` is what is timed. Memory comes without books.
+#include <array>
 #include <chrono>
 #include <exception>
 #include <filesystem>
@@ -56,6 +57,15 @@ using namespace peers;
     }
     if (name == "cold_tucker") {
         return std::make_unique<ColdTuckerRow>(data);
+    }
+    if (name == "tucker") {
+        return std::make_unique<TuckerRow>(data, std::array<wasi::Index, 3>{8, 4, 8});
+    }
+    if (name == "partial_tucker") {
+        return std::make_unique<TuckerRow>(data, std::array<wasi::Index, 3>{128, 4, 8});
+    }
+    if (auto row = make_linalg_row(name, data)) {
+        return row;
     }
     throw std::invalid_argument("unknown row " + name);
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The rows of numerics.cpp: each holds its data and does one job.
+// The first rows of numerics.cpp: each holds its data and does one job.
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -7,43 +8,18 @@
 #include <utility>
 #include <vector>
 
-#include <wasi/io/safetensors.hpp>
 #include <wasi/linalg/randomized_svd.hpp>
-#include <wasi/storage/eigen.hpp>
 #include <wasi/subspace/activation_subspace.hpp>
 #include <wasi/subspace/low_rank_gradient.hpp>
 #include <wasi/subspace/weight_subspace.hpp>
+#include <wasi/tensor/hooi.hpp>
 #include <wasi/tensor/hosvd.hpp>
+
+#include "numerics_row.hpp"
 
 namespace peers {
 
-using wasi::ConstMatrixView;
-using wasi::Index;
-using wasi::Memory;
-using wasi::RandomKey;
-using wasi::Shape;
-using wasi::Tensor;
-using wasi::linalg::Energy;
-using S = wasi::EigenStorage;
 using Tucker = wasi::tensor::Tucker<float, 3>;
-
-[[nodiscard]] inline Memory& memory()
-{
-    return wasi::plain_memory();
-}
-
-[[nodiscard]] inline Tensor<float> load(const wasi::io::SafetensorsFile& file, const std::string& name)
-{
-    const std::vector<Index>& shape = file.info(name).shape;
-    Tensor<float> result(memory(), {}, Shape(std::span(shape)));
-    file.read(name, result.span());
-    return result;
-}
-
-[[nodiscard]] inline wasi::io::TensorToWrite entry(std::string name, const Tensor<float>& tensor)
-{
-    return {std::move(name), {tensor.shape().begin(), tensor.shape().end()}, tensor.span()};
-}
 
 [[nodiscard]] inline Tensor<float> copy_of(ConstMatrixView<float> from)
 {
@@ -57,17 +33,6 @@ inline void write_tucker(const std::filesystem::path& path, const Tucker& tucker
     wasi::io::write_safetensors(path, {entry("core", tucker.core), entry("u0", tucker.bases[0]),
                                        entry("u1", tucker.bases[1]), entry("u2", tucker.bases[2])});
 }
-
-/// One row of the table: what is timed, and its result in a file. `write` returns a remark.
-class Row {
-public:
-    Row() = default;
-    Row(const Row&) = delete;
-    Row& operator=(const Row&) = delete;
-    virtual ~Row() = default;
-    virtual void round() = 0;
-    virtual std::string write(const std::filesystem::path& path) = 0;
-};
 
 /// A = U diag(s) Vᵀ by whatever `decompose` does.
 class SvdRow final : public Row {
@@ -257,6 +222,33 @@ public:
 
 private:
     Tensor<float> x_;
+    Tucker tucker_;
+};
+
+/// Orthogonal iteration from a sequentially truncated HOSVD, to fixed ranks. A rank that is a mode's extent leaves the
+/// mode whole: TensorLy's partial_tucker.
+class TuckerRow final : public Row {
+public:
+    TuckerRow(const std::filesystem::path& data, const std::array<Index, 3>& ranks)
+        : x_(load(wasi::io::SafetensorsFile(data / "activations_128x50x768.safetensors"), "x0")), ranks_(ranks)
+    {
+    }
+
+    void round() override
+    {
+        tucker_ = wasi::tensor::hooi<S, float, 3>(std::as_const(x_).view<3>(), {.ranks = ranks_}, memory());
+    }
+
+    std::string write(const std::filesystem::path& path) override
+    {
+        round();
+        write_tucker(path, tucker_);
+        return wasi::message(tucker_.sweeps, " sweeps");
+    }
+
+private:
+    Tensor<float> x_;
+    std::array<Index, 3> ranks_;
     Tucker tucker_;
 };
 

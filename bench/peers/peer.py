@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""peer.py DATA: the same work in scikit-learn and PyTorch, written from the formulas. One request a line on standard
-input, one answer a line; peers_numerics (numerics.cpp) speaks the same:
+"""peer.py DATA: the same work in scikit-learn, scipy, TensorLy and PyTorch, called or written from the formulas. One
+request a line on standard input, one answer a line; peers_numerics (numerics.cpp) speaks the same:
 
     describe            versions and threads                                  ok TEXT
     prepare ROW         reads the data, makes the start                       ok
@@ -12,14 +12,17 @@ Where something fails the answer is `error` and the reason.
 """
 import os
 import pathlib
+import platform
 import re
 import sys
 import time
 
 import numpy as np
+import scipy
 import sklearn.utils.extmath
 import torch
 
+import peer_linalg
 import tensor_file
 
 DATA = pathlib.Path(sys.argv[1])
@@ -180,18 +183,22 @@ ROWS = {
     "low_rank_gradient": DenseGradient,
     "cold_tucker": ColdTucker,
 }
+ROWS |= {name: lambda make=make: make(DATA) for name, make in peer_linalg.ROWS.items()}
 
 
 def blas():
     """The BLAS libraries that are loaded into this process, as the system names them."""
     with open("/proc/self/maps", encoding="utf-8") as maps:
         paths = {os.path.realpath(line.split()[-1]) for line in maps if re.search(r"/lib\w*blas[^/]*\.so", line)}
-    return ", ".join(sorted(paths)) or "unknown"
+    # Folder and name are enough; PyTorch brings its own inside, and libraries for cards are not at work here.
+    names = {"/".join(path.split("/")[-2:]) for path in paths if "cublas" not in path}
+    return ", ".join(sorted(names)) or "unknown"
 
 
 def answer(work, request, arguments):
     if request == "describe":
-        return (f"ok PyTorch {torch.__version__}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, "
+        return (f"ok PyTorch {torch.__version__}, scikit-learn {sklearn.__version__}, scipy {scipy.__version__}, "
+                f"TensorLy {peer_linalg.tensorly_version()}, numpy {np.__version__}, Python {platform.python_version()}, "
                 f"{torch.get_num_threads()} threads, BLAS: {blas()}")
     name = arguments[0]
     if request == "prepare":
@@ -208,7 +215,8 @@ def answer(work, request, arguments):
     if request == "write":
         job = work[name]
         result = job.result() if hasattr(job, "result") else job.round()
-        tensor_file.write(arguments[1], {key: np.asarray(value) for key, value in result.items()})
+        result = {key: np.asarray(value) for key, value in result.items()}
+        tensor_file.write(arguments[1], result, double=any(value.dtype == np.float64 for value in result.values()))
         return "ok"
     if request == "release":
         del work[name]

@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files of float32 and int64 tensors with numpy alone.
+"""Reads and writes safetensors files of float32, float64 and int64 tensors with numpy alone.
 
 A file is the length of a JSON header (8 bytes, little endian), the header (type, shape and byte range by name) and the
 elements in row-major order.
@@ -8,16 +8,17 @@ import os
 
 import numpy as np
 
-TYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+TYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 
 
-def write(path, tensors, metadata=None):
-    """Writes a dict of arrays, integers as int64 and all else as float32; the file appears whole or not at all."""
+def write(path, tensors, metadata=None, double=False):
+    """Writes a dict of arrays, integers as int64 and all else as float32, or as float64 where `double`; the file appears
+    whole or not at all."""
     arrays, header, begin = {}, {}, 0
     if metadata:
         header["__metadata__"] = metadata
     for name, array in tensors.items():
-        kind = "I64" if np.issubdtype(np.asarray(array).dtype, np.integer) else "F32"
+        kind = "I64" if np.issubdtype(np.asarray(array).dtype, np.integer) else "F64" if double else "F32"
         arrays[name] = np.ascontiguousarray(array, dtype=TYPES[kind])
         end = begin + arrays[name].nbytes
         header[name] = {"dtype": kind, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "wasi/core/error.hpp"
-#include "wasi/core/parallel.hpp"
+#include "wasi/linalg/sparse_product.hpp"
 #include "wasi/storage/eigen/maps.hpp"
 #include "wasi/storage/scale.hpp"
 #include "wasi/storage/tensor.hpp"
@@ -20,7 +20,7 @@ namespace wasi::linalg {
 /// operator in double whatever A's scalar is: C X = A X - 1 (μᵀX). That is a difference, but a sparse column's mean
 /// does not dwarf its spread unless hardly an element is zero; in double even then only mean over spread times 1e-16 is
 /// lost. ||C||_F² is a sum of squares, also over the zeros: no difference at all. e as for CenteredMatrix. Products
-/// cost 2 nnz p + 2 (m + n) p flops, threaded where A's order lets threads write rows of their own. A view of A.
+/// cost 2 nnz p + 2 (m + n) p flops, on several threads. A view of A.
 template <class Sparse>
 requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<typename Sparse::Scalar>
 class CenteredSparse {
@@ -28,7 +28,8 @@ public:
     using T = typename Sparse::Scalar;
 
     /// Throws argument_error on NaN or infinity.
-    explicit CenteredSparse(const Sparse& a) : a_(&a), mean_(static_cast<std::size_t>(a.cols()), 0.0)
+    explicit CenteredSparse(const Sparse& a)
+        : a_(&a), sorted_(detail::SparseLines<Sparse>(a).sorted()), mean_(static_cast<std::size_t>(a.cols()), 0.0)
     {
         double largest = 0.0;
         for_each([&](Index i, Index j, double value) {
@@ -69,7 +70,7 @@ public:
         const Eigen::Map<const Eigen::RowVectorXd> mean(mean_.data(), static_cast<Eigen::Index>(mean_.size()));
         const Eigen::RowVectorXd shift = mean * from;
         to.rowwise() = -shift;
-        add<true>(to, from);
+        detail::add_sparse_product<false, Sparse, double>(y, *a_, scale_, x, sorted_);
         count(x.cols, memory);
     }
 
@@ -81,7 +82,7 @@ public:
         const Eigen::Map<const Eigen::VectorXd> mean(mean_.data(), static_cast<Eigen::Index>(mean_.size()));
         const Eigen::RowVectorXd sums = from.colwise().sum();
         to.noalias() = -mean * sums;
-        add<false>(to, from);
+        detail::add_sparse_product<true, Sparse, double>(y, *a_, scale_, x, sorted_);
         count(x.cols, memory);
     }
 
@@ -97,31 +98,6 @@ private:
         }
     }
 
-    /// Y += A X, or Aᵀ X.
-    template <bool plain, class To, class From>
-    void add(To& to, const From& from) const
-    {
-        const auto line = [&](Index outer) {
-            for (typename Sparse::InnerIterator at(*a_, outer); at; ++at) {
-                const double value = scale_ * static_cast<double>(at.value());
-                to.row(plain ? at.row() : at.col()) += value * from.row(plain ? at.col() : at.row());
-            }
-        };
-        const Index outers = a_->outerSize();
-        if (plain == bool(Sparse::IsRowMajor)) {  // an outer index writes a row of its own
-            constexpr Index height = 256;
-            parallel_for((outers + height - 1) / height, [&](Index piece) {
-                for (Index outer = piece * height; outer < std::min(outers, (piece + 1) * height); ++outer) {
-                    line(outer);
-                }
-            });
-        } else {
-            for (Index outer = 0; outer < outers; ++outer) {
-                line(outer);
-            }
-        }
-    }
-
     void count(Index columns, Memory& memory) const
     {
         memory.count_flops(2.0 * static_cast<double>(columns) *
@@ -129,6 +105,7 @@ private:
     }
 
     const Sparse* a_;
+    bool sorted_;
     std::vector<double> mean_;
     int exponent_ = 0;
     double scale_ = 1.0;

@@ -8,6 +8,7 @@
 #include <support/naive_storage.hpp>
 #include <wasi/core/memory.hpp>
 #include <wasi/storage/eigen.hpp>
+#include <wasi/storage/eigen/pieces.hpp>
 
 namespace {
 

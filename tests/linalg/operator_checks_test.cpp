@@ -167,6 +167,13 @@ TEST_CASE("sparse matrices: the same answer at every scale")
         CHECK(f.info.status == Status::ok);
         CHECK(f.info.captured_energy >= 1.0 - 1e-6);
         CHECK(std::ldexp(f.s(0), -exponent) == doctest::Approx(1.0).epsilon(1e-9));
+        const auto basis = wasi::linalg::qb(a, {.tolerance = 1e-3, .block = 4}, RandomKey(1));
+        CHECK(basis.info.status == Status::ok);
+        CHECK((std::ldexp(1.0, -exponent / 2) * (a - basis.q * basis.b) * std::ldexp(1.0, exponent / 2 - exponent))
+                  .norm() <= 1e-3 * wasi_tests::frobenius_norm(dense.view()));
+        const auto norm = wasi::linalg::spectral_norm(a, RandomKey(1));
+        CHECK(std::ldexp(norm.lower, -exponent) <= 1.0 + 1e-12);
+        CHECK(std::ldexp(norm.upper, -exponent) >= 1.0);
         const auto zero = randomized_svd(Sparse(30, 20), {.rank = 2}, RandomKey(1));
         CHECK(zero.s(0) == 0.0);
     }

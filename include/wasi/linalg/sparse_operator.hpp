@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "wasi/core/parallel.hpp"
+#include "wasi/linalg/qb.hpp"
 #include "wasi/linalg/randomized_svd.hpp"
 #include "wasi/linalg/sparse_product.hpp"
+#include "wasi/linalg/spectral_norm.hpp"
 #include "wasi/storage/eigen/maps.hpp"
 
 namespace wasi::linalg {
@@ -81,6 +83,27 @@ requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<ty
     const SparseOperator<Sparse> map(a);
     return as_family<Eigen::MatrixX<T>>(
         randomized_svd<EigenStorage, T, SparseOperator<Sparse>>(map, options, key, memory));
+}
+
+/// qb of a sparse matrix; Q and B are Eigen matrices.
+template <class Sparse>
+requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<typename Sparse::Scalar>
+[[nodiscard]] auto qb(const Sparse& a, const QbOptions& options, RandomKey key, Memory& memory = plain_memory())
+{
+    using T = typename Sparse::Scalar;
+    const SparseOperator<Sparse> map(a);
+    return as_family<Eigen::MatrixX<T>>(qb<EigenStorage, T, SparseOperator<Sparse>>(map, options, key, memory));
+}
+
+/// spectral_norm of a sparse matrix.
+template <class Sparse>
+requires std::derived_from<Sparse, Eigen::SparseMatrixBase<Sparse>> && Scalar<typename Sparse::Scalar>
+[[nodiscard]] SpectralNorm spectral_norm(const Sparse& a, RandomKey key, const SpectralNormOptions& options = {},
+                                         Memory& memory = plain_memory())
+{
+    using T = typename Sparse::Scalar;
+    const SparseOperator<Sparse> map(a);
+    return spectral_norm<EigenStorage, T, SparseOperator<Sparse>>(map, options, key, memory);
 }
 
 }  // namespace wasi::linalg

@@ -12,9 +12,9 @@ trap 'rm -rf "$work"' EXIT
 status=0
 options() { grep -oE -- '(^|[^-A-Za-z0-9])--[a-z][a-z0-9_-]*[a-z0-9]' "$@" | grep -oE -- '--[a-z0-9_-]+'; }
 
-# Other programs': cmake, ctest, doctest, Google Benchmark. 
+# Other programs': cmake, ctest, doctest, Google Benchmark, vcpkg.
 printf '%s\n' --preset --build --install --prefix --target --parallel --test-case --benchmark_filter \
-    --benchmark_counters_tabular >"$work/known"
+    --benchmark_counters_tabular --overlay-ports >"$work/known"
 for command in finetune plan predict compare inspect; do
     { "$vit" "$command" --help; printf ' --help\n'; } >"$work/help.$command"
     options "$work/help.$command" >>"$work/known"
@@ -49,7 +49,7 @@ done <"$work/named"
 for name in $(grep -ohE '\bWASI_[A-Z_]+[A-Z]\b' "${pages[@]}" | sort -u); do
     count=$((count + 1))
     if ! grep -rqwF --include='*.txt' --include='*.json' --include='*.cmake' --include='*.in' --include='*.hpp' \
-        --include='*.cpp' --include='*.py' -- "$name" CMakeLists.txt CMakePresets.json cmake include tests bench examples; then
+        --include='*.cpp' --include='*.py' --include='*.sh' -- "$name" CMakeLists.txt CMakePresets.json cmake include tests bench examples; then
         printf 'nothing is called %s: ' "$name"
         grep -nwF -- "$name" "${pages[@]}" | head -n 3
         status=1

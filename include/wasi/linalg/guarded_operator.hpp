@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -62,11 +63,14 @@ public:
         } else {
             a_->apply(y, x, memory);
             ++passes_;
-            double largest = S::largest(ConstMatrixView<T>(y));
+            const double largest = S::largest(ConstMatrixView<T>(y));
             if (!std::isfinite(largest)) {
-                // Finite elements near the end of the type have infinite sums; products with small numbers tell.
+                // Finite elements near the end of the type have infinite sums. Products with small numbers tell: they
+                // must come out as large as that.
                 set_exponent(scale_exponent<T>(static_cast<double>(std::numeric_limits<T>::max())));
                 apply(y, x, memory);
+                const double true_size = std::log2(S::largest(ConstMatrixView<T>(y))) + exponent_;
+                require_numbers(true_size >= std::numeric_limits<T>::max_exponent - 3, "A");
                 return;
             }
             const int suited = scale_exponent<T>(largest);
@@ -97,6 +101,11 @@ public:
     }
 
 private:
+    void require_numbers(bool finite, const char* what) const
+    {
+        require<argument_error>(finite, who_, ": ", what, " applied to finite vectors gave NaN or infinity");
+    }
+
     template <class Product>
     void product(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory, Product&& multiply, const char* what) const
     {
@@ -110,8 +119,7 @@ private:
             S::add_scaled(y, T(0), after_, ConstMatrixView<T>(y));
         }
         if constexpr (!has_matrix<Operator>) {
-            require<argument_error>(S::all_finite(ConstMatrixView<T>(y)), who_, ": ", what,
-                                    " applied to finite vectors gave NaN or infinity");
+            require_numbers(S::all_finite(ConstMatrixView<T>(y)), what);
         }
     }
 

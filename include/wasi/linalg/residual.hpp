@@ -71,7 +71,7 @@ template <class S, Scalar T>
 /// How much larger than its estimate ||B Ω||_F² / p from p Gaussian vectors a squared Frobenius norm ||B||_F² can be,
 /// except with probability `failure`: p / x with P(chi²_p <= x) = failure. The estimate is a sum of sigma_i² chi²_p(i)
 /// / p, whose lower tail is the heaviest when there is one sigma; so the factor holds for every B. 8 vectors and 1e-6:
-/// 57; 16: 12; 32: 4.9. By bisection.
+/// 56; 16: 11; 32: 4.5. By bisection.
 [[nodiscard]] inline double norm_bound_factor(Index vectors, double failure)
 {
     const auto freedom = static_cast<double>(vectors);

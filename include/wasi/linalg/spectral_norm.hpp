@@ -35,7 +35,7 @@ struct SpectralNorm {
     Index passes = 0;
 
     /// The middle of the interval, in proportion.
-    [[nodiscard]] double estimate() const { return std::sqrt(lower * upper); }
+    [[nodiscard]] double estimate() const { return std::sqrt(lower) * std::sqrt(upper); }
 };
 
 namespace detail {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "wasi/linalg/guarded_operator.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/svd.hpp"
 
 namespace wasi::linalg::detail {
@@ -14,21 +15,6 @@ template <Scalar T, class Operator>
 [[nodiscard]] std::size_t dense_bytes(const Operator& a)
 {
     return static_cast<std::size_t>(a.rows()) * static_cast<std::size_t>(a.cols()) * sizeof(T);
-}
-
-/// ||2^-exponent A||_F² by blocks of rows, so that no square leaves double.
-template <class S, Scalar T>
-[[nodiscard]] double scaled_squared_norm(ConstMatrixView<T> a, int exponent, Memory& memory)
-{
-    constexpr Index height = 256;
-    Tensor<T> block = workspace<T>(memory, std::min(height, a.rows), a.cols);
-    double sum = 0.0;
-    for (Index first = 0; first < a.rows; first += height) {
-        const auto part = block.matrix().row_block(0, std::min(height, a.rows - first));
-        S::add_scaled(part, T(0), static_cast<T>(power_of_two(-exponent)), a.row_block(first, part.rows));
-        sum += S::dot(ConstMatrixView<T>(part), part);
-    }
-    return sum;
 }
 
 /// body(guarded, squared norm) for a matrix at hand, after one look at its numbers. Both are of 2^-e A, where e is not
@@ -45,7 +31,7 @@ template <class S, Scalar T, class Body>
         require<argument_error>(std::isfinite(largest), who, ": a ", shape_text(a.shape()), " holds NaN or infinity");
         exponent = scale_exponent<T>(largest);
         if (exponent != 0) {
-            total = scaled_squared_norm<S, T>(a, exponent, memory);
+            total = scaled_energy<S, T>(a, -exponent, memory);
         }
     }
     const MatrixOperator<S, T> map(a, total);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -85,13 +86,11 @@ template <class S, Scalar T, class Operator>
 [[nodiscard]] double measured_sketch(const GuardedOperator<S, T, Operator>& a,
                                      const RangeFinder<S, T, Operator>& finder, Memory& memory)
 {
-    const ConstMatrixView<T> matrix = a.inner().dense();
-    Tensor<T> scaled;
-    ConstMatrixView<T> view = matrix;
+    ConstMatrixView<T> view = a.inner().dense();
+    std::optional<ScaledCopy<S, T>> scaled;
     if (a.exponent() != 0) {
-        scaled = workspace<T>(memory, matrix.rows, matrix.cols);
-        S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-a.exponent())), matrix);
-        view = std::as_const(scaled).matrix();
+        scaled.emplace(view, -a.exponent(), memory);
+        view = scaled->matrix();
     }
     return view.rows < view.cols
                ? residual_of_rows<S, T>(view.transposed(), finder.projected(), {}, finder.basis(), memory)

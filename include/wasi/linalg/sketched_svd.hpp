@@ -322,13 +322,11 @@ private:
     /// not enough. False where that ended in the dense SVD.
     [[nodiscard]] bool measure_rule(SvdFactors<T>& result)
     {
-        const auto a = a_->inner().dense();
-        Tensor<T> scaled;
-        ConstMatrixView<T> matrix = a;
+        ConstMatrixView<T> matrix = a_->inner().dense();
+        std::optional<ScaledCopy<S, T>> scaled;
         if (a_->exponent() != 0) {
-            scaled = workspace<T>(*memory_, a.rows, a.cols);
-            S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-a_->exponent())), a);
-            matrix = std::as_const(scaled).matrix();
+            scaled.emplace(matrix, -a_->exponent(), *memory_);
+            matrix = scaled->matrix();
         }
         for (;;) {
             const double tail = result.info.residual_estimate;

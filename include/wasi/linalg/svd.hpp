@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "wasi/linalg/compiled.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/linalg/rank_rule.hpp"
 #include "wasi/linalg/residual.hpp"
@@ -252,9 +253,8 @@ requires StorageFor<S, T>
     if (exponent == 0) {
         result = detail::truncated_svd_at_scale<S, T>(a, 0, options, memory);
     } else {
-        Tensor<T> scaled = workspace<T>(memory, a.rows, a.cols);
-        S::add_scaled(scaled.matrix(), T(0), static_cast<T>(power_of_two(-exponent)), a);
-        result = detail::truncated_svd_at_scale<S, T>(std::as_const(scaled).matrix(), exponent, options, memory);
+        const detail::ScaledCopy<S, T> scaled(a, -exponent, memory);
+        result = detail::truncated_svd_at_scale<S, T>(scaled.matrix(), exponent, options, memory);
         detail::rescale(result, exponent, "truncated_svd");
     }
     if (options.signs == Signs::largest_right_positive) {

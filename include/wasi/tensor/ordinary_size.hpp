@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
 #include "wasi/storage/scale.hpp"
 #include "wasi/tensor/tucker.hpp"
@@ -12,17 +13,6 @@
 /// brought to ordinary size by a power of two, which rounds nothing, and the core is brought back at the end: ranks,
 /// energies and relative errors are the same at every size that the type holds.
 namespace wasi::tensor::detail {
-
-/// Y = 2^exponent X, by two factors: one alone may leave the type (2^1074 brings the smallest double to 1). In place
-/// too.
-template <class S, Scalar T>
-requires StorageFor<S, T>
-void scale_by_power(MatrixView<T> y, ConstMatrixView<T> x, int exponent)
-{
-    const int half = exponent / 2;
-    S::add_scaled(y, T(0), static_cast<T>(power_of_two(half)), x);
-    S::add_scaled(y, T(0), static_cast<T>(power_of_two(exponent - half)), y);
-}
 
 /// True when the sum of squares alone says that `scale_exponent` would be 0, so that no second look at the elements is
 /// needed.
@@ -52,7 +42,7 @@ requires StorageFor<S, T>
     Ordinary<T, N> result{x, 0.0, exponent};
     if (exponent != 0) {
         result.copy = make_tensor<T>(memory, x.shape);
-        scale_by_power<S, T>(result.copy.matrix(), x.rows_by(N - 1), -exponent);
+        linalg::detail::scale_to<S, T>(result.copy.matrix(), x.rows_by(N - 1), -exponent);
         result.view = std::as_const(result.copy).template view<N>();
     }
     return result;
@@ -95,7 +85,7 @@ requires StorageFor<S, T>
 void back_to_size(Tucker<T, N>& result, int exponent, std::string_view who)
 {
     if (exponent != 0) {
-        scale_by_power<S, T>(result.core.matrix(), std::as_const(result.core).matrix(), exponent);
+        linalg::detail::scale_to<S, T>(result.core.matrix(), std::as_const(result.core).matrix(), exponent);
         require<argument_error>(S::all_finite(std::as_const(result.core).matrix()), who,
                                 ": the core of x is too large for the type; scale x");
     }

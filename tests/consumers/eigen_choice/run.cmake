@@ -56,7 +56,9 @@ function(expect chosen refused)
     endif()
     file(REMOVE_RECURSE "${FOLDER}/build")
     execute_process(
-        COMMAND "${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_FUNCTION_LIST_DIR}" -B "${FOLDER}/build" "-DMODULE=${MODULE}"
+        # A generator that asks nothing of the machine: nothing is built, so any program will do for make.
+        COMMAND "${CMAKE_COMMAND}" -G "Unix Makefiles" -S "${CMAKE_CURRENT_FUNCTION_LIST_DIR}" -B "${FOLDER}/build"
+                "-DMODULE=${MODULE}"
                 "-DCMAKE_PREFIX_PATH=${prefixes}" -DEXISTING=${existing} "-DCMAKE_MAKE_PROGRAM=${CMAKE_COMMAND}"
         OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE result)
     if(NOT result EQUAL 0 OR NOT output MATCHES "chosen ${chosen}\n" OR

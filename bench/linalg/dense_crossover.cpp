@@ -29,8 +29,9 @@ constexpr double spectrum = -0.5;
 [[nodiscard]] Factors randomized_route(const Tensor<float>& a, Index width, Index power_iterations, Ledger& memory)
 {
     const Operator matrix(a.matrix());
-    wasi::linalg::detail::RangeFinder<S, float, Operator> finder(matrix, probes, bench::RandomKey(3), memory);
-    finder.widen(width, power_iterations);
+    wasi::linalg::detail::GuardedOperator<S, float, Operator> guarded(matrix, "dense_crossover");
+    wasi::linalg::detail::RangeFinder<S, float, Operator> finder(guarded, probes, bench::RandomKey(3), memory);
+    finder.widen(width, {power_iterations, power_iterations});
     benchmark::DoNotOptimize(finder.residual_squared());
     const Index rank = std::max<Index>(1, width - oversampling);
     Factors svd = wasi::linalg::leading_svd<S, float>(

@@ -143,6 +143,8 @@ TEST_CASE_TEMPLATE("tensor family: hosvd of every kind of tensor", T, float, dou
         return std::sqrt(static_cast<double>(xt::sum(xt::square(rest))())) / norm;
     };
     const double rounding = wasi_tests::tolerance<T>(120, 8.0);
+    // An error this large comes from a difference of energies: its square is known to rounding, not the error itself.
+    const auto square = [](double value) { return value * value; };
     const auto check = [&](const auto& x) {
         const auto whole = wasi::tensor::hosvd(x, {.ranks = {4, 5, 6}});
         CHECK(error(whole) <= rounding);
@@ -152,11 +154,11 @@ TEST_CASE_TEMPLATE("tensor family: hosvd of every kind of tensor", T, float, dou
         CHECK(cut.core.shape()[2] == 3);
         CHECK(cut.bases[2].shape()[0] == 6);
         CHECK(cut.bases[2].shape()[1] == 3);
-        CHECK(std::abs(error(cut) - cut.info.error) <= rounding);
+        CHECK(std::abs(square(error(cut)) - square(cut.info.error)) <= rounding);
         CHECK(error(cut) > 0.0005);  // something was cut
         CHECK(error(cut) < 0.05);    // and most was kept
         const auto sequential = wasi::tensor::sequentially_truncated_hosvd(x, {.ranks = {1, 2, 3}});
-        CHECK(std::abs(error(sequential) - sequential.info.error) <= rounding);
+        CHECK(std::abs(square(error(sequential)) - square(sequential.info.error)) <= rounding);
         const auto partial = wasi::tensor::hosvd(x, {.ranks = {wasi::tensor::uncompressed, 2, 3}});
         CHECK(partial.core.shape()[0] == 4);
         CHECK(partial.bases[0].size() == 0);

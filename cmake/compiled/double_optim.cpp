@@ -1,5 +1,6 @@
 // Optimisers in double.
-#include <wasi/optim/optimizer.hpp>
+#include <wasi/optim/adamw.hpp>
+#include <wasi/optim/sgd.hpp>
 #include <wasi/optim/sinks.hpp>
 #include <wasi/storage/eigen.hpp>
 

@@ -1,8 +1,8 @@
 // Layers and the Vision Transformer in float.
-#include <wasi/nn/encoder_block.hpp>
+#include <wasi/nn/blocks/encoder_block.hpp>
 #include <wasi/nn/linear.hpp>
 #include <wasi/nn/linear_weight.hpp>
-#include <wasi/nn/vision_transformer.hpp>
+#include <wasi/nn/models/vision_transformer.hpp>
 #include <wasi/storage/eigen.hpp>
 
 namespace wasi::nn {

@@ -17,6 +17,13 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+/// Training has left the finite numbers: a loss or a gradient is infinite or no number. Parameters are as they were
+/// before the step that says so.
+class divergence_error : public error {
+public:
+    using error::error;
+};
+
 /// Two shapes that must fit do not.
 class shape_error : public error {
 public:

@@ -125,7 +125,7 @@ public:
     }
 
     /// Floating-point operations counted so far.
-    [[nodiscard]] double flops() const
+    [[nodiscard]] double flops() const override
     {
         const std::lock_guard lock(mutex_);
         return flops_;

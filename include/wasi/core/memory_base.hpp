@@ -51,6 +51,9 @@ public:
     /// Adds floating-point operations to the run's total. Products count 2mnk; factorisations their leading term.
     virtual void count_flops(double flops) noexcept = 0;
 
+    /// All that count_flops was told; 0 of a memory that does not count.
+    [[nodiscard]] virtual double flops() const { return 0.0; }
+
     /// A moment with a name ("forward", "backward"), for whoever records what happens.
     virtual void mark(std::string_view) noexcept {}
     /// Books bytes that somebody else owns, see Booking. May throw std::bad_alloc.

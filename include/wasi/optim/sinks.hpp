@@ -7,23 +7,27 @@
 
 #include "wasi/autograd/stored_gradient.hpp"
 #include "wasi/optim/compiled.hpp"
+#include "wasi/optim/gradient_norms.hpp"
 #include "wasi/optim/optimizer.hpp"
 
 namespace wasi::optim {
 
-/// The factor by which torch.nn.utils.clip_grad_norm_ scales gradients of norm `norm`: min(1, limit / (norm + 1e-6)); 1
-/// when `limit` is 0 (off).
-[[nodiscard]] inline double clip_factor(double norm, double limit)
-{
-    return limit <= 0.0 ? 1.0 : std::min(1.0, limit / (norm + 1e-6));
-}
+/// A sink that a training step goes to: begin, any number of backward passes, end.
+template <Scalar T>
+class StepSink : public autograd::Sink<T> {
+public:
+    /// A step with this learning rate begins.
+    virtual void begin(double rate) = 0;
+    /// All gradients of the step are there.
+    virtual void end() = 0;
+};
 
 /// Updates each parameter the moment its gradient is finished, so that gradients are never stored. Clipping, if any, is
 /// by parameter: each gradient's own norm is held under `clip_norm`, which is not the usual global clip.
 template <Scalar T, class S>
-class StreamSink final : public autograd::Sink<T> {
+class StreamSink final : public StepSink<T> {
 public:
-    StreamSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
+    StreamSink(std::vector<nn::ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
                double clip_norm = 0.0)
         : optimizer_(&optimizer), memory_(&memory), clip_norm_(clip_norm)
     {
@@ -32,13 +36,14 @@ public:
         }
     }
 
-    void set_rate(double rate) { rate_ = rate; }
+    void begin(double rate) override { rate_ = rate; }
+    void end() override {}
 
-    /// Throws argument_error, and leaves the parameter alone, when its gradient is not finite.
+    /// Throws divergence_error, and leaves the parameter alone, when its gradient is not finite.
     void take(autograd::Parameter& parameter, const autograd::Gradient<T>& gradient) override
     {
         const auto& held = parameters_.at(&parameter);
-        require<argument_error>(all_finite<T, S>(gradient), "StreamSink: the gradient of ", parameter.name(),
+        require<divergence_error>(all_finite<T, S>(gradient), "the gradient of ", parameter.name(),
                                 " holds NaN or infinity");
         double factor = 1.0;
         if (clip_norm_ > 0.0) {
@@ -48,7 +53,7 @@ public:
     }
 
 private:
-    std::unordered_map<const autograd::Parameter*, ParameterRef<T, S>> parameters_;
+    std::unordered_map<const autograd::Parameter*, nn::ParameterRef<T, S>> parameters_;
     Optimizer<T, S>* optimizer_;
     Memory* memory_;
     double clip_norm_;
@@ -59,9 +64,9 @@ private:
 /// sums over micro-batches. With `accumulate`, a factored gradient of a low-rank weight is turned into the gradients of
 /// its factors when it arrives: the factors stand still inside a step, so the sum needs constant memory.
 template <Scalar T, class S>
-class CollectSink final : public autograd::Sink<T> {
+class CollectSink final : public StepSink<T> {
 public:
-    CollectSink(std::vector<ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
+    CollectSink(std::vector<nn::ParameterRef<T, S>> parameters, Optimizer<T, S>& optimizer, Memory& memory,
                 double clip_norm, bool accumulate)
         : optimizer_(&optimizer), memory_(&memory), clip_norm_(clip_norm), accumulate_(accumulate)
     {
@@ -76,43 +81,43 @@ public:
         Entry& entry = entries_[index_.at(&parameter)];
         const auto* factored = std::get_if<linalg::Factored<T>>(&gradient);
         if (accumulate_ && factored != nullptr) {
-            if (const auto* subspace = entry.parameter.weight_subspace()) {
-                add_partial(entry, *subspace, *factored);
-                return;
-            }
-            if (const auto* free_factors = entry.parameter.free_factors()) {
-                add_partial(entry, *free_factors, *factored);
+            if (const auto* subspace = entry.parameter.subspace()) {
+                add_partial(entry, subspace->factors, *factored);
                 return;
             }
         }
         entry.gradient.add(gradient);
     }
 
-    /// Applies what was collected, clipped by the global norm, and forgets it. Returns the norm before clipping.
-    /// Throws wasi::argument_error when the norm is not finite; no parameter has changed then.
-    double finish(double rate)
+    void begin(double rate) override { rate_ = rate; }
+
+    /// Applies what was collected, clipped by the global norm, and forgets it. Throws divergence_error when the norm is
+    /// not finite; no parameter has changed then.
+    void end() override
     {
+        memory_->mark("update");
         double squared = 0.0;
         for (const Entry& entry : entries_) {
             if (!entry.gradient.empty()) {
                 squared += squared_norm<T, S>(entry.parameter, entry.gradient.view(), *memory_);
             }
         }
-        const double norm = std::sqrt(squared);
-        require<argument_error>(std::isfinite(norm), "CollectSink: the gradient norm is ", norm);
-        const double factor = clip_factor(norm, clip_norm_);
+        norm_ = std::sqrt(squared);
+        require<divergence_error>(std::isfinite(norm_), "the norm of the gradient is ", norm_);
+        const double factor = clip_factor(norm_, clip_norm_);
         for (Entry& entry : entries_) {
             if (!entry.gradient.empty()) {
-                optimizer_->apply(entry.parameter, entry.gradient.view(), static_cast<T>(rate), static_cast<T>(factor));
+                optimizer_->apply(entry.parameter, entry.gradient.view(), static_cast<T>(rate_), static_cast<T>(factor));
                 entry.gradient.clear();
             }
         }
-        return norm;
     }
+    /// The global norm before clipping, of the last step.
+    [[nodiscard]] double norm() const { return norm_; }
 
 private:
     struct Entry {
-        ParameterRef<T, S> parameter;
+        nn::ParameterRef<T, S> parameter;
         autograd::StoredGradient<T, S> gradient;
     };
 
@@ -131,7 +136,31 @@ private:
     Memory* memory_;
     double clip_norm_;
     bool accumulate_;
+    double rate_ = 0.0;
+    double norm_ = 0.0;
 };
+
+/// When a sink clips, and whether it waits.
+struct SinkOptions {
+    double clip_norm = 0.0;   ///< 0: off
+    bool collect = true;      ///< wait for all gradients of a step: for a global clip, and for micro-batches; else each
+                              ///< gradient is used the moment it is finished, and clipped by its own norm
+    bool accumulate = false;  ///< several backward passes a step; needs collect
+};
+
+/// A StreamSink or a CollectSink. Throws argument_error for accumulation without collecting.
+template <Scalar T, class S>
+[[nodiscard]] std::unique_ptr<StepSink<T>> make_sink(std::vector<nn::ParameterRef<T, S>> parameters,
+                                                     Optimizer<T, S>& optimizer, Memory& memory,
+                                                     const SinkOptions& options)
+{
+    require<argument_error>(options.collect || !options.accumulate, "make_sink: gradients that add up are collected");
+    if (options.collect) {
+        return std::make_unique<CollectSink<T, S>>(std::move(parameters), optimizer, memory, options.clip_norm,
+                                                   options.accumulate);
+    }
+    return std::make_unique<StreamSink<T, S>>(std::move(parameters), optimizer, memory, options.clip_norm);
+}
 
 WASI_COMPILED(WASI_OPTIM_SINKS)
 

@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <optional>
 #include <utility>
 
 #include "wasi/core/random.hpp"
-#include "wasi/linalg/subspace_tracker.hpp"
+#include "wasi/linalg/principal_angles.hpp"
+#include "wasi/linalg/randomized_svd.hpp"
+#include "wasi/linalg/tracking_policy.hpp"
+#include "wasi/storage/state.hpp"
 #include "wasi/subspace/compiled.hpp"
 #include "wasi/tensor/warm_tucker.hpp"
 
@@ -21,10 +23,6 @@ struct ActivationSubspaceOptions {
     double restart_below = 0.9;
     /// Restart every so many steps. 0 = never for that reason.
     Index restart_every = 0;
-    /// Ask the feature rule at every step too, and let the feature rank follow it this slowly. Off by default: it costs
-    /// one more read of X and a few more columns (see linalg::SubspaceTracker, which then holds the basis and judges
-    /// restarts by the energy of the feature mode). Fixed ranks do not move.
-    std::optional<linalg::RankHysteresis> feature_hysteresis = std::nullopt;
 };
 
 /// The warm-started subspace of one layer's saved input (ASI, arXiv 2505.05086, with our warm step: see
@@ -36,8 +34,8 @@ template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
 class ActivationSubspace {
 public:
-    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1], a negative
-    /// restart_every and a hysteresis out of range.
+    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1] and a negative
+    /// restart_every.
     ActivationSubspace(ActivationSubspaceOptions options, RandomKey key, Memory& memory, Tag tag)
         : options_(std::move(options)), key_(key), memory_(&memory), tag_(tag)
     {
@@ -45,12 +43,6 @@ public:
                                 "ActivationSubspace: restart_below must be in [0, 1], got ", options_.restart_below);
         require<argument_error>(options_.restart_every >= 0, "ActivationSubspace: restart_every is ",
                                 options_.restart_every);
-        if (options_.feature_hysteresis) {
-            tracker_.emplace(
-                linalg::SubspaceTrackerOptions{
-                    .rank = options_.ranks[2], .restart = policy(), .hysteresis = *options_.feature_hysteresis},
-                key, memory, tag);
-        }
     }
 
     /// Tucker factors of X (B,N,I); moves the feature basis one step. The first call, one that is due by restart_every,
@@ -58,9 +50,6 @@ public:
     /// argument_error on NaN or infinity.
     [[nodiscard]] tensor::Tucker<T, 3> compress(ConstTensorView<T, 3> x)
     {
-        if (tracker_) {
-            return compress_tracked(x);
-        }
         require<shape_error>(basis_.empty() || x.shape[2] == basis_.shape()[0], "ActivationSubspace: X ",
                              shape_text(x.shape), " after inputs with ", basis_.empty() ? 0 : basis_.shape()[0],
                              " features");
@@ -87,31 +76,30 @@ public:
     /// Sine of the largest principal angle between the feature bases of the last step and the one before; 0 at the
     /// first step.
     [[nodiscard]] double drift() const { return drift_; }
-    [[nodiscard]] Index restarts() const { return tracker_ ? tracker_->info().restarts : restarts_; }
+    [[nodiscard]] Index restarts() const { return restarts_; }
     /// The feature basis (I, r3); empty before the first step.
     [[nodiscard]] ConstMatrixView<T> basis() const
     {
-        return tracker_ ? tracker_->basis() : basis_.empty() ? ConstMatrixView<T>{} : basis_.matrix();
+        return basis_.empty() ? ConstMatrixView<T>{} : basis_.matrix();
+    }
+
+    /// The basis and all that decides when it is made anew.
+    void state(State& visitor)
+    {
+        visitor.tensor("basis", basis_, *memory_, tag_);
+        visitor.number("captured_energy", captured_energy_);
+        visitor.number("energy_at_restart", energy_at_restart_);
+        visitor.number("drift", drift_);
+        visitor.number("batch_rank", ranks_[0]);
+        visitor.number("token_rank", ranks_[1]);
+        visitor.number("feature_rank", ranks_[2]);
+        visitor.number("steps", steps_);
+        visitor.number("since_restart", since_restart_);
+        visitor.number("restarts", restarts_);
     }
 
 private:
     [[nodiscard]] linalg::RestartPolicy policy() const { return {options_.restart_below, options_.restart_every}; }
-
-    [[nodiscard]] tensor::Tucker<T, 3> compress_tracked(ConstTensorView<T, 3> x)
-    {
-        const auto& info = tracker_->follow(x.rows_by(2));
-        Tensor<T> basis = workspace<T>(*memory_, x.shape[2], info.rank);
-        S::copy(basis.matrix(), tracker_->basis());
-        const double total = S::dot(x.rows_by(2), x.rows_by(2));
-        tensor::Tucker<T, 3> result = at_ordinary_size(x, total, [&](ConstTensorView<T, 3> ordinary, double energy) {
-            return tensor::tucker_from_feature_basis<S, T>(ordinary, std::move(basis), options_.ranks[0],
-                                                           options_.ranks[1], energy, *memory_);
-        });
-        captured_energy_ = result.captured_energy;
-        ranks_ = result.ranks();
-        drift_ = info.drift;
-        return result;
-    }
 
     /// The factors that `decompose` makes of X and ||X||²; where squares of X leave T, of 2^k X, with the core of X.
     template <class Decompose>
@@ -174,7 +162,6 @@ private:
     Index steps_ = 0;
     Index since_restart_ = 0;  // steps taken with this basis, the restart included
     Index restarts_ = 0;
-    std::optional<linalg::SubspaceTracker<T, S>> tracker_;  // with feature_hysteresis: holds the basis then
 };
 
 WASI_COMPILED(WASI_SUBSPACE_ACTIVATION_SUBSPACE)

@@ -77,6 +77,9 @@ public:
         add_partial_gradients<S, T>(d_left, d_right, T(0), T(1), left(), right(), gradient, left_.memory());
     }
 
+    /// L and R themselves, for whoever trains them on.
+    [[nodiscard]] std::pair<Tensor<T>, Tensor<T>> release() && { return {std::move(left_), std::move(right_)}; }
+
     /// W = L R in full, for checks and export; training never calls it.
     [[nodiscard]] Tensor<T> dense(Memory& memory, Tag tag) const
     {

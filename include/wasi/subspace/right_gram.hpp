@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "wasi/storage/state.hpp"
 #include "wasi/linalg/ordinary_size.hpp"
 
 namespace wasi::subspace {
@@ -109,6 +110,16 @@ public:
 
     /// R changed in another way: M is void, and its memory free.
     void forget() { matrix_.reset(); }
+
+    /// M, its scale and its age; nothing where it is void.
+    void state(State& visitor)
+    {
+        visitor.tensor("gram", matrix_, *memory_, tag_);
+        Index shift = shift_;
+        visitor.number("gram_shift", shift);
+        shift_ = static_cast<int>(shift);
+        visitor.number("gram_age", age_);
+    }
 
     /// How far an eigenvalue of M, of trace `trace`, may be off: rounding of M itself, and of a float R over the steps
     /// since M was computed, whose errors have random signs.

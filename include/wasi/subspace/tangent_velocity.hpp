@@ -50,6 +50,13 @@ public:
     [[nodiscard]] ConstMatrixView<T> right() const { return right_.matrix(); }
     [[nodiscard]] std::size_t bytes() const { return left_.bytes() + right_.bytes(); }
 
+    void state(State& visitor)
+    {
+        visitor.tensor(".left", left_, left_.memory(), left_.tag());
+        visitor.tensor(".right", right_, right_.memory(), right_.tag());
+        visitor.number(".weight_steps", weight_steps_);
+    }
+
     /// One step along partial gradients. Cost: that of the weight's tangent update, and 4 O K² flops. Throws
     /// shape_error for shapes that do not fit, argument_error when anything else has changed the weight since the last
     /// step: the velocity is a direction at factors that are no longer there.

@@ -1,5 +1,6 @@
 #pragma once
 #include "wasi/core/scalar.hpp"
+#include "wasi/storage/state.hpp"
 
 namespace wasi::subspace {
 
@@ -20,6 +21,15 @@ struct UpdateCounts {
 
     /// All steps: whoever remembers this number can tell that the factors have changed.
     [[nodiscard]] Index steps() const { return plain + rank_r + tangent; }
+
+    void state(State& visitor)
+    {
+        visitor.number("plain", plain);
+        visitor.number("rank_r", rank_r);
+        visitor.number("tangent", tangent);
+        visitor.number("declined", declined);
+        visitor.number("repairs", repairs);
+    }
 };
 
 /// Extents of an update: W (O,I) of rank K, a gradient of rank r.

@@ -80,6 +80,8 @@ public:
     [[nodiscard]] std::size_t bytes() const { return left_.bytes() + right_.bytes(); }
     /// Bytes of R Rᵀ (K² doubles) while rank-r steps use it, else 0.
     [[nodiscard]] std::size_t state_bytes() const { return gram_.bytes(); }
+    /// Where L and R are booked.
+    [[nodiscard]] Tag tag() const { return left_.tag(); }
     /// How the updates so far were computed.
     [[nodiscard]] const UpdateCounts& updates() const { return updates_; }
     /// Share of ||W||² that the start kept.
@@ -205,6 +207,21 @@ public:
         S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
         gram_.forget();
         ++updates_.repairs;
+    }
+
+    /// L and R as `.left` and `.right`; and, unless values alone are asked for, R Rᵀ as it is kept and the counts of
+    /// updates, on which the next repair depends.
+    void state(State& visitor)
+    {
+        visitor.tensor(".left", left_, left_.memory(), left_.tag());
+        visitor.tensor(".right", right_, right_.memory(), right_.tag());
+        if (visitor.values_only()) {
+            return;
+        }
+        const State::Scope scope(visitor, ".");
+        gram_.state(visitor);
+        updates_.state(visitor);
+        visitor.number("energy_at_start", energy_at_start_);
     }
 
     /// W = L R in full, for checks and export; training never calls it.

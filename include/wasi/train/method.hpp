@@ -1,50 +1,64 @@
 #pragma once
+#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "wasi/nn/vision_transformer.hpp"
+#include "wasi/nn/model.hpp"
 #include "wasi/train/compiled.hpp"
 
 namespace wasi::train {
 
-/// What is trained, and how weights and saved inputs of the chosen linear layers are held:
-///
-///     vanilla  dense weights, exact inputs           wsi   low-rank weights, exact inputs
-///     head     only the head is trained              asi   dense weights, Tucker inputs
-///     factors  free low-rank factors, exact inputs   wasi  low-rank weights, Tucker inputs
-///
-/// Low-rank weights of wsi and wasi have an orthonormal L and are moved as one matrix (subspace::WeightSubspace); those
-/// of factors are two ordinary parameters (subspace::FreeFactors), for any optimiser.
-enum class Method { vanilla, head, wsi, asi, wasi, factors };
+struct MethodOptions;
 
-[[nodiscard]] constexpr std::string_view to_string(Method method) noexcept
+/// A way to train: a rule from a layer's role to its set-up. How weights and saved inputs of the chosen linear layers
+/// are held, and what is trained.
+struct Method {
+    std::string_view name;
+    std::string_view what;
+    nn::WeightSetup (*weight)(const MethodOptions&);  ///< of the chosen layers
+    nn::InputSetup (*input)(const MethodOptions&);
+    bool trains_layers = true;  ///< the weights of the chosen layers
+    bool trains_rest = true;    ///< all else but the head, which always is
+
+    friend bool operator==(const Method& a, const Method& b) { return a.name == b.name; }
+};
+
+namespace detail {
+
+[[nodiscard]] inline nn::WeightSetup dense(const MethodOptions&);
+[[nodiscard]] inline nn::WeightSetup subspace(const MethodOptions& options);
+[[nodiscard]] inline nn::WeightSetup factors(const MethodOptions& options);
+[[nodiscard]] inline nn::InputSetup exact(const MethodOptions&);
+[[nodiscard]] inline nn::InputSetup tucker(const MethodOptions& options);
+
+}  // namespace detail
+
+/// The table of methods.
+inline constexpr std::array methods{
+    Method{"vanilla", "dense weights, exact inputs", detail::dense, detail::exact},
+    Method{"head", "only the head is trained", detail::dense, detail::exact, false, false},
+    Method{"wsi", "low-rank weights, exact inputs", detail::subspace, detail::exact},
+    Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
+    Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
+    Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
+};
+
+/// The method of this name. Throws argument_error when there is none; in a constant expression, does not compile.
+[[nodiscard]] constexpr const Method& method(std::string_view name)
 {
-    switch (method) {
-        case Method::vanilla:
-            return "vanilla";
-        case Method::head:
-            return "head";
-        case Method::wsi:
-            return "wsi";
-        case Method::asi:
-            return "asi";
-        case Method::wasi:
-            return "wasi";
-        case Method::factors:
-            return "factors";
+    for (const Method& one : methods) {
+        if (one.name == name) {
+            return one;
+        }
     }
-    return "unknown";
+    throw argument_error("there is no method '" + std::string(name) + "'");
 }
 
-/// The linear layers a method applies to: those of the MLPs, or all of the blocks. Never the patch projection or the
-/// head.
-enum class Layers { mlp, all };
-
 struct MethodOptions {
-    Method method = Method::wasi;
-    Layers layers = Layers::all;
+    Method method = train::method("wasi");
+    nn::Layers layers = nn::Layers::all;
     /// How the weight rank is chosen. 0.8 of the energy: in the paper's middle range.
     linalg::RankRule weight_rank = linalg::Energy{0.8};
     subspace::ActivationSubspaceOptions activation = {};
@@ -52,86 +66,70 @@ struct MethodOptions {
     bool keep_dense_above_break_even = true;
 };
 
-[[nodiscard]] constexpr bool has_low_rank_weights(Method method) noexcept
+namespace detail {
+
+inline nn::WeightSetup dense(const MethodOptions&)
 {
-    return method == Method::wsi || method == Method::wasi || method == Method::factors;
+    return nn::DenseOptions{};
 }
-/// Low-rank weights as the method of WASI trains them, which is what AdamW cannot.
-[[nodiscard]] constexpr bool has_weight_subspaces(Method method) noexcept
+inline nn::WeightSetup subspace(const MethodOptions& options)
 {
-    return method == Method::wsi || method == Method::wasi;
+    return nn::SubspaceOptions{{options.weight_rank, options.keep_dense_above_break_even}};
 }
-[[nodiscard]] constexpr bool has_compressed_inputs(Method method) noexcept
+inline nn::WeightSetup factors(const MethodOptions& options)
 {
-    return method == Method::asi || method == Method::wasi;
+    return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}};
+}
+inline nn::InputSetup exact(const MethodOptions&)
+{
+    return nn::ExactOptions{};
+}
+inline nn::InputSetup tucker(const MethodOptions& options)
+{
+    return nn::TuckerOptions{options.activation};
 }
 
-/// The chosen linear layers, block by block: in_proj, out_proj, fc1, fc2.
-template <Scalar T, class S>
-[[nodiscard]] std::vector<nn::Linear<T, S>*> selected_layers(nn::VisionTransformer<T, S>& model, Layers layers)
+}  // namespace detail
+
+/// The set-up that a method gives a linear layer of this role.
+[[nodiscard]] inline nn::LayerSetup layer_setup(const MethodOptions& options, nn::Role role)
 {
-    std::vector<nn::Linear<T, S>*> result;
-    for (const auto& block : model.blocks) {
-        if (layers == Layers::all) {
-            result.push_back(&block->in_proj);
-            result.push_back(&block->out_proj);
+    const Method& method = options.method;
+    const bool rest = method.trains_rest || role == nn::Role::head;
+    nn::LayerSetup setup{.trainable = rest, .bias_trainable = rest};
+    if (nn::is_selected(role, options.layers)) {
+        setup.weight = method.weight(options);
+        setup.input = method.input(options);
+        setup.trainable = method.trains_layers;
+    }
+    return setup;
+}
+
+/// What a method does beside holding weights: freezes what is not trained, sets up how inputs are saved.
+template <nn::Model M>
+void prepare_training(M& model, const MethodOptions& options, RandomKey key)
+{
+    model.visit([&](nn::Place place, auto& part) {
+        if constexpr (requires { part.weight; }) {
+            const nn::LayerSetup setup = layer_setup(options, place.role);
+            nn::set_up(part, setup.input, key.derive(part.layer()));
+            part.weight.set_trainable(part.weight.trainable() && setup.trainable);
+            part.bias.set_trainable(part.bias.trainable() && setup.bias_trainable);
+        } else if constexpr (requires { part.values; }) {
+            part.set_trainable(part.trainable() && options.method.trains_rest);
         }
-        result.push_back(&block->fc1);
-        result.push_back(&block->fc2);
-    }
-    return result;
+    });
 }
 
-/// Whether the weight is one of `layers`, told by its number in the ledger (see nn::VisionTransformer): four a block.
-template <Scalar T, class S>
-[[nodiscard]] bool is_selected(const nn::LinearWeight<T, S>& weight, Index depth, Layers layers)
+/// Prepares a model for a method: weights layer by layer, then prepare_training. Weights that are low rank already
+/// (loaded so) keep their rank and product; a method with low-rank weights holds them in its own form. Throws what the
+/// forms' starts do.
+template <nn::Model M>
+void apply_method(M& model, const MethodOptions& options, RandomKey key)
 {
-    const Index in_blocks = static_cast<Index>(weight.tag().layer) - 2;
-    return in_blocks >= 0 && in_blocks < 4 * depth && (layers == Layers::all || in_blocks % 4 >= 2);
-}
-
-/// What the method does to one weight: if it is chosen and the method holds weights low rank, a dense one is factorized
-/// and a low-rank one brought into the method's form. For train::load_model, weight by weight. Throws what
-/// LinearWeight::factorize does.
-template <Scalar T, class S>
-void convert_weight(nn::LinearWeight<T, S>& weight, Index depth, const MethodOptions& options)
-{
-    if (!has_low_rank_weights(options.method) || !is_selected(weight, depth, options.layers)) {
-        return;
-    }
-    const auto form = has_weight_subspaces(options.method) ? nn::LowRankForm::subspace : nn::LowRankForm::free_factors;
-    if (weight.is_low_rank()) {
-        weight.change_form(form);
-    } else {
-        weight.factorize(options.weight_rank, options.keep_dense_above_break_even, form);
-    }
-}
-
-/// What a method does beside holding weights low rank: freezes what is not trained, sets up activation subspaces.
-template <Scalar T, class S>
-void prepare_training(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
-{
-    if (options.method == Method::head) {
-        model.for_each_parameter([](auto& parameter) { parameter.set_trainable(false); });
-        model.head->weight.set_trainable(true);
-        model.head->bias.set_trainable(true);
-    }
-    if (has_compressed_inputs(options.method)) {
-        for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
-            layer->compress_input(options.activation, key.derive(layer->layer()));
-        }
-    }
-}
-
-/// Prepares a model for a method: factorizes weights layer by layer, then prepare_training. Weights that are low rank
-/// already (loaded so) keep their rank and product; a method with low-rank weights holds them in its own form. Throws
-/// what LinearWeight::factorize does.
-template <Scalar T, class S>
-void apply_method(nn::VisionTransformer<T, S>& model, const MethodOptions& options, RandomKey key)
-{
-    for (nn::Linear<T, S>* layer : selected_layers(model, options.layers)) {
-        convert_weight(layer->weight, model.config().depth, options);
-    }
+    nn::visit_layers(model, [&](nn::Place place, nn::LayerOf<M>& layer) {
+        nn::set_up(layer.weight, layer_setup(options, place.role).weight);
+    });
     prepare_training(model, options, key);
 }
 

@@ -2,20 +2,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdint>
 #include <functional>
 #include <numeric>
-#include <optional>
 #include <span>
-#include <utility>
 #include <vector>
 
-#include "wasi/autograd/ops/cross_entropy.hpp"
+#include "wasi/data/batches.hpp"
+#include "wasi/data/dataset.hpp"
 #include "wasi/optim/schedule.hpp"
-#include "wasi/optim/sinks.hpp"
-#include "wasi/train/compiled.hpp"
-#include "wasi/train/dataset.hpp"
-#include "wasi/train/method.hpp"
+#include "wasi/train/step.hpp"
 
 namespace wasi::train {
 
@@ -27,7 +22,7 @@ struct StepRecord {
     double rate = 0.0;                      ///< learning rate
     double seconds = 0.0;                   ///< of this step, batch assembly included
     double flops = 0.0;                     ///< counted, not estimated: see Memory::count_flops; 0 without a Ledger
-    std::vector<double> captured_energies;  ///< of each compressed saved input, in the order of selected_layers
+    std::vector<double> captured_energies;  ///< of each compressed saved input, layer by layer
 };
 
 enum class ClipScope { global, parameter };
@@ -52,6 +47,9 @@ struct TrainOptions {
     /// the spot.
     ClipScope clip_scope = ClipScope::global;
     GradientFlow gradients = GradientFlow::automatic;
+    /// The number of the first step: those before it are taken as done. See files::RunFile for what else a resumed run
+    /// needs.
+    Index first_step = 0;
     /// Called after each step; returning false ends the run after it.
     std::function<bool(const StepRecord&)> on_step = {};
 
@@ -65,6 +63,7 @@ struct TrainOptions {
         require<argument_error>(std::isfinite(rate) && rate >= 0.0, "TrainOptions: rate is ", rate);
         require<argument_error>(std::isfinite(clip_norm) && clip_norm >= 0.0, "TrainOptions: clip_norm is ", clip_norm);
         require<argument_error>(warmup_steps >= 0, "TrainOptions: warmup_steps is ", warmup_steps);
+        require<argument_error>(first_step >= 0, "TrainOptions: first_step is ", first_step);
         require<argument_error>(
             micro_batches == 1 || clip_norm == 0.0 || clip_scope == ClipScope::global,
             "TrainOptions: clipping by parameter needs whole gradients, so it does not go with micro-batches");
@@ -81,196 +80,129 @@ struct TrainOptions {
     {
         return micro_batches > 1 || (clip_norm > 0.0 && clip_scope == ClipScope::global);
     }
+
+    /// The sink that these options ask for.
+    [[nodiscard]] optim::SinkOptions sink() const
+    {
+        return {clip_norm, gradients == GradientFlow::collect || needs_all_gradients(), micro_batches > 1};
+    }
 };
 
 /// Steps in one epoch; the last batch may be smaller.
 [[nodiscard]] inline Index steps_per_epoch(Index count, Index batch_size)
 {
-    return (count + batch_size - 1) / batch_size;
+    return count / batch_size + (count % batch_size != 0 ? 1 : 0);
+}
+
+/// The examples of the largest micro-batch that steps over `count` examples (0: so many that every batch is full) have.
+[[nodiscard]] inline Index largest_micro_batch(const TrainOptions& options, Index count)
+{
+    const Index batch = count > 0 ? std::min(options.batch_size, count) : options.batch_size;
+    const Index pieces = std::min(options.micro_batches, batch);
+    return (batch + pieces - 1) / pieces;
+}
+
+/// The order in which an epoch of train(.., options, key) sees its examples.
+[[nodiscard]] inline std::vector<Index> epoch_order(Index count, const TrainOptions& options, RandomKey key,
+                                                    Index epoch)
+{
+    std::vector<Index> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), Index{0});
+    return options.shuffle ? random_permutation(count, key.derive(epoch)) : order;
+}
+
+/// The examples that the largest micro-batch of the first step of train(.., options, key) could hold: a batch's worth
+/// for calibration.
+[[nodiscard]] inline std::vector<Index> calibration_images(Index count, const TrainOptions& options, RandomKey key)
+{
+    std::vector<Index> order = epoch_order(count, options, key, 0);
+    order.resize(static_cast<std::size_t>(largest_micro_batch(options, count)));
+    return order;
 }
 
 namespace detail {
 
-template <Scalar T, class S>
-[[nodiscard]] std::vector<double> captured_energies(nn::VisionTransformer<T, S>& model)
+template <nn::Model M>
+[[nodiscard]] std::vector<double> captured_energies(M& model)
 {
     std::vector<double> result;
-    for (const nn::Linear<T, S>* layer : selected_layers(model, Layers::all)) {
-        if (layer->compressor() != nullptr) {
-            result.push_back(layer->compressor()->captured_energy());
+    nn::visit_layers(model, [&](nn::Place, nn::LayerOf<M>& layer) {
+        if (const auto* saver = layer.template saves_with<nn::TuckerInput>()) {
+            result.push_back(saver->subspace().captured_energy());
         }
-    }
+    });
     return result;
+}
+
+/// One step over the examples `batch`, in micro-batches.
+template <nn::Model M, class D, class Loss>
+[[nodiscard]] double take_step(Step<M, Loss>& step, const D& data, std::span<const Index> batch, Index micro_batches,
+                               RandomKey key)
+{
+    const auto size = static_cast<Index>(batch.size());
+    const Index pieces = std::min(micro_batches, size);
+    double loss = 0.0;
+    for (Index piece = 0; piece < pieces; ++piece) {
+        const auto [from, to] = micro_batch_range(size, piece, pieces);
+        const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
+        const double share = static_cast<double>(to - from) / static_cast<double>(size);
+        loss += share * step.micro_batch([&](Memory& memory) { return data.gather(part, key, memory); },
+                                         data.gather_labels(part), share);
+    }
+    step.end();
+    return loss;
 }
 
 }  // namespace detail
 
-/// One training step in its parts: `begin`, a forward and backward pass for each micro-batch, `end`. It owns the sink
-/// that the options ask for: gradients stream into the optimiser as they are made, unless global clipping or
-/// micro-batches need them collected until the end. What train() does in a loop, for loops of other kinds.
-template <Scalar T, class S>
-class Step {
-public:
-    Step(nn::VisionTransformer<T, S>& model, optim::Optimizer<T, S>& optimizer, const TrainOptions& options)
-        : model_(&model)
-    {
-        const auto parameters = optim::trainable_parameters<T, S>(model);
-        if (options.gradients == GradientFlow::collect || options.needs_all_gradients()) {
-            collector_.emplace(parameters, optimizer, model.memory(), options.clip_norm, options.micro_batches > 1);
-        } else {
-            stream_.emplace(parameters, optimizer, model.memory(), options.clip_norm);
-        }
-    }
-
-    /// Step number `number` with this learning rate.
-    void begin(Index number, double rate)
-    {
-        number_ = number;
-        rate_ = rate;
-        if (stream_) {
-            stream_->set_rate(rate);
-        }
-    }
-
-    /// The mean loss of some images; gradients times `share`, the part of the batch that these images are.
-    /// `make_images(memory)` -> Tensor (B,3,H,W), the same each time: it is asked once now, and once at the end of the
-    /// backward pass for the patches, which so are not kept. Throws argument_error when the loss is not finite; nothing
-    /// has changed then.
-    template <class MakeImages>
-    double micro_batch(const MakeImages& make_images, std::span<const std::int64_t> labels, double share)
-    {
-        Memory& memory = model_->memory();
-        memory.mark("forward");
-        autograd::Tape<T, S> tape(memory);
-        const autograd::Context<T, S> context{memory, &tape};
-        auto x = model_->embed(context, make_images);
-        const auto loss = autograd::cross_entropy(context, model_->encode(context, std::move(x)), labels);
-        const double value = static_cast<double>(*loss.value().data());
-        require<argument_error>(std::isfinite(value), "train: the loss of step ", number_, " is ", value,
-                                "; a smaller learning rate or gradient clipping may help");
-        memory.mark("backward");
-        if (collector_) {
-            tape.backward(loss, *collector_, static_cast<T>(share));
-        } else {
-            tape.backward(loss, *stream_, static_cast<T>(share));
-        }
-        return value;
-    }
-
-    /// Applies what was collected.
-    void end()
-    {
-        if (collector_) {
-            model_->memory().mark("update");
-            collector_->finish(rate_);
-        }
-    }
-
-private:
-    nn::VisionTransformer<T, S>* model_;
-    std::optional<optim::CollectSink<T, S>> collector_;
-    std::optional<optim::StreamSink<T, S>> stream_;
-    Index number_ = 0;
-    double rate_ = 0.0;
-};
-
-/// The micro-batch number `piece` of `pieces` that a batch of `size` images is cut into: [first, last).
-[[nodiscard]] inline std::pair<Index, Index> micro_batch_range(Index size, Index piece, Index pieces)
-{
-    return {piece * size / pieces, (piece + 1) * size / pieces};
-}
-
-/// Trains the trainable parameters of a model on a data set with mean cross entropy. Gradients stream into the
-/// optimiser as they are made, unless global clipping or micro-batches need them collected first. Same seed, same
-/// machine: the same bits for any number of threads. Returns the number of steps taken. Throws argument_error when an
-/// option or the data makes no sense, or when the loss or a gradient is no longer finite.
-template <Scalar T, class S>
-Index train(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, optim::Optimizer<T, S>& optimizer,
-            const TrainOptions& options, RandomKey key)
+/// Trains the trainable parameters of a model on a data set. Gradients stream into the optimiser as they are made,
+/// unless global clipping or micro-batches need them collected first. Same seed, same machine: the same bits for any
+/// number of threads. Returns the number of steps taken, those before first_step among them. Throws argument_error when
+/// an option or the data makes no sense, divergence_error when the loss or a gradient is no longer finite.
+template <nn::Model M, data::Batches<typename M::Value> D, class Loss = MeanCrossEntropy>
+Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typename M::Storage>& optimizer,
+            const TrainOptions& options, RandomKey key, Loss loss = {})
 {
     using Clock = std::chrono::steady_clock;
     options.check();
     data.check(model.config().classes);
     Memory& memory = model.memory();
-    const Index per_epoch = steps_per_epoch(data.count, options.batch_size);
+    const Index batch_size = std::min(options.batch_size, static_cast<Index>(data.size()));
+    const Index per_epoch = steps_per_epoch(data.size(), batch_size);
     const Index total_steps = per_epoch * options.epochs;
     const optim::Schedule schedule{.kind = options.schedule,
                                    .rate = options.rate,
                                    .final_rate = 0.0,
                                    .warmup_steps = std::min(options.warmup_steps, total_steps),
                                    .total_steps = total_steps};
-    Step<T, S> parts(model, optimizer, options);
-    const auto* ledger = dynamic_cast<const Ledger*>(&memory);
+    const auto sink = optim::make_sink(nn::trainable_parameters(model), optimizer, memory, options.sink());
+    Step<M, Loss> parts(model, *sink, std::move(loss));
 
-    Index step = 0;
-    for (Index epoch = 0; epoch < options.epochs; ++epoch) {
-        std::vector<Index> order(static_cast<std::size_t>(data.count));
-        std::iota(order.begin(), order.end(), Index{0});
-        if (options.shuffle) {
-            order = random_permutation(data.count, key.derive(epoch));
-        }
-        for (Index in_epoch = 0; in_epoch < per_epoch; ++in_epoch, ++step) {
+    for (Index step = options.first_step; step < total_steps;) {
+        const Index epoch = step / per_epoch;
+        const std::vector<Index> order = epoch_order(data.size(), options, key, epoch);
+        for (Index in_epoch = step % per_epoch; in_epoch < per_epoch; ++in_epoch, ++step) {
             const auto begin = Clock::now();
-            const double flops_before = ledger != nullptr ? ledger->flops() : 0.0;
-            const auto first = static_cast<std::size_t>(in_epoch * options.batch_size);
+            const double flops_before = memory.flops();
+            const auto first = static_cast<std::size_t>(in_epoch * batch_size);
             const auto batch = std::span<const Index>(order).subspan(
-                first, std::min(static_cast<std::size_t>(options.batch_size), order.size() - first));
-            const auto size = static_cast<Index>(batch.size());
+                first, std::min(static_cast<std::size_t>(batch_size), order.size() - first));
             StepRecord record;
             record.step = step;
             record.epoch = static_cast<double>(step) / static_cast<double>(per_epoch);
             record.rate = schedule(step);
             parts.begin(step, record.rate);
-            const Index pieces = std::min(options.micro_batches, size);
-            for (Index piece = 0; piece < pieces; ++piece) {
-                const auto [from, to] = micro_batch_range(size, piece, pieces);
-                const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
-                const double share = static_cast<double>(to - from) / static_cast<double>(size);
-                record.loss += share * parts.micro_batch([&](Memory& where) { return data.gather(part, where); },
-                                                         data.gather_labels(part), share);
-            }
-            parts.end();
+            record.loss =
+                detail::take_step(parts, data, batch, options.micro_batches, key.derive(epoch).derive(1));
             record.captured_energies = detail::captured_energies(model);
-            record.flops = ledger != nullptr ? ledger->flops() - flops_before : 0.0;
+            record.flops = memory.flops() - flops_before;
             record.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
             if (options.on_step && !options.on_step(record)) {
                 return step + 1;
             }
         }
     }
-    return step;
-}
-
-/// Logits (count, classes) of images number first .. first + count - 1, in batches, without a tape.
-template <Scalar T, class S>
-[[nodiscard]] Tensor<T> predict(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, Index batch_size = 64)
-{
-    require<argument_error>(batch_size >= 1, "predict: batch_size is ", batch_size);
-    Memory& memory = model.memory();
-    const autograd::Context<T, S> context{memory, nullptr};
-    Tensor<T> result(memory, Tag{}, Shape{data.count, model.config().classes});
-    for (Index first = 0; first < data.count; first += batch_size) {
-        std::vector<Index> indices(static_cast<std::size_t>(std::min(batch_size, data.count - first)));
-        std::iota(indices.begin(), indices.end(), first);
-        const auto logits = model.forward(context, data.gather(indices, memory).template view<4>());
-        S::copy(result.matrix().row_block(first, static_cast<Index>(indices.size())), logits.value().matrix());
-    }
-    return result;
-}
-
-/// How many of a data set's images get their label as the largest logit.
-template <Scalar T, class S>
-[[nodiscard]] Index count_correct(nn::VisionTransformer<T, S>& model, const Dataset<T>& data, Index batch_size = 64)
-{
-    const Tensor<T> logits = predict(model, data, batch_size);
-    Index correct = 0;
-    for (Index i = 0; i < data.count; ++i) {
-        const auto row = logits.span().subspan(static_cast<std::size_t>(i * model.config().classes),
-                                               static_cast<std::size_t>(model.config().classes));
-        const auto best = std::max_element(row.begin(), row.end()) - row.begin();
-        correct += best == data.labels[static_cast<std::size_t>(i)] ? 1 : 0;
-    }
-    return correct;
+    return total_steps;
 }
 
 WASI_COMPILED(WASI_TRAIN_TRAINER)

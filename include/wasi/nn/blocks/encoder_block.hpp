@@ -5,33 +5,13 @@
 
 #include "wasi/autograd/ops/attention.hpp"
 #include "wasi/autograd/ops/elementwise.hpp"
-#include "wasi/autograd/ops/layer_norm.hpp"
 #include "wasi/nn/compiled.hpp"
 #include "wasi/nn/keep_options.hpp"
+#include "wasi/nn/layer_norm.hpp"
 #include "wasi/nn/linear.hpp"
+#include "wasi/nn/place.hpp"
 
 namespace wasi::nn {
-
-/// Gain and bias of a layer norm over `width` features; starts as the identity.
-template <Scalar T, class S>
-requires NeuralStorageFor<S, T>
-struct LayerNorm {
-    LayerNorm(const std::string& name, Memory& memory, Index width)
-        : gain(name + ".weight", memory, Shape{width}), bias(name + ".bias", memory, Shape{width})
-    {
-        gain.values.fill(T(1));
-        bias.values.fill(T(0));
-    }
-
-    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const autograd::Variable<T>& x,
-                                                autograd::Output output = autograd::Output::keep)
-    {
-        return autograd::layer_norm(context, x, gain, bias, T(1e-6), output);
-    }
-
-    autograd::DenseParameter<T> gain;
-    autograd::DenseParameter<T> bias;
-};
 
 /// One pre-norm transformer block:  x <- x + out_proj(attention(in_proj(ln_1(x)))),  x <- x + fc2(gelu(fc1(ln_2(x)))).
 /// Four linear layers: in_proj (3D,D) makes queries, keys and values from one saved input; out_proj (D,D); fc1 (M,D);
@@ -69,6 +49,21 @@ public:
                                         });
         }
         return whole(own, std::move(x), autograd::Wanted::value);
+    }
+
+    /// Each part in torchvision's order: see nn::Model.
+    template <class F>
+    void visit(Index block, F&& f)
+    {
+        f(Place{Role::norm, block}, keep);
+        f(Place{Role::norm, block}, norm1.gain);
+        f(Place{Role::norm, block}, norm1.bias);
+        f(Place{Role::attention, block}, in_proj);
+        f(Place{Role::attention, block}, out_proj);
+        f(Place{Role::norm, block}, norm2.gain);
+        f(Place{Role::norm, block}, norm2.bias);
+        f(Place{Role::mlp, block}, fc1);
+        f(Place{Role::mlp, block}, fc2);
     }
 
     LayerNorm<T, S> norm1;
@@ -118,8 +113,11 @@ private:
     {
         std::vector<autograd::Parameter*> result;
         const auto append = [&](LayerNorm<T, S>& norm, Linear<T, S>& first, Linear<T, S>& second) {
-            result.insert(result.end(),
-                          {&norm.gain, &norm.bias, &first.weight, &first.bias, &second.weight, &second.bias});
+            result.insert(result.end(), {&norm.gain, &norm.bias});
+            for (Linear<T, S>* layer : {&first, &second}) {
+                const auto trained = layer->trained_parameters();
+                result.insert(result.end(), trained.begin(), trained.end());
+            }
         };
         if (of_attention) {
             append(norm1, in_proj, out_proj);

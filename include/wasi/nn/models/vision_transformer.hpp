@@ -1,7 +1,6 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,8 +8,10 @@
 
 #include "wasi/autograd/ops/tokens.hpp"
 #include "wasi/nn/compiled.hpp"
-#include "wasi/nn/encoder_block.hpp"
+#include "wasi/nn/blocks/encoder_block.hpp"
 #include "wasi/nn/initialize.hpp"
+#include "wasi/nn/model.hpp"
+#include "wasi/nn/patches.hpp"
 
 namespace wasi::nn {
 
@@ -28,6 +29,8 @@ struct VisionTransformerConfig {
     static constexpr Index channels = 3;
     [[nodiscard]] Index patches() const { return (image / patch) * (image / patch); }
     [[nodiscard]] Index tokens() const { return patches() + 1; }
+    /// Extents of a batch of images.
+    [[nodiscard]] Shape example(Index batch) const { return {batch, channels, image, image}; }
 
     /// Throws argument_error naming the first extent that makes no sense.
     void check() const
@@ -51,38 +54,20 @@ struct VisionTransformerConfig {
     }
 };
 
-/// The non-overlapping patches of images (B,3,H,W) as rows (B, N, 3 p p), each patch channel by channel, row by row:
-/// the order of a convolution weight (D,3,p,p), which thereby is a plain linear layer.
-template <class S, Scalar T>
-[[nodiscard]] Tensor<T> extract_patches(ConstTensorView<T, 4> images, Index patch, Memory& memory)
-{
-    const auto [batch, channels, height, width] = images.shape;
-    const Index across = width / patch;
-    const Index count = (height / patch) * across;
-    Tensor<T> rows(memory, Tag{}, Shape{batch, count, channels * patch * patch});
-    for (Index b = 0; b < batch; ++b) {
-        for (Index n = 0; n < count; ++n) {
-            for (Index c = 0; c < channels; ++c) {
-                const T* corner =
-                    images.data + ((b * channels + c) * height + n / across * patch) * width + n % across * patch;
-                T* target = rows.data() + ((b * count + n) * channels + c) * patch * patch;
-                S::copy(MatrixView<T>::row_major(target, patch, patch),
-                        ConstMatrixView<T>{corner, patch, patch, width, 1});
-            }
-        }
-    }
-    return rows;
-}
-
 /// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's
 /// VisionTransformer: patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon
 /// 1e-6, final norm, head on the class token. Any of its linear layers can hold its weight low rank and save its input
-/// compressed; see Linear. Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the
+/// compressed; see Linear. A Model. Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the
 /// model does not move.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class VisionTransformer {
 public:
+    using Value = T;
+    using Storage = S;
+    using Config = VisionTransformerConfig;
+    template <class Other>
+    using On = VisionTransformer<T, Other>;
     using Block = EncoderBlock<T, S>;
 
     /// Starts from torchvision's distributions, drawn with `key`.
@@ -115,25 +100,23 @@ public:
     [[nodiscard]] const VisionTransformerConfig& config() const { return config_; }
     [[nodiscard]] Memory& memory() const { return *memory_; }
 
-    /// Tokens (B, N, D) of images (B,3,H,W): patches, projection, class token, positions. The images are not needed
-    /// afterwards; their patches are saved for the projection. Throws shape_error unless the images fit the config.
-    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
+    /// Tokens (B, N, D) of the images (B,3,H,W) of a source: patches, projection, class token, positions. Patches are
+    /// not saved but made again from it in the backward pass: B N 3 p p numbers less, for a copy of the images. Throws
+    /// shape_error unless the images fit the config.
+    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, const Source<T>& source)
     {
-        return embed_patches(context, autograd::Variable<T>(patches_of(images, context.memory)));
-    }
-
-    /// The same from make_images(memory) -> Tensor (B,3,H,W), which gives the same images whenever it is asked. The
-    /// patches are then not saved but made again from it: B N 3 p p numbers less, for a copy of the images.
-    template <class MakeImages>
-    requires std::invocable<const MakeImages&, Memory&>
-    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, const MakeImages& make_images)
-    {
-        const auto make_patches = [this, make_images](Memory& memory) {
-            const Tensor<T> images = make_images(memory);
+        const auto make_patches = [this, source](Memory& memory) {
+            const Tensor<T> images = source(memory);
             return std::make_shared<Tensor<T>>(patches_of(images.template view<4>(), memory));
         };
         autograd::Variable<T> patches(make_patches(context.memory), nullptr);
         return embed_patches(context, std::move(patches).with_recipe(make_patches));
+    }
+
+    /// The same of images that are at hand now and perhaps not later: their patches are saved for the projection.
+    [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
+    {
+        return embed_patches(context, autograd::Variable<T>(patches_of(images, context.memory)));
     }
 
     /// Logits (B, classes) of tokens (B, N, D). Throws shape_error.
@@ -148,19 +131,15 @@ public:
         return head->forward(context, x);
     }
 
-    /// Logits (B, classes) of images (B,3,H,W). Throws shape_error unless the images fit the config.
+    /// Logits (B, classes) of images (B,3,H,W), from a source that may be asked twice or at hand now. Throws shape_error
+    /// unless the images fit the config.
+    [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const Source<T>& source)
+    {
+        return encode(context, embed(context, source));
+    }
     [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, ConstTensorView<T, 4> images)
     {
         return encode(context, embed(context, images));
-    }
-
-    /// What every block keeps for its backward pass; the precision goes for the patches too.
-    void keep(const KeepOptions& options)
-    {
-        saved_as_ = options.saved_as;
-        for (const auto& block : blocks) {
-            block->keep = options;
-        }
     }
 
     /// A new head for another number of classes, at zero, where torchvision starts its own. Throws argument_error.
@@ -174,45 +153,28 @@ public:
         zero_head();
     }
 
-    /// Every parameter in torchvision's order: f(autograd::DenseParameter<T>&) or f(LinearWeight<T, S>&).
+    /// Each part in torchvision's order: see nn::Model.
     template <class F>
-    void for_each_parameter(F&& f)
+    void visit(F&& f)
     {
-        f(class_token);
-        visit(patch_projection, f);
-        f(positions);
-        for (const auto& block : blocks) {
-            visit(block->norm1, f);
-            visit(block->in_proj, f);
-            visit(block->out_proj, f);
-            visit(block->norm2, f);
-            visit(block->fc1, f);
-            visit(block->fc2, f);
+        f(Place{Role::embedding}, keep_embedding);
+        f(Place{Role::embedding}, class_token);
+        f(Place{Role::embedding}, patch_projection);
+        f(Place{Role::embedding}, positions);
+        for (std::size_t i = 0; i < blocks.size(); ++i) {
+            blocks[i]->visit(static_cast<Index>(i), f);
         }
-        visit(norm, f);
-        visit(*head, f);
-    }
-
-    /// Bytes of all parameters as they are held now.
-    [[nodiscard]] std::size_t parameter_bytes()
-    {
-        std::size_t bytes = 0;
-        for_each_parameter([&](auto& parameter) {
-            if constexpr (requires { parameter.values; }) {
-                bytes += parameter.values.bytes();
-            } else {
-                bytes += parameter.bytes();
-            }
-        });
-        return bytes;
+        f(Place{Role::norm}, norm.gain);
+        f(Place{Role::norm}, norm.bias);
+        f(Place{Role::head}, *head);
     }
 
 private:
     VisionTransformerConfig config_;
     Memory* memory_;
-    Precision saved_as_ = Precision::full;
 
 public:
+    KeepOptions keep_embedding;  ///< of it saved_as alone is looked at
     autograd::DenseParameter<T> class_token;
     Linear<T, S> patch_projection;
     autograd::DenseParameter<T> positions;
@@ -233,7 +195,7 @@ private:
     [[nodiscard]] autograd::Variable<T> embed_patches(const autograd::Context<T, S>& context,
                                                       autograd::Variable<T> patches)
     {
-        const autograd::Context<T, S> own{context.memory, context.tape, saved_as_};
+        const autograd::Context<T, S> own{context.memory, context.tape, keep_embedding.saved_as};
         patches = patch_projection.forward(own, patches);
         return autograd::prepend_token(own, patches, class_token, positions);
     }
@@ -249,17 +211,6 @@ private:
         return std::make_unique<Linear<T, S>>("heads.head.weight", "heads.head.bias", *memory_,
                                               Shape{classes, config_.dim},
                                               static_cast<std::uint16_t>(2 + 4 * config_.depth));
-    }
-
-    template <class Layer, class F>
-    static void visit(Layer& layer, F&& f)
-    {
-        if constexpr (requires { layer.gain; }) {
-            f(layer.gain);
-        } else {
-            f(layer.weight);
-        }
-        f(layer.bias);
     }
 
     void zero_head()

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <numeric>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -10,10 +10,13 @@
 
 #include "wasi/rank/budget_solver.hpp"
 #include "wasi/rank/perplexity.hpp"
-#include "wasi/train/compiled.hpp"
-#include "wasi/train/trainer.hpp"
+#include "wasi/autograd/ops/cross_entropy.hpp"
+#include "wasi/data/batches.hpp"
+#include "wasi/nn/initialize.hpp"
+#include "wasi/nn/model.hpp"
+#include "wasi/plan/compiled.hpp"
 
-namespace wasi::train {
+namespace wasi::plan {
 
 /// The ways to save one layer's input, as a calibration batch shows them.
 struct InputChoices {
@@ -31,33 +34,12 @@ struct PlannedInput {
     std::int64_t exact_bytes = 0;  ///< of the input saved exactly
 };
 
-/// How the inputs of the chosen layers are to be saved within a budget, in the order of selected_layers.
+/// How the inputs of the chosen layers are to be saved within a budget, in the order of nn::selected_layers.
 struct ActivationPlan {
     std::int64_t budget = 0;
     std::vector<PlannedInput> inputs;
     rank::BudgetSolution solution;  ///< total bytes and perplexity, with the certificate
 };
-
-/// The images of the largest micro-batch that steps over `images` images (0: so many that every batch is full) have.
-[[nodiscard]] inline Index largest_micro_batch(const TrainOptions& options, Index images)
-{
-    const Index batch = images > 0 ? std::min(options.batch_size, images) : options.batch_size;
-    const Index pieces = std::min(options.micro_batches, batch);
-    return (batch + pieces - 1) / pieces;
-}
-
-/// The images that the largest micro-batch of the first step of train(.., options, key) could hold: a batch's worth for
-/// calibration.
-[[nodiscard]] inline std::vector<Index> calibration_images(Index count, const TrainOptions& options, RandomKey key)
-{
-    std::vector<Index> order(static_cast<std::size_t>(count));
-    std::iota(order.begin(), order.end(), Index{0});
-    if (options.shuffle) {
-        order = random_permutation(count, key.derive(0));
-    }
-    order.resize(static_cast<std::size_t>(largest_micro_batch(options, count)));
-    return order;
-}
 
 namespace detail {
 
@@ -68,37 +50,42 @@ public:
     void take(autograd::Parameter&, const autograd::Gradient<T>&) override {}
 };
 
-/// Ends the observation of layers, also when calibration throws.
+/// Shows the inputs of layers to observers while it lives; inputs are saved exactly meanwhile, so no basis moves.
 template <Scalar T, class S>
 class ObserveScope {
 public:
-    explicit ObserveScope(std::vector<nn::Linear<T, S>*> layers) : layers_(std::move(layers)) {}
+    ObserveScope() = default;
     ObserveScope(const ObserveScope&) = delete;
     ObserveScope& operator=(const ObserveScope&) = delete;
     ~ObserveScope()
     {
-        for (nn::Linear<T, S>* layer : layers_) {
-            layer->observe({});
+        for (auto& [layer, saver] : put_aside_) {
+            layer->save_input_with(std::move(saver));
         }
+    }
+    void observe(nn::Linear<T, S>& layer, nn::InputObserver<T> observer)
+    {
+        put_aside_.emplace_back(
+            &layer, layer.save_input_with(std::make_unique<nn::ExactInput<T, S>>(std::move(observer))));
     }
 
 private:
-    std::vector<nn::Linear<T, S>*> layers_;
+    std::vector<std::pair<nn::Linear<T, S>*, std::unique_ptr<nn::InputSaver<T, S>>>> put_aside_;
 };
 
 /// A head at zero, as a new one is, lets no gradient through: while this lives it holds random values instead.
 template <Scalar T, class S>
 class RandomHeadScope {
 public:
-    explicit RandomHeadScope(nn::Linear<T, S>& head)
+    explicit RandomHeadScope(nn::Linear<T, S>* head)
     {
-        if (head.weight.is_low_rank()) {
+        if (head == nullptr || head->weight.template held_as<nn::DenseWeight>() == nullptr) {
             return;
         }
-        const auto values = head.weight.matrix();
-        if (S::dot(ConstMatrixView<T>(values), ConstMatrixView<T>(values)) == 0.0) {
-            head_ = &head;
-            nn::fill_normal(head.weight.dense(), std::sqrt(1.0 / static_cast<double>(head.weight.inputs())),
+        const auto values = std::as_const(head->weight).matrix();
+        if (S::dot(values, values) == 0.0) {
+            head_ = head;
+            nn::fill_normal(head->weight.dense(), std::sqrt(1.0 / static_cast<double>(head->weight.inputs())),
                             RandomKey(0));
         }
     }
@@ -126,30 +113,32 @@ template <class S, Scalar T>
 
 }  // namespace detail
 
-/// The ways to save the inputs of the chosen layers, in the order of selected_layers: a forward and backward pass over
-/// the images `batch` (B,3,H,W) with exact inputs, and rank::perplexity_table of each layer as its turn comes. The
-/// model, its warm bases and random numbers stay as they are. A head at zero, as a new one is, would let no gradient
-/// through: for calibration it is replaced by a random one, so perplexities are then right up to a factor that all
-/// layers share. Call when weights are held as they will be: dY depends on it. Cost: one step, and for each layer a
-/// dense gradient in double and an HOSVD. Peak memory: that of a step with exact inputs, and for a layer at a time its
-/// table; blocks that recompute are calibrated one after the other. Throws argument_error for no images, labels out of
-/// range and frozen layers.
-template <Scalar T, class S>
-[[nodiscard]] std::vector<InputChoices> calibrate_inputs(nn::VisionTransformer<T, S>& model, const Tensor<T>& batch,
-                                                         std::span<const std::int64_t> labels, Layers which,
+/// The ways to save the inputs of the chosen layers, in the order of nn::selected_layers: a forward and backward pass
+/// over one batch with exact inputs, and rank::perplexity_table of each layer as its turn comes. The model, its warm
+/// bases and random numbers stay as they are. A head at zero, as a new one is, would let no gradient through: for
+/// calibration it is replaced by a random one, so perplexities are then right up to a factor that all layers share.
+/// Call when weights are held as they will be: dY depends on it. Cost: one step, and for each layer a dense gradient in
+/// double and an HOSVD. Peak memory: that of a step with exact inputs, and for a layer at a time its table; blocks that
+/// recompute are calibrated one after the other. Throws argument_error for no images, labels out of range and frozen
+/// layers.
+template <nn::Model M>
+[[nodiscard]] std::vector<InputChoices> calibrate_inputs(M& model, const nn::Source<typename M::Value>& batch,
+                                                         std::span<const std::int64_t> labels, nn::Layers which,
                                                          rank::PerplexityOptions options = {})
 {
+    using T = typename M::Value;
+    using S = typename M::Storage;
     require<argument_error>(!labels.empty(), "calibrate_inputs: no images");
     // ActivationSubspace has no form without a basis over the batch.
     options.batch_uncompressed = false;
     Memory& memory = model.memory();
-    const auto layers = selected_layers(model, which);
+    const auto layers = nn::selected_layers(model, which);
     std::vector<InputChoices> result(layers.size());
     {
-        const detail::ObserveScope<T, S> scope(layers);
-        const detail::RandomHeadScope<T, S> head(*model.head);
+        detail::ObserveScope<T, S> scope;
+        const detail::RandomHeadScope<T, S> head(nn::head_of(model));
         for (std::size_t i = 0; i < layers.size(); ++i) {
-            layers[i]->observe([&, i](ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy) {
+            scope.observe(*layers[i], [&, i](ConstTensorView<T, 3> x, ConstTensorView<T, 3> dy) {
                 result[i].table = rank::perplexity_table<S, T>(x, dy, options, memory);
                 result[i].exact_norm = detail::gradient_norm<S, T>(x, dy, memory);
                 result[i].exact_bytes = x.size() * static_cast<std::int64_t>(sizeof(T));
@@ -157,7 +146,7 @@ template <Scalar T, class S>
         }
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
-        const auto loss = autograd::cross_entropy(context, model.forward(context, batch.template view<4>()), labels);
+        const auto loss = autograd::cross_entropy(context, model.forward(context, batch), labels);
         detail::NoSink<T> sink;
         tape.backward(loss, sink);
     }
@@ -187,38 +176,45 @@ template <Scalar T, class S>
     return plan;
 }
 
-/// calibrate_inputs on these images of the data set, and choose_inputs. Call after apply_method. Throws what they do,
-/// argument_error for labels or images that train would refuse.
-template <Scalar T, class S>
-[[nodiscard]] ActivationPlan plan_activations(nn::VisionTransformer<T, S>& model, const Dataset<T>& data,
-                                              std::span<const Index> images, Layers which, std::int64_t budget,
+/// calibrate_inputs on these examples of the data set, and choose_inputs. Call after apply_method. Throws what they do,
+/// argument_error for labels or values that train would refuse.
+template <nn::Model M, data::Batches<typename M::Value> D>
+[[nodiscard]] ActivationPlan plan_activations(M& model, const D& data, std::span<const Index> which_examples,
+                                              nn::Layers which, std::int64_t budget,
                                               const rank::PerplexityOptions& options = {})
 {
     data.check(model.config().classes);
     return choose_inputs(
-        calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images), which, options),
+        calibrate_inputs(
+            model, [&](Memory& memory) { return data.gather(which_examples, RandomKey(0), memory); },
+            data.gather_labels(which_examples), which, options),
         budget);
 }
 
-/// Sets up the saved inputs as planned; other options, and keys by layer, as apply_method does.
-template <Scalar T, class S>
-void apply_plan(nn::VisionTransformer<T, S>& model, const ActivationPlan& plan, Layers which,
-                subspace::ActivationSubspaceOptions options, RandomKey key)
+/// The set-up that saves an input as planned, with the other options of compressed inputs.
+[[nodiscard]] inline nn::InputSetup planned_setup(const PlannedInput& input,
+                                                  subspace::ActivationSubspaceOptions options)
 {
-    const auto layers = selected_layers(model, which);
+    if (input.chosen.form == rank::SavedForm::exact) {
+        return nn::ExactOptions{};
+    }
+    options.ranks = tensor::ModeRules<3>(input.chosen.ranks);
+    return nn::TuckerOptions{options};
+}
+
+/// Sets up the saved inputs as planned; other options, and keys by layer, as apply_method does.
+template <nn::Model M>
+void apply_plan(M& model, const ActivationPlan& plan, nn::Layers which,
+                const subspace::ActivationSubspaceOptions& options, RandomKey key)
+{
+    const auto layers = nn::selected_layers(model, which);
     require<argument_error>(plan.inputs.size() == layers.size(), "apply_plan: a plan for ", plan.inputs.size(),
                             " layers and a model with ", layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const rank::PerplexityEntry& chosen = plan.inputs[i].chosen;
-        if (chosen.form == rank::SavedForm::exact) {
-            layers[i]->save_input_exactly();
-            continue;
-        }
-        options.ranks = tensor::ModeRules<3>(chosen.ranks);
-        layers[i]->compress_input(options, key.derive(layers[i]->layer()));
+        nn::set_up(*layers[i], planned_setup(plan.inputs[i], options), key.derive(layers[i]->layer()));
     }
 }
 
-WASI_COMPILED(WASI_TRAIN_ACTIVATION_PLAN)
+WASI_COMPILED(WASI_PLAN_SAVED_INPUTS)
 
-}  // namespace wasi::train
+}  // namespace wasi::plan

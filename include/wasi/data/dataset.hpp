@@ -9,7 +9,7 @@
 #include "wasi/core/random.hpp"
 #include "wasi/storage/tensor.hpp"
 
-namespace wasi::train {
+namespace wasi::data {
 
 /// Labelled images in memory, (count, channels, height, width), already normalised.
 template <Scalar T>
@@ -51,6 +51,14 @@ struct Dataset {
         return batch;
     }
 
+    /// As data::Batches has it; nothing here depends on the key.
+    [[nodiscard]] Tensor<T> gather(std::span<const Index> indices, RandomKey, Memory& memory) const
+    {
+        return gather(indices, memory);
+    }
+
+    [[nodiscard]] Index size() const { return count; }
+
     [[nodiscard]] std::vector<std::int64_t> gather_labels(std::span<const Index> indices) const
     {
         std::vector<std::int64_t> result;
@@ -61,4 +69,4 @@ struct Dataset {
     }
 };
 
-}  // namespace wasi::train
+}  // namespace wasi::data

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/linalg/svd.hpp"
-#include "wasi/train/memory_forecast.hpp"
+#include "wasi/plan/forecast.hpp"
+#include "wasi/plan/spectra.hpp"
 
 /// What a memory plan chooses from: how weights are held, how inputs are saved, what blocks keep.
-namespace wasi::train {
+namespace wasi::plan {
 
 /// What blocks keep for the backward pass, under a name.
 struct KeepPreset {
@@ -66,49 +66,12 @@ struct KeepPreset {
             {"the same in bfloat16", least}};
 }
 
-/// What a plan knows of one linear weight: its singular values, or the rank it is held with already.
-struct WeightSpectrum {
-    std::string name;
-    Index outputs = 0;
-    Index inputs = 0;
-    Index held_rank = 0;         ///< 0: dense
-    std::vector<double> values;  ///< descending; empty where it is low rank
-};
-
-/// The singular values of a dense weight. O I min(O,I) flops, workspace for one Gram matrix in double.
-template <class S>
-[[nodiscard]] WeightSpectrum spectrum_of(const nn::LinearWeight<float, S>& weight, Memory& memory)
-{
-    WeightSpectrum result{weight.name(), weight.outputs(), weight.inputs(), weight.rank(), {}};
-    if (!weight.is_low_rank()) {
-        static_cast<void>(linalg::leading_svd<S, float>(
-            weight.matrix(),
-            [&](std::span<const double> values) {
-                result.values.assign(values.begin(), values.end());
-                return Index{0};
-            },
-            memory));
-    }
-    return result;
-}
-
-/// spectrum_of every weight of selected_layers(Layers::all), in that order.
-template <class S>
-[[nodiscard]] std::vector<WeightSpectrum> weight_spectra(nn::VisionTransformer<float, S>& model)
-{
-    std::vector<WeightSpectrum> result;
-    for (const auto* layer : selected_layers(model, Layers::all)) {
-        result.push_back(spectrum_of<S>(layer->weight, model.memory()));
-    }
-    return result;
-}
-
 struct MemoryPlanOptions {
     /// Shares of a weight's energy to choose from; 1: weights as they are.
     std::vector<double> energies{1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4};
     std::vector<KeepPreset> keep = keep_presets();
     /// The layers whose weights may become low rank, and whose inputs may be compressed.
-    Layers layers = Layers::all;
+    nn::Layers layers = nn::Layers::all;
     /// The ways to save the inputs of these layers, from calibrate_inputs on one of the run's largest micro-batches.
     /// Empty: inputs are saved exactly.
     std::vector<InputChoices> inputs = {};
@@ -128,39 +91,6 @@ struct MemoryPlanOptions {
     [[nodiscard]] std::size_t process(std::size_t engine, Index threads) const
     {
         return base + slack + slack_per_thread * static_cast<std::size_t>(threads) + engine;
-    }
-};
-
-/// One way to train, with what it takes and what it costs.
-struct PlanChoice {
-    double energy = 1.0;
-    KeepPreset keep;
-    StepDescription run;  ///< weight ranks, micro-batches and keep as chosen
-    Forecast forecast;
-    double weight_error = 0.0;  ///< mean over the layers of ||W - L R|| / ||W||
-    double input_share = 1.0;   ///< bytes of saved inputs of the chosen layers, of what exact ones take
-    double input_error = 0.0;   ///< mean over the layers of ||dW~ - dW|| / ||dW|| on the calibration batch
-    std::size_t process = 0;    ///< predicted peak of the process
-
-    /// What choices are ordered by first: the mean relative error of weights plus the relative errors of their
-    /// gradients.
-    [[nodiscard]] double error() const { return weight_error + keep.error() + input_error; }
-
-    /// What they are ordered by next, for the time of a step: its flops, and more the fewer rows its products have,
-    /// flops (1 + 64 / m) with m tokens in a micro-batch. The 64 is fitted to measured steps of a ViT-B/32 with 800,
-    /// 200 and 50 tokens at a time (1 : 1.4 : 2.2), which is what packing a weight for few rows costs.
-    [[nodiscard]] double work() const
-    {
-        const Index pieces = run.training.micro_batches;
-        const Index images = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
-        const Index rows = (images + pieces - 1) / pieces * run.model.tokens();
-        return forecast.flops * (1.0 + 64.0 / static_cast<double>(rows));
-    }
-
-    /// Does a plan prefer this one, memory aside?
-    [[nodiscard]] bool is_better_than(const PlanChoice& other) const
-    {
-        return std::pair{error(), work()} < std::pair{other.error(), other.work()};
     }
 };
 
@@ -201,14 +131,9 @@ struct SavedInputs {
     double error = 0.0;
 };
 
-/// Is this one of selected_layers(.., which), by its place in selected_layers(.., Layers::all)?
-[[nodiscard]] constexpr bool is_open(std::size_t layer, Layers which)
-{
-    return which == Layers::all || layer % 4 >= 2;
-}
-
-/// For every energy the ranks and their error, each set of ranks once.
+/// For every energy the ranks and their error (those that are not open stay as they are), each set of ranks once.
 [[nodiscard]] inline std::vector<HeldWeights> ways_to_hold(std::span<const WeightSpectrum> spectra,
+                                                           const std::vector<bool>& open,
                                                            const MemoryPlanOptions& options)
 {
     std::vector<HeldWeights> result;
@@ -217,7 +142,7 @@ struct SavedInputs {
                                 energy);
         HeldWeights way{energy, {}, 0.0};
         for (std::size_t i = 0; i < spectra.size(); ++i) {
-            const auto [rank, error] = rank_for(spectra[i], is_open(i, options.layers) ? energy : 1.0);
+            const auto [rank, error] = rank_for(spectra[i], open[i] ? energy : 1.0);
             way.ranks.push_back(rank);
             way.error += error / static_cast<double>(spectra.size());
         }
@@ -229,9 +154,11 @@ struct SavedInputs {
 }
 
 /// For every share that can be had the ranks of the exact solver and their error, each set of ranks once.
-[[nodiscard]] inline std::vector<SavedInputs> ways_to_save(std::size_t layers, const MemoryPlanOptions& options)
+[[nodiscard]] inline std::vector<SavedInputs> ways_to_save(const std::vector<bool>& open,
+                                                           const MemoryPlanOptions& options)
 {
     std::vector<SavedInputs> result;
+    const std::size_t layers = open.size();
     double exact = 0.0;
     for (const InputChoices& input : options.inputs) {
         exact += static_cast<double>(input.exact_bytes);
@@ -248,7 +175,7 @@ struct SavedInputs {
         way.ranks.resize(layers);
         auto planned = plan.inputs.begin();
         for (std::size_t i = 0; i < layers; ++i) {
-            if (!is_open(i, options.layers)) {
+            if (!open[i]) {
                 continue;
             }
             if (planned->chosen.form == rank::SavedForm::tucker) {
@@ -267,4 +194,4 @@ struct SavedInputs {
 
 }  // namespace detail
 
-}  // namespace wasi::train
+}  // namespace wasi::plan

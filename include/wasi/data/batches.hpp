@@ -1,0 +1,33 @@
+#pragma once
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "wasi/core/random.hpp"
+#include "wasi/storage/tensor.hpp"
+
+namespace wasi::data {
+
+// clang-format off
+
+/// Labelled examples, given in batches: what train() and predict() ask of a data set. A user's own data join with these
+/// four functions and no copy.
+///
+///   size()                        examples
+///   gather(which, key, memory)    those examples as one batch, whose extents are those of Config::example of the model.
+///                                 A pure function of its arguments: it may be asked twice for one batch, and a resumed
+///                                 run asks again. Augmentation draws from the key, which is that of the epoch.
+///   gather_labels(which)          their classes, from 0
+///   check(classes)                throws where a label is no class or a value is not finite
+template <class D, class T>
+concept Batches = requires(const D& data, std::span<const Index> which, RandomKey key, Memory& memory, Index classes) {
+    { data.size() } -> std::convertible_to<Index>;
+    { data.gather(which, key, memory) } -> std::same_as<Tensor<T>>;
+    { data.gather_labels(which) } -> std::convertible_to<std::vector<std::int64_t>>;
+    data.check(classes);
+};
+
+// clang-format on
+
+}  // namespace wasi::data

@@ -1,0 +1,15 @@
+#pragma once
+#include <variant>
+
+#include "wasi/nn/weights/dense.hpp"
+#include "wasi/nn/weights/factors.hpp"
+#include "wasi/nn/weights/subspace.hpp"
+
+namespace wasi::nn {
+
+/// How a weight is to be held, or is: the options of one form. The list of forms.
+using WeightSetup = std::variant<DenseOptions,      //
+                                 SubspaceOptions,   //
+                                 FactorsOptions>;
+
+}  // namespace wasi::nn

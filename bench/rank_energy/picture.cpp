@@ -5,17 +5,17 @@
 #include <limits>
 #include <optional>
 
-#include "chart_axis.hpp"
-#include "page_numbers.hpp"
+#include "page/chart_axis.hpp"
+#include "page/page_numbers.hpp"
 #include "report.hpp"
 
 namespace wasi_bench {
 namespace {
 
-using wasi_examples::Axis;
-using wasi_examples::escape_html;
-using wasi_examples::fixed_text;
-using wasi_examples::Tick;
+using page::Axis;
+using page::escape_html;
+using page::fixed_text;
+using page::Tick;
 
 constexpr double width = 1000.0;
 constexpr double height = 800.0;

@@ -5,7 +5,7 @@
 
 #include <wasi/core/text_stream.hpp>
 
-#include "page_numbers.hpp"
+#include "page/page_numbers.hpp"
 #include "report.hpp"
 
 namespace wasi_bench {
@@ -61,7 +61,7 @@ std::string table_heading()
 
 std::string table_row(const Measurement& m, double dense_bytes)
 {
-    using namespace wasi_examples;
+    using namespace page;
     const std::string asked =
         m.rule + " " + (m.rule == "rank" ? std::to_string(std::llround(m.asked)) : significant(m.asked, 3));
     const std::string optimal = std::isfinite(m.optimal_error) ? significant(m.optimal_error, 3) : "";

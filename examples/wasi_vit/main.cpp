@@ -12,7 +12,7 @@
 #include <wasi/core/error.hpp>
 #include <wasi/core/version.hpp>
 
-#include "commands.hpp"
+#include "commands/commands.hpp"
 
 namespace {
 

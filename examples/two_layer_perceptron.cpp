@@ -68,7 +68,7 @@ int main()
     const autograd::Variable<float> x(std::move(points));
 
     wasi::optim::Sgd<float, Storage> sgd({.weight_decay = 1e-4}, memory);
-    wasi::optim::StreamSink<float, Storage> sink(wasi::optim::trainable_parameters<float, Storage>(model), sgd, memory);
+    wasi::optim::StreamSink<float, Storage> sink(wasi::nn::trainable_parameters(model), sgd, memory);
     sink.set_rate(0.2);
     float start = 0.0F;
     float loss = 0.0F;

@@ -1,6 +1,8 @@
 // The training loop in float.
+#include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/plan/saved_inputs.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/activation_plan.hpp>
+#include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
@@ -9,3 +11,9 @@ namespace wasi::train {
 WASI_TRAIN(template, EigenStorage, float)
 
 }  // namespace wasi::train
+
+namespace wasi::plan {
+
+WASI_PLAN(template, EigenStorage, float)
+
+}  // namespace wasi::plan

@@ -51,8 +51,8 @@ void check_series(const std::string& name, optim::Optimizer<typename E::Scalar, 
     const auto x = stored<T>(file, "x", {12, 10});
     const auto labels = read_values<std::int64_t>(file, "labels");
 
-    const std::vector<optim::ParameterRef<T, S>> parameters{optim::ParameterRef<T, S>(layer.weight),
-                                                            optim::ParameterRef<T, S>(layer.bias)};
+    const std::vector<nn::ParameterRef<T, S>> parameters{nn::ParameterRef<T, S>(layer.weight),
+                                                            nn::ParameterRef<T, S>(layer.bias)};
     optim::StreamSink<T, S> sink(parameters, optimizer, memory);
     sink.set_rate(rate);
     std::vector<double> losses;

@@ -9,7 +9,7 @@
 #include <support/engines.hpp>
 #include <support/models.hpp>
 #include <support/recording_sink.hpp>
-#include <wasi/optim/optimizer.hpp>
+#include <wasi/optim/any_optimizer.hpp>
 
 namespace {
 
@@ -109,7 +109,7 @@ TEST_CASE_TEMPLATE("golden: ten steps of SGD with momentum and decay, and the we
     Golden<E> golden;
     optim::Sgd<T, typename E::Storage> sgd({.momentum = 0.9, .weight_decay = 1e-4}, golden.memory);
     CHECK(golden.series("sgd_losses", sgd, 0.05) <= series_tolerance);
-    golden.model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(golden.model, [&](auto& parameter) {
         CAPTURE(parameter.name());
         CHECK(relative_distance(dense_span(parameter),
                                 read_values<double>(golden.file, "sgd_final." + parameter.name())) <= series_tolerance);

@@ -34,7 +34,7 @@ TEST_CASE("the gradient of every parameter against central differences")
     RecordingSink<double> sink;
     (void)loss_and_gradients<double>(tiny.model, tiny.data, sink);
     int count = 0;
-    tiny.model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(tiny.model, [&](auto& parameter) {
         CAPTURE(parameter.name());
         const auto wanted = central_differences(dense_span(parameter), [&] { return loss_of(tiny.model, tiny.data); });
         REQUIRE(sink.has(parameter.name()));
@@ -49,7 +49,7 @@ TEST_CASE("low-rank weights: every other gradient is exact, and factor gradients
 {
     Tiny tiny;
     apply(tiny.model,
-          {.method = train::Method::wsi, .weight_rank = linalg::FixedRank{3}, .keep_dense_above_break_even = false});
+          {.method = train::method("wsi"), .weight_rank = linalg::FixedRank{3}, .keep_dense_above_break_even = false});
     RecordingSink<double> sink;
     (void)loss_and_gradients<double>(tiny.model, tiny.data, sink);
     const auto numeric = [&](std::span<double> values) {
@@ -59,7 +59,7 @@ TEST_CASE("low-rank weights: every other gradient is exact, and factor gradients
         return std::span<double>(const_cast<double*>(view.data), static_cast<std::size_t>(view.size()));
     };
     int factored = 0;
-    tiny.model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(tiny.model, [&](auto& parameter) {
         CAPTURE(parameter.name());
         const auto& entry = sink.at(parameter.name());
         if constexpr (requires { parameter.is_low_rank(); }) {
@@ -79,7 +79,7 @@ TEST_CASE("names and shapes are torchvision's, in its order")
 {
     Tiny tiny;
     std::vector<std::string> names;
-    tiny.model.for_each_parameter([&](auto& parameter) { names.push_back(parameter.name()); });
+    wasi::nn::for_each_parameter(tiny.model, [&](auto& parameter) { names.push_back(parameter.name()); });
     REQUIRE(names.size() == 8 + 2 * 12);
     CHECK(names.front() == "class_token");
     CHECK(names[1] == "conv_proj.weight");
@@ -89,7 +89,7 @@ TEST_CASE("names and shapes are torchvision's, in its order")
     CHECK(tiny.model.patch_projection.weight.shape() == wasi::Shape{6, 3, 2, 2});
     CHECK(tiny.model.positions.values.shape() == wasi::Shape{1, 5, 6});
     std::size_t elements = 0;
-    tiny.model.for_each_parameter([&](auto& parameter) { elements += dense_span(parameter).size(); });
+    wasi::nn::for_each_parameter(tiny.model, [&](auto& parameter) { elements += dense_span(parameter).size(); });
     CHECK(tiny.model.parameter_bytes() == elements * sizeof(double));
     CHECK(tiny.memory.of(Use::weight).current == elements * sizeof(double));
 }

@@ -30,7 +30,7 @@ constexpr Index inputs = 6;
 constexpr Index rank = 3;
 
 template <class T>
-using Ref = optim::ParameterRef<T, EigenStorage>;
+using Ref = nn::ParameterRef<T, EigenStorage>;
 template <class T>
 using Weight = wasi::nn::LinearWeight<T, EigenStorage>;
 template <class T>

@@ -9,7 +9,7 @@
 
 #include <support/central_differences.hpp>
 #include <support/recording_sink.hpp>
-#include <wasi/optim/optimizer.hpp>
+#include <wasi/optim/any_optimizer.hpp>
 #include <wasi/storage/eigen.hpp>
 
 namespace {
@@ -25,7 +25,7 @@ namespace linalg = wasi::linalg;
 namespace optim = wasi::optim;
 
 template <class T>
-using Ref = optim::ParameterRef<T, EigenStorage>;
+using Ref = nn::ParameterRef<T, EigenStorage>;
 template <class T>
 using Weight = wasi::nn::LinearWeight<T, EigenStorage>;
 

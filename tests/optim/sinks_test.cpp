@@ -24,6 +24,7 @@ namespace autograd = wasi::autograd;
 namespace linalg = wasi::linalg;
 namespace optim = wasi::optim;
 namespace train = wasi::train;
+using train::method;
 using train::Method;
 
 using Stored = autograd::StoredGradient<double, EigenStorage>;
@@ -164,7 +165,7 @@ struct Setup {
                       .activation = {.ranks = {3, 6, 8}},
                       .keep_dense_above_break_even = false});
     }
-    [[nodiscard]] auto parameters() { return optim::trainable_parameters<double, EigenStorage>(model); }
+    [[nodiscard]] auto parameters() { return nn::trainable_parameters(model); }
 };
 
 /// Largest relative distance over the parameters of two snapshots.
@@ -180,7 +181,7 @@ struct Setup {
 
 TEST_CASE("without clipping, streaming and collecting end at the same weights")
 {
-    for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+    for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi")}) {
         CAPTURE(train::to_string(method));
         Setup streamed(method);
         Setup collected(method);
@@ -202,11 +203,11 @@ TEST_CASE("without clipping, streaming and collecting end at the same weights")
 
 TEST_CASE("collect holds nothing dense for low-rank weights")
 {
-    Setup setup(Method::wasi);
+    Setup setup(method("wasi"));
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
     (void)loss_and_gradients<double>(setup.model, setup.data, collect);
     std::size_t others = 0;
-    setup.model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(setup.model, [&](auto& parameter) {
         if constexpr (requires { parameter.values; }) {
             others += parameter.values.bytes();
         } else if (!parameter.is_low_rank()) {
@@ -214,7 +215,7 @@ TEST_CASE("collect holds nothing dense for low-rank weights")
         }
     });
     std::size_t factored = 0;  // P (O, r3) and U_3 (I, r3)
-    for (const auto* layer : train::selected_layers(setup.model, train::Layers::all)) {
+    for (const auto* layer : nn::selected_layers(setup.model, nn::Layers::all)) {
         factored += static_cast<std::size_t>((layer->weight.outputs() + layer->weight.inputs()) * 8) * sizeof(double);
     }
     CHECK(setup.memory.of(Use::gradient).current == others + factored);
@@ -224,11 +225,11 @@ TEST_CASE("collect holds nothing dense for low-rank weights")
 
 TEST_CASE("the global norm is that of all gradients, and clipping scales all of them alike")
 {
-    Setup setup(Method::vanilla);
+    Setup setup(method("vanilla"));
     RecordingSink<double> recording;
     (void)loss_and_gradients<double>(setup.model, setup.data, recording);
     double squares = 0.0;
-    setup.model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(setup.model, [&](auto& parameter) {
         for (const double g : recording.at(parameter.name()).dense) {
             squares += g * g;
         }
@@ -260,7 +261,7 @@ TEST_CASE("the clip factor is torch's")
 
 TEST_CASE("streamed clipping is by parameter: each step has at most the norm asked for")
 {
-    Setup setup(Method::vanilla);
+    Setup setup(method("vanilla"));
     optim::Sgd<double, EigenStorage> sgd({}, setup.memory);
     optim::StreamSink<double, EigenStorage> stream(setup.parameters(), sgd, setup.memory, 0.01);
     stream.set_rate(1.0);
@@ -282,7 +283,7 @@ TEST_CASE("streamed clipping is by parameter: each step has at most the norm ask
 
 TEST_CASE("micro-batches add up to the whole batch where inputs are exact")
 {
-    for (const Method method : {Method::vanilla, Method::wsi}) {
+    for (const Method method : {method("vanilla"), method("wsi")}) {
         CAPTURE(train::to_string(method));
         std::vector<std::map<std::string, std::vector<double>>> results;
         for (const Index pieces : {1, 2, 4}) {  // 4 pieces of 6 images: 1, 2, 1, 2
@@ -303,7 +304,7 @@ TEST_CASE("micro-batches add up to the whole batch where inputs are exact")
 
 TEST_CASE("accumulating factored gradients of low-rank weights keeps the sizes of the factors")
 {
-    Setup setup(Method::wasi);
+    Setup setup(method("wasi"));
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 0.0, true);
     std::vector<std::size_t> held;
     for (int piece = 0; piece < 4; ++piece) {
@@ -316,7 +317,7 @@ TEST_CASE("accumulating factored gradients of low-rank weights keeps the sizes o
 
 TEST_CASE("a gradient norm that is not finite changes no parameter")
 {
-    Setup setup(Method::vanilla);
+    Setup setup(method("vanilla"));
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
     const auto start = snapshot(setup.model);
     const std::vector<double> bad(static_cast<std::size_t>(config.classes), std::numeric_limits<double>::infinity());

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <wasi/io/safetensors.hpp>
-#include <wasi/nn/vision_transformer.hpp>
+#include <wasi/nn/models/vision_transformer.hpp>
 
 /// The stored PyTorch reference, tests/golden (README.md there says what the files hold).
 namespace wasi_tests {
@@ -42,7 +42,7 @@ template <class T, class S>
 void load_weights(wasi::nn::VisionTransformer<T, S>& model, const wasi::io::SafetensorsFile& file,
                   const std::string& prefix)
 {
-    model.for_each_parameter([&](auto& parameter) { file.read(prefix + parameter.name(), dense_span(parameter)); });
+    wasi::nn::for_each_parameter(model, [&](auto& parameter) { file.read(prefix + parameter.name(), dense_span(parameter)); });
 }
 
 }  // namespace wasi_tests

@@ -11,7 +11,7 @@ void randomize(Model<T, S>& model, std::uint64_t seed)
 {
     const wasi::RandomKey key(seed);
     std::uint64_t name = 0;
-    model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(model, [&](auto& parameter) {
         const wasi::RandomKey own = key.derive(++name);
         const std::string& text = parameter.name();
         const bool is_gain = text.find("ln") != std::string::npos && text.ends_with("weight");
@@ -76,7 +76,7 @@ template <class T, class S>
 std::map<std::string, std::vector<T>> snapshot(Model<T, S>& model)
 {
     std::map<std::string, std::vector<T>> result;
-    model.for_each_parameter([&](auto& parameter) {
+    wasi::nn::for_each_parameter(model, [&](auto& parameter) {
         std::vector<T>& values = result[parameter.name()];
         const auto append = [&](auto* data, Index count) { values.insert(values.end(), data, data + count); };
         if constexpr (requires { parameter.is_low_rank(); }) {
@@ -114,10 +114,11 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 }  // namespace wasi_tests
 
 // What wasi::compiled has for EigenStorage only.
-#define WASI_INSTANTIATE_TRAINING(T, S)                                                                               \
-    template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const Dataset<T>&, optim::Optimizer<T, S>&, \
-                                            const TrainOptions&, RandomKey);                                          \
-    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, S>&, const Dataset<T>&, Index);            \
+#define WASI_INSTANTIATE_TRAINING(T, S)                                                                            \
+    template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&,                 \
+                                            optim::Optimizer<T, S>&, const TrainOptions&, RandomKey,               \
+                                            MeanCrossEntropy);                                                     \
+    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);   \
     template void wasi::train::apply_method(nn::VisionTransformer<T, S>&, const MethodOptions&, RandomKey)
 
 #define WASI_INSTANTIATE_MODELS(T, S)                                                                                \

@@ -7,6 +7,9 @@
 
 #include <support/golden_file.hpp>
 #include <wasi/storage/eigen.hpp>
+#include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/train/evaluate.hpp>
+#include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 #ifdef WASI_TESTS_WITH_XTENSOR
 #include <wasi/xtensor/storage.hpp>
@@ -22,7 +25,7 @@ using wasi::Index;
 template <class T, class S = EigenStorage>
 using Model = wasi::nn::VisionTransformer<T, S>;
 template <class T>
-using Dataset = wasi::train::Dataset<T>;
+using Dataset = wasi::data::Dataset<T>;
 
 /// 17 tokens, two blocks: what the stored reference has.
 inline constexpr wasi::nn::VisionTransformerConfig tiny_config{
@@ -65,10 +68,11 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 #ifdef WASI_TESTS_WITH_XTENSOR
 namespace wasi {
 
-#define WASI_EXTERN_MODELS(T, S)                                                                             \
-    extern template Index train::train(nn::VisionTransformer<T, S>&, const train::Dataset<T>&,               \
-                                       optim::Optimizer<T, S>&, const train::TrainOptions&, RandomKey);      \
-    extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const train::Dataset<T>&, Index); \
+#define WASI_EXTERN_MODELS(T, S)                                                                                     \
+    extern template Index train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&,                        \
+                                       optim::Optimizer<T, S>&, const train::TrainOptions&, RandomKey,               \
+                                       train::MeanCrossEntropy);                                                     \
+    extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);          \
     extern template void train::apply_method(nn::VisionTransformer<T, S>&, const train::MethodOptions&, RandomKey)
 WASI_EXTERN_MODELS(float, XtensorStorage);
 WASI_EXTERN_MODELS(double, XtensorStorage);

@@ -5,13 +5,13 @@
 #include <vector>
 
 #include <support/models.hpp>
-#include <wasi/train/activation_plan.hpp>
+#include <wasi/plan/saved_inputs.hpp>
 
 namespace {
 
 using namespace wasi_tests;  // NOLINT(google-build-using-namespace)
 using wasi::rank::SavedForm;
-using wasi::train::Layers;
+using wasi::nn::Layers;
 
 [[nodiscard]] std::vector<Index> first(Index count)
 {
@@ -29,14 +29,14 @@ TEST_CASE("activation plan: calibration moves nothing, and the plan holds in the
     randomize(model, 1);
     const auto data = random_images<float>(tiny_config, 12, 2);
     wasi::train::MethodOptions method;
-    method.method = wasi::train::Method::wasi;
+    method.method = wasi::train::method("wasi");
     apply<float>(model, method);
     const auto before = snapshot(model);
 
     constexpr std::int64_t budget = 60'000;
-    const auto plan = wasi::train::plan_activations(model, data, first(12), Layers::all, budget);
+    const auto plan = wasi::plan::plan_activations(model, data, first(12), Layers::all, budget);
     CHECK(snapshot(model) == before);
-    const auto layers = wasi::train::selected_layers(model, Layers::all);
+    const auto layers = wasi::nn::selected_layers(model, Layers::all);
     for (const auto* layer : layers) {
         CHECK(layer->compressor()->restarts() == 0);
         CHECK(layer->compressor()->ranks() == std::array<Index, 3>{});
@@ -44,10 +44,10 @@ TEST_CASE("activation plan: calibration moves nothing, and the plan holds in the
     REQUIRE(plan.inputs.size() == layers.size());
     CHECK(plan.solution.bytes <= budget);
     CHECK(plan.solution.status == wasi::rank::SolveStatus::optimal);
-    const auto more = wasi::train::plan_activations(model, data, first(12), Layers::all, 2 * budget);
+    const auto more = wasi::plan::plan_activations(model, data, first(12), Layers::all, 2 * budget);
     CHECK(more.solution.cost < plan.solution.cost);
 
-    wasi::train::apply_plan(model, plan, Layers::all, method.activation, wasi::RandomKey(7));
+    wasi::plan::apply_plan(model, plan, Layers::all, method.activation, wasi::RandomKey(7));
     ledger.reset_peaks();
     wasi::optim::Sgd<float, EigenStorage> optimizer({}, ledger);
     static_cast<void>(train_losses<float>(model, data, optimizer, {.epochs = 2, .batch_size = 12, .rate = 0.01}));
@@ -70,7 +70,7 @@ TEST_CASE("activation plan: a head at zero is calibrated through, and is zero ag
     randomize(model, 3);
     model.replace_head(5);
     const auto data = random_images<float>(tiny_config, 6, 4);
-    const auto plan = wasi::train::plan_activations(model, data, first(6), Layers::mlp, 1 << 20);
+    const auto plan = wasi::plan::plan_activations(model, data, first(6), Layers::mlp, 1 << 20);
     CHECK(plan.inputs.size() == 4);
     for (const auto& input : plan.inputs) {
         CHECK(input.exact_norm > 0.0);
@@ -99,12 +99,12 @@ TEST_CASE("activation plan: what cannot be is refused, and observation ends all 
     Model<float> model(tiny_config, ledger);
     randomize(model, 5);
     const auto data = random_images<float>(tiny_config, 4, 6);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_activations(model, data, first(4), Layers::all, 100)),
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_activations(model, data, first(4), Layers::all, 100)),
                     wasi::budget_error);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_activations(model, data, {}, Layers::all, 1 << 20)),
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_activations(model, data, {}, Layers::all, 1 << 20)),
                     wasi::argument_error);
     model.blocks[0]->fc1.weight.set_trainable(false);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_activations(model, data, first(4), Layers::all, 1 << 20)),
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_activations(model, data, first(4), Layers::all, 1 << 20)),
                     wasi::argument_error);
 }
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include <support/models.hpp>
-#include <wasi/optim/optimizer.hpp>
-#include <wasi/train/memory_forecast.hpp>
+#include <wasi/optim/any_optimizer.hpp>
+#include <wasi/plan/forecast.hpp>
 
 namespace {
 
@@ -18,7 +18,8 @@ using wasi::linalg::Energy;
 using wasi::linalg::FixedRank;
 using wasi::nn::VisionTransformerConfig;
 using wasi::train::ClipScope;
-using wasi::train::Forecast;
+using wasi::plan::Forecast;
+using wasi::train::method;
 using wasi::train::Method;
 using wasi::train::OptimizerKind;
 using wasi::train::TrainOptions;
@@ -43,7 +44,7 @@ private:
 /// What real steps took, and the description of the run.
 struct Run {
     Forecast measured;
-    wasi::train::StepDescription description;
+    wasi::plan::RunDescription description;
 };
 
 [[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
@@ -57,7 +58,7 @@ struct Run {
     apply<float>(model, method);
     model.keep(keep);
     Run run;
-    run.description = wasi::train::describe(model, training, kind, images);
+    run.description = wasi::plan::describe(model, training, kind, images);
     ledger.open_arena();
     ledger.reset_peaks();
     run.measured.at_start = ledger.total().current;
@@ -88,7 +89,7 @@ void check_bound(const Run& run, int threads)
 {
     auto description = run.description;
     description.threads = threads;
-    const Forecast forecast = wasi::train::forecast_step(description);
+    const Forecast forecast = wasi::plan::forecast_step(description);
     for (std::size_t use = 0; use < wasi::use_count; ++use) {
         CAPTURE(wasi::to_string(static_cast<Use>(use)));
         CHECK(run.measured.peaks[use] <= forecast.peaks[use]);
@@ -130,7 +131,7 @@ TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
 {
     const ThreadScope threads(1);
     for (const auto& config : {small, wide}) {
-        for (const Method method : {Method::vanilla, Method::head, Method::wsi, Method::asi, Method::wasi}) {
+        for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi")}) {
             for (const Route& route : routes) {
                 CAPTURE(config.dim);
                 CAPTURE(wasi::train::to_string(method));
@@ -167,7 +168,7 @@ TEST_CASE("memory forecast: what blocks keep")
     choices[6].gelu_input = choices[6].gelu_output = Output::rebuild;
     choices[7].saved_as = wasi::Precision::bfloat16;
     for (std::size_t i = 0; i < choices.size(); ++i) {
-        for (const Method method : {Method::vanilla, Method::wsi, Method::wasi}) {
+        for (const Method method : {method("vanilla"), method("wsi"), method("wasi")}) {
             CAPTURE(i);
             CAPTURE(wasi::train::to_string(method));
             TrainOptions training;
@@ -186,8 +187,8 @@ TEST_CASE("memory forecast: optimisers that keep something")
     const ThreadScope threads(1);
     for (const OptimizerKind kind :
          {OptimizerKind{OptimizerKind::Name::sgd, true}, OptimizerKind{OptimizerKind::Name::adamw}}) {
-        for (const Method method : {Method::vanilla, Method::head, Method::asi, Method::factors, Method::wasi}) {
-            if (method == Method::wasi && !kind.momentum) {
+        for (const Method method : {method("vanilla"), method("head"), method("asi"), method("factors"), method("wasi")}) {
+            if (method == method("wasi") && !kind.momentum) {
                 continue;  // AdamW refuses its weights
             }
             CAPTURE(wasi::train::to_string(method));
@@ -210,7 +211,7 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
         const ThreadScope scope(threads);
         for (const double energy : {0.3, 0.8, 0.99}) {
             for (const Index batch : {1, 7}) {
-                for (const Method method : {Method::asi, Method::wasi, Method::wsi}) {
+                for (const Method method : {method("asi"), method("wasi"), method("wsi")}) {
                     CAPTURE(wasi::train::to_string(method));
                     CAPTURE(energy);
                     CAPTURE(batch);
@@ -227,19 +228,19 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
 
 TEST_CASE("memory forecast: refuses what makes no sense")
 {
-    wasi::train::StepDescription run;
+    wasi::plan::RunDescription run;
     run.model = small;
     run.weight_ranks = {3};
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
     run.weight_ranks.clear();
     run.input_ranks.resize(2);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
     run.input_ranks.clear();
     run.threads = 0;
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
     run.threads = 1;
     run.images = -1;
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::forecast_step(run)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
 }
 
 TEST_CASE("memory forecast: weights that become low rank take no more than is forecast")
@@ -248,7 +249,7 @@ TEST_CASE("memory forecast: weights that become low rank take no more than is fo
         for (const bool dense_first : {false, true}) {
             CAPTURE(config.dim);
             CAPTURE(dense_first);
-            wasi::train::StepDescription run;
+            wasi::plan::RunDescription run;
             run.model = config;
             run.training.batch_size = 1;
             run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), 7);
@@ -256,7 +257,7 @@ TEST_CASE("memory forecast: weights that become low rank take no more than is fo
             wasi::Ledger ledger;
             Model<float> model(config, ledger);
             randomize(model, 1);
-            const auto layers = wasi::train::selected_layers(model, wasi::train::Layers::all);
+            const auto layers = wasi::nn::selected_layers(model, wasi::nn::Layers::all);
             std::vector<wasi::Tensor<float>> read;  // what is in a file
             for (auto* layer : layers) {
                 auto& dense = layer->weight.dense();
@@ -271,7 +272,7 @@ TEST_CASE("memory forecast: weights that become low rank take no more than is fo
                 std::copy_n(read[i].data(), read[i].size(), layers[i]->weight.dense().data());
                 layers[i]->weight.factorize(FixedRank{7}, false);
             }
-            const Forecast forecast = wasi::train::forecast_step(run);
+            const Forecast forecast = wasi::plan::forecast_step(run);
             CHECK(ledger.total().peak <= forecast.convert);
             CHECK(ledger.total().current == forecast.at_start);
         }

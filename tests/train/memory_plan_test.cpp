@@ -10,18 +10,18 @@
 #include <vector>
 
 #include <support/models.hpp>
-#include <wasi/optim/optimizer.hpp>
-#include <wasi/train/memory_plan.hpp>
+#include <wasi/optim/any_optimizer.hpp>
+#include <wasi/plan/memory_plan.hpp>
 
 namespace {
 
 using namespace wasi_tests;  // NOLINT(google-build-using-namespace)
 using wasi::nn::VisionTransformerConfig;
-using wasi::train::MemoryPlan;
-using wasi::train::MemoryPlanOptions;
+using wasi::plan::MemoryPlan;
+using wasi::plan::MemoryPlanOptions;
 using wasi::train::OptimizerKind;
-using wasi::train::PlanChoice;
-using wasi::train::StepDescription;
+using wasi::plan::PlanChoice;
+using wasi::plan::RunDescription;
 
 constexpr VisionTransformerConfig small{
     .image = 16, .patch = 4, .dim = 48, .depth = 2, .heads = 3, .mlp = 96, .classes = 7};
@@ -32,7 +32,7 @@ constexpr VisionTransformerConfig deep{
 void shape_spectra(Model<float>& model)
 {
     randomize(model, 1);
-    for (auto* layer : wasi::train::selected_layers(model, wasi::train::Layers::all)) {
+    for (auto* layer : wasi::nn::selected_layers(model, wasi::nn::Layers::all)) {
         const auto w = layer->weight.matrix();
         for (Index i = 0; i < w.rows; ++i) {
             for (Index j = 0; j < w.cols; ++j) {
@@ -62,16 +62,16 @@ void shape_spectra(Model<float>& model)
 {
     MemoryPlanOptions options;
     options.energies = {1.0, 0.8, 0.5};
-    const auto all = wasi::train::keep_presets();
+    const auto all = wasi::plan::keep_presets();
     options.keep = {all.front(), all.at(3), all.back()};
     return options;
 }
 
 /// The least process that any choice needs, from the message of budget_error: a plan within it is the last to be had.
-[[nodiscard]] std::size_t least_budget(const StepDescription& run, const std::vector<wasi::train::WeightSpectrum>& w)
+[[nodiscard]] std::size_t least_budget(const StepDescription& run, const std::vector<wasi::plan::WeightSpectrum>& w)
 {
     try {
-        static_cast<void>(wasi::train::plan_memory(run, w, 1, few_choices()));
+        static_cast<void>(wasi::plan::plan_memory(run, w, 1, few_choices()));
     } catch (const wasi::budget_error& refusal) {
         const std::string text = refusal.what();
         const auto at = text.find("needs is ");
@@ -89,7 +89,7 @@ void check_training_stays_within(const MemoryPlan& plan, std::size_t slack)
     wasi::Ledger ledger;
     Model<float> model(run.model, ledger);
     shape_spectra(model);
-    wasi::train::apply_plan(model, plan);
+    wasi::plan::apply_plan(model, plan);
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
     if (run.optimizer.name == OptimizerKind::Name::adamw) {
         optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{}, ledger);
@@ -124,12 +124,12 @@ TEST_CASE("memory plan: real training stays within what is planned, for every fe
                 wasi::Ledger first;
                 Model<float> dense(config, first);
                 shape_spectra(dense);
-                const auto spectra = wasi::train::weight_spectra(dense);
+                const auto spectra = wasi::plan::weight_spectra(dense);
                 const std::size_t least = least_budget(run, spectra);
                 double error_before = 1e30;
                 for (const double more : {1.0, 1.05, 1.2, 2.0}) {
                     const auto budget = static_cast<std::size_t>(more * static_cast<double>(least));
-                    const MemoryPlan plan = wasi::train::plan_memory(run, spectra, budget, few_choices());
+                    const MemoryPlan plan = wasi::plan::plan_memory(run, spectra, budget, few_choices());
                     CHECK(plan.chosen.process <= budget);
                     CHECK(plan.chosen.error() <= error_before);  // more memory never errs more
                     error_before = plan.chosen.error();
@@ -147,11 +147,11 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
     wasi::Ledger ledger;
     Model<float> model(deep, ledger);
     shape_spectra(model);
-    const auto spectra = wasi::train::weight_spectra(model);
+    const auto spectra = wasi::plan::weight_spectra(model);
     const std::size_t least = least_budget(run, spectra);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(run, spectra, least - 1, few_choices())),
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_memory(run, spectra, least - 1, few_choices())),
                     wasi::budget_error);
-    const auto plan = wasi::train::plan_memory(run, spectra, least, few_choices());
+    const auto plan = wasi::plan::plan_memory(run, spectra, least, few_choices());
     CHECK(plan.chosen.process == least);
     REQUIRE(!plan.frontier.empty());
     CHECK(plan.frontier.front().process == least);
@@ -161,7 +161,7 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
         }
     }
     // With memory to spare: dense weights, everything kept, one batch.
-    const auto roomy = wasi::train::plan_memory(run, spectra, std::size_t{1} << 30, {});
+    const auto roomy = wasi::plan::plan_memory(run, spectra, std::size_t{1} << 30, {});
     CHECK(roomy.chosen.error() == 0.0);
     CHECK(roomy.chosen.keep.keep == wasi::nn::KeepOptions{});
     CHECK(roomy.chosen.run.training.micro_batches == 1);
@@ -175,15 +175,15 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
 }
 
 /// The ways to save inputs that a first batch shows.
-[[nodiscard]] std::vector<wasi::train::InputChoices> calibrated(Model<float>& model, const StepDescription& run)
+[[nodiscard]] std::vector<wasi::plan::InputChoices> calibrated(Model<float>& model, const StepDescription& run)
 {
     const auto data = random_images<float>(run.model, run.images, 2);
     std::vector<Index> images;
     for (Index i = 0; i < wasi::train::largest_micro_batch(run.training, run.images); ++i) {
         images.push_back(i);
     }
-    return wasi::train::calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images),
-                                         wasi::train::Layers::all, few_thresholds());
+    return wasi::plan::calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images),
+                                         wasi::nn::Layers::all, few_thresholds());
 }
 
 TEST_CASE("memory plan: compressed inputs are chosen where they err less than what else fits, and stay within it")
@@ -197,15 +197,15 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
         wasi::Ledger ledger;
         Model<float> model(config, ledger);
         shape_spectra(model);
-        const auto spectra = wasi::train::weight_spectra(model);
+        const auto spectra = wasi::plan::weight_spectra(model);
         auto options = few_choices();
         options.keep.resize(1);  // everything is kept
         options.slack = 0;       // which is more than these models
         options.slack_per_thread = 0;
         constexpr std::size_t any = std::size_t{1} << 40;
-        const auto exact = wasi::train::plan_memory(run, spectra, any, options);
+        const auto exact = wasi::plan::plan_memory(run, spectra, any, options);
         options.inputs = calibrated(model, run);
-        const auto roomy = wasi::train::plan_memory(run, spectra, any, options);
+        const auto roomy = wasi::plan::plan_memory(run, spectra, any, options);
         CHECK(roomy.chosen.input_share == 1.0);  // what errs less than nothing?
         int compressed = 0;
         double error_before = 1e30;
@@ -215,7 +215,7 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
             CAPTURE(share);
             MemoryPlan plan;
             try {
-                plan = wasi::train::plan_memory(run, spectra, budget, options);
+                plan = wasi::plan::plan_memory(run, spectra, budget, options);
             } catch (const wasi::budget_error&) {
                 continue;
             }
@@ -232,8 +232,8 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
     options.inputs.resize(3);
     wasi::Ledger ledger;
     Model<float> model(small, ledger);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(describe_run(small, 4, 0.0, {}),
-                                                               wasi::train::weight_spectra(model), 1 << 30, options)),
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_memory(describe_run(small, 4, 0.0, {}),
+                                                               wasi::plan::weight_spectra(model), 1 << 30, options)),
                     wasi::argument_error);
 }
 
@@ -245,13 +245,13 @@ TEST_CASE("memory plan: calibration takes no more than is forecast, and sees the
             CAPTURE(rank);
             auto run = describe_run(config, 7, 0.0, {});
             run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), rank);
-            std::vector<std::vector<wasi::train::InputChoices>> seen;
+            std::vector<std::vector<wasi::plan::InputChoices>> seen;
             for (const auto recompute : {wasi::nn::Recompute::nothing, wasi::nn::Recompute::block}) {
                 run.keep.recompute = recompute;
                 wasi::Ledger ledger;
                 Model<float> model(config, ledger);
                 shape_spectra(model);
-                for (auto* layer : wasi::train::selected_layers(model, wasi::train::Layers::all)) {
+                for (auto* layer : wasi::nn::selected_layers(model, wasi::nn::Layers::all)) {
                     if (rank > 0) {
                         layer->weight.factorize(wasi::linalg::FixedRank{rank}, false);
                     }
@@ -260,7 +260,7 @@ TEST_CASE("memory plan: calibration takes no more than is forecast, and sees the
                 ledger.reset_peaks();
                 seen.push_back(calibrated(model, run));
                 CHECK(ledger.total().peak <=
-                      wasi::train::forecast_calibration(run, wasi::train::Layers::all, few_thresholds()));
+                      wasi::plan::forecast_calibration(run, wasi::nn::Layers::all, few_thresholds()));
             }
             for (std::size_t i = 0; i < seen[0].size(); ++i) {
                 REQUIRE(seen[0][i].table.size() == seen[1][i].table.size());
@@ -279,21 +279,21 @@ TEST_CASE("memory plan: what was reached already is the least, and more memory b
     wasi::Ledger ledger;
     Model<float> model(deep, ledger);
     shape_spectra(model);
-    const auto spectra = wasi::train::weight_spectra(model);
+    const auto spectra = wasi::plan::weight_spectra(model);
     auto options = few_choices();
     const std::size_t least = least_budget(run, spectra);
     options.reached = least + 12345;
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::plan_memory(run, spectra, least, options)), wasi::budget_error);
-    CHECK(wasi::train::plan_memory(run, spectra, options.reached, options).chosen.process == options.reached);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_memory(run, spectra, least, options)), wasi::budget_error);
+    CHECK(wasi::plan::plan_memory(run, spectra, options.reached, options).chosen.process == options.reached);
     options.reached = 0;
-    const auto plan = wasi::train::plan_memory(run, spectra, least, options);
+    const auto plan = wasi::plan::plan_memory(run, spectra, least, options);
     const auto by_budget = plan.by_budget();
     REQUIRE(by_budget.size() >= 3);
     CHECK(by_budget.front().process == plan.chosen.process);
     for (std::size_t i = 1; i < by_budget.size(); ++i) {
         CHECK(by_budget[i].process > by_budget[i - 1].process);
         CHECK(by_budget[i].is_better_than(by_budget[i - 1]));
-        const auto again = wasi::train::plan_memory(run, spectra, by_budget[i].process, options).chosen;
+        const auto again = wasi::plan::plan_memory(run, spectra, by_budget[i].process, options).chosen;
         CHECK(again.error() == by_budget[i].error());
         CHECK(again.work() == by_budget[i].work());
     }
@@ -318,7 +318,7 @@ TEST_CASE("memory plan: the error of 16-bit saves is the rounding of one number 
             }
             largest = std::max(largest, static_cast<double>(std::abs(back - value) / value));
         }
-        const double said = wasi::train::KeepPreset{"any", keep}.error();
+        const double said = wasi::plan::KeepPreset{"any", keep}.error();
         CHECK(largest <= said);
         CHECK(largest >= 0.99 * said / (1.0 + said));
     }
@@ -329,8 +329,8 @@ TEST_CASE("memory plan: ranks and errors are those of factorize")
     wasi::Ledger ledger;
     Model<float> model(small, ledger);
     shape_spectra(model);
-    const auto spectra = wasi::train::weight_spectra(model);
-    const auto layers = wasi::train::selected_layers(model, wasi::train::Layers::all);
+    const auto spectra = wasi::plan::weight_spectra(model);
+    const auto layers = wasi::nn::selected_layers(model, wasi::nn::Layers::all);
     REQUIRE(spectra.size() == layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto [rank, error] = wasi::train::detail::rank_for(spectra[i], 0.7);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include <support/models.hpp>
-#include <wasi/train/model_file.hpp>
+#include <wasi/files/vision_transformer_file.hpp>
 
 namespace {
 
@@ -54,13 +54,13 @@ struct Setup {
             REQUIRE(block->fc1.weight.factorize(linalg::FixedRank{3}, false, LowRankForm::free_factors));
         }
     }
-    [[nodiscard]] auto load() { return train::load_model<float, EigenStorage>(file.path(), memory); }
+    [[nodiscard]] auto load() { return files::load_model<float, EigenStorage>(file.path(), memory); }
 };
 
 TEST_CASE("a file holds free factors and weight subspaces, and each comes back as it was")
 {
     Setup setup;
-    train::save_model(setup.model, setup.file.path(), {{"method", "any"}, {"free_factors", "nonsense"}});
+    files::save_model(setup.model, setup.file.path(), {{"method", "any"}, {"free_factors", "nonsense"}});
     const wasi::io::SafetensorsFile file(setup.file.path());
     CHECK(file.metadata().at("method") == "any");
     CHECK(file.metadata().at("free_factors") ==
@@ -86,7 +86,7 @@ TEST_CASE("without free factors the metadata does not speak of them")
         block->out_proj.weight.change_form(LowRankForm::subspace);
         block->fc1.weight.change_form(LowRankForm::subspace);
     }
-    train::save_model(setup.model, setup.file.path());
+    files::save_model(setup.model, setup.file.path());
     CHECK_FALSE(wasi::io::SafetensorsFile(setup.file.path()).metadata().contains("free_factors"));
     CHECK(setup.load()->blocks[0]->fc1.weight.weight_subspace() != nullptr);
 }
@@ -94,7 +94,7 @@ TEST_CASE("without free factors the metadata does not speak of them")
 TEST_CASE("factors that are not orthonormal are refused unless named, and so are names without factors")
 {
     Setup setup;
-    train::save_model(setup.model, setup.file.path());
+    files::save_model(setup.model, setup.file.path());
     const wasi::io::SafetensorsFile file(setup.file.path());
     std::vector<std::vector<float>> values;
     values.reserve(file.names().size());

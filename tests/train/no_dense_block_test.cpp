@@ -12,7 +12,7 @@
 #include <Eigen/Core>
 
 #include <support/models.hpp>
-#include <wasi/optim/optimizer.hpp>
+#include <wasi/optim/any_optimizer.hpp>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WASI_TESTS_ADDRESS_SANITIZER 1
@@ -108,6 +108,7 @@ namespace {
 using namespace wasi_tests;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
+using train::method;
 using train::Method;
 
 // B N = 10 rows is less than every I, so no saved input or gradient is as large as a weight by accident.
@@ -132,7 +133,7 @@ struct Seen {
     apply(model, {.method = method, .weight_rank = linalg::FixedRank{6}, .activation = {.ranks = {2, 3, 4}}});
     Seen seen;
     seen.least_weight = std::numeric_limits<std::size_t>::max();
-    for (const auto* layer : train::selected_layers(model, train::Layers::all)) {
+    for (const auto* layer : nn::selected_layers(model, nn::Layers::all)) {
         REQUIRE(layer->weight.is_low_rank() == train::has_low_rank_weights(method));
         seen.least_weight =
             std::min(seen.least_weight,
@@ -186,13 +187,13 @@ TEST_CASE("the counter sees every way to memory")
 
 TEST_CASE("dense weights: a block of O x I is there, and the counter sees it")
 {
-    const Seen vanilla = train_watched(Method::vanilla, Gradients::streamed);
+    const Seen vanilla = train_watched(method("vanilla"), Gradients::streamed);
     CHECK(vanilla.largest_block >= vanilla.least_weight);
 }
 
 TEST_CASE("low-rank weights: no block of O x I after conversion, however gradients reach the optimiser")
 {
-    for (const Method method : {Method::wasi, Method::wsi, Method::factors}) {
+    for (const Method method : {method("wasi"), method("wsi"), method("factors")}) {
         for (const Gradients gradients : {Gradients::streamed, Gradients::clipped, Gradients::accumulated}) {
             for (const double momentum : {0.0, 0.9}) {
                 CAPTURE(train::to_string(method));

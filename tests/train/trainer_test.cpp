@@ -10,13 +10,14 @@
 
 #include <support/central_differences.hpp>
 #include <support/models.hpp>
-#include <wasi/optim/optimizer.hpp>
+#include <wasi/optim/any_optimizer.hpp>
 
 namespace {
 
 using namespace wasi_tests;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
+using train::method;
 using train::Method;
 
 constexpr wasi::nn::VisionTransformerConfig config{
@@ -34,7 +35,7 @@ TEST_CASE("one record a step: numbers, epochs, rates, flops")
 {
     Setup setup;
     apply(setup.model,
-          {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
+          {.method = method("wasi"), .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
     train::TrainOptions options;
     options.epochs = 2;
     options.batch_size = 3;  // 3 + 3 + 1
@@ -86,7 +87,7 @@ TEST_CASE("the reported loss is the mean over the batch before the update")
 
 TEST_CASE("every method learns a small set by heart")
 {
-    for (const Method method : {Method::vanilla, Method::wsi, Method::asi, Method::wasi}) {
+    for (const Method method : {method("vanilla"), method("wsi"), method("asi"), method("wasi")}) {
         CAPTURE(train::to_string(method));
         Setup setup;
         apply(setup.model, {.method = method, .weight_rank = linalg::FixedRank{4}, .activation = {.ranks = {7, 5, 8}}});
@@ -223,7 +224,7 @@ TEST_CASE("AdamW on weight subspaces is refused with the weight's name")
 {
     Setup setup;
     apply(setup.model,
-          {.method = Method::wasi, .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
+          {.method = method("wasi"), .weight_rank = linalg::FixedRank{3}, .activation = {.ranks = {2, 3, 4}}});
     wasi::optim::AdamW<float, EigenStorage> adamw({}, setup.memory);
     std::string text;
     try {
@@ -241,7 +242,7 @@ TEST_CASE("momentum on low-rank weights, AdamW on free factors: the loss falls, 
         bool adamw;
     };
     for (const Case c :
-         {Case{Method::wsi, false}, {Method::wasi, false}, {Method::factors, false}, {Method::factors, true}}) {
+         {Case{method("wsi"), false}, {method("wasi"), false}, {method("factors"), false}, {method("factors"), true}}) {
         for (const int way : {0, 1, 2}) {
             CAPTURE(train::to_string(c.method));
             CAPTURE(c.adamw);
@@ -261,7 +262,7 @@ TEST_CASE("momentum on low-rank weights, AdamW on free factors: the loss falls, 
             options.micro_batches = way == 2 ? 2 : 1;
             const auto losses = train_losses<float>(setup.model, setup.data, optimizer, options);
             CHECK(losses.back() < 0.5 * losses.front());
-            for (const auto* layer : train::selected_layers(setup.model, train::Layers::all)) {
+            for (const auto* layer : nn::selected_layers(setup.model, nn::Layers::all)) {
                 const auto booked = setup.memory.of(wasi::Tag{wasi::Use::optimiser_state, layer->layer()}).current;
                 CHECK(booked >= (c.adamw ? 2 : 1) * layer->weight.bytes());
             }

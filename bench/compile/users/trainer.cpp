@@ -7,11 +7,11 @@ using S = wasi::EigenStorage;
 
 int main()
 {
-    wasi::train::Dataset<float> data;
+    wasi::data::Dataset<float> data;
     wasi::Ledger memory;
     wasi::nn::VisionTransformer<float, S> model(
         {.image = 32, .patch = 4, .dim = 192, .depth = 6, .heads = 3, .mlp = 768}, memory, wasi::RandomKey(1));
-    wasi::train::apply_method(model, {.method = wasi::train::Method::wasi, .weight_rank = wasi::linalg::Energy{0.8}},
+    wasi::train::apply_method(model, {.method = wasi::train::method("wasi"), .weight_rank = wasi::linalg::Energy{0.8}},
                               wasi::RandomKey(2));
     wasi::optim::Sgd<float, S> sgd({.weight_decay = 1e-4}, memory);
     memory.open_arena();

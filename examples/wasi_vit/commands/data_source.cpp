@@ -13,7 +13,7 @@ namespace {
 
 using wasi::Index;
 using wasi::require;
-using Dataset = wasi::train::Dataset<float>;
+using Dataset = wasi::data::Dataset<float>;
 
 [[nodiscard]] Dataset as_dataset(Images images)
 {

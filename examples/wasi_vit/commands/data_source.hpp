@@ -3,16 +3,16 @@
 #include <optional>
 #include <string>
 
-#include <wasi/train/dataset.hpp>
+#include <wasi/data/dataset.hpp>
 
 namespace wasi_examples {
 
 struct TrainAndTest {
-    wasi::train::Dataset<float> train;
-    std::optional<wasi::train::Dataset<float>> held_out;
+    wasi::data::Dataset<float> train;
+    std::optional<wasi::data::Dataset<float>> held_out;
 
     /// What accuracy is measured on: the images held out, or, where there are none, the training images.
-    [[nodiscard]] const wasi::train::Dataset<float>& test() const { return held_out ? *held_out : train; }
+    [[nodiscard]] const wasi::data::Dataset<float>& test() const { return held_out ? *held_out : train; }
 };
 
 /// What --data names: "digits", "digits:A-B" (classes A to B), "tensors:FILE.safetensors" (images and labels, which
@@ -20,9 +20,9 @@ struct TrainAndTest {
 [[nodiscard]] TrainAndTest load_data(const std::string& name, wasi::Index image);
 
 /// The images (n,3,H,W) of a safetensors file; no labels. Throws wasi::error.
-[[nodiscard]] wasi::train::Dataset<float> load_images(const std::filesystem::path& path);
+[[nodiscard]] wasi::data::Dataset<float> load_images(const std::filesystem::path& path);
 
 /// The largest label plus one.
-[[nodiscard]] wasi::Index class_count(const wasi::train::Dataset<float>& data);
+[[nodiscard]] wasi::Index class_count(const wasi::data::Dataset<float>& data);
 
 }  // namespace wasi_examples

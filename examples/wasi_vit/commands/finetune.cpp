@@ -11,7 +11,7 @@
 #include <wasi/core/process_memory.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/model_file.hpp>
+#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -88,7 +88,7 @@ private:
 {
     std::vector<LayerRow> rows;
     std::size_t compressed = 0;
-    for (const Layer* layer : wasi::train::selected_layers(model, method_options(options).layers)) {
+    for (const Layer* layer : wasi::nn::selected_layers(model, method_options(options).layers)) {
         LayerRow row;
         row.name = short_name(layer->weight.name());
         row.outputs = layer->weight.outputs();
@@ -155,7 +155,7 @@ private:
         config.classes = options.classes.value_or(class_count(data.train));
         return std::make_unique<Model>(config, ledger, key.derive(1));
     }
-    auto model = wasi::train::load_model<float, EigenStorage>(
+    auto model = wasi::files::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads},
         [&](auto& weight, Index depth) { wasi::train::convert_weight(weight, depth, method); });
     data = load_data(options.data, model->config().image);
@@ -197,7 +197,7 @@ int finetune(const FinetuneOptions& given)
     wasi::Ledger ledger;
     TrainAndTest data;
     std::unique_ptr<Model> model;
-    std::optional<wasi::train::MemoryPlan> memory_plan;
+    std::optional<wasi::plan::MemoryPlan> memory_plan;
     if (memory) {
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, data);
         std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
@@ -260,11 +260,11 @@ int finetune(const FinetuneOptions& given)
         progress.step(record);
         return !interrupted.load();
     };
-    std::optional<wasi::train::ActivationPlan> plan;
+    std::optional<wasi::plan::ActivationPlan> plan;
     if (budget > 0) {
         const auto images = wasi::train::calibration_images(data.train.count, training, key.derive(3));
-        plan = wasi::train::plan_activations(*model, data.train, images, method.layers, budget);
-        wasi::train::apply_plan(*model, *plan, method.layers, method.activation, key.derive(2));
+        plan = wasi::plan::plan_activations(*model, data.train, images, method.layers, budget);
+        wasi::plan::apply_plan(*model, *plan, method.layers, method.activation, key.derive(2));
         std::fputs(plan_text(*plan).c_str(), stdout);
     }
     phases.end("convert");
@@ -296,7 +296,7 @@ int finetune(const FinetuneOptions& given)
     std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
 
     const std::filesystem::path out(options.out);
-    wasi::train::save_model(*model, out / "model.safetensors", {{"method", options.method}});
+    wasi::files::save_model(*model, out / "model.safetensors", {{"method", options.method}});
     wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
     wasi::io::write_file_atomically(out / "memory.csv", memory_csv(run.memory_of_step));
     wasi::io::write_file_atomically(

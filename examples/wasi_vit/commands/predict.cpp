@@ -1,6 +1,6 @@
 #include <wasi/io/safetensors.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/model_file.hpp>
+#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -14,7 +14,7 @@ int predict(const PredictOptions& options)
     use_threads(options.threads);
     wasi::Ledger ledger;
     const auto model =
-        wasi::train::load_model<float, wasi::EigenStorage>(options.weights, ledger, {.heads = options.heads});
+        wasi::files::load_model<float, wasi::EigenStorage>(options.weights, ledger, {.heads = options.heads});
     auto data = load_images(options.images);
     data.labels.assign(static_cast<std::size_t>(data.count), 0);  // not read by predict; the check wants one an image
     data.check(model->config().classes);

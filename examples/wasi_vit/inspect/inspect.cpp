@@ -15,7 +15,7 @@
 #include <wasi/linalg/product_svd.hpp>
 #include <wasi/linalg/svd.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/model_file.hpp>
+#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "page/page_numbers.hpp"
@@ -169,7 +169,7 @@ void check_folder(const std::filesystem::path& out)
     inspection.thresholds = checked_thresholds(options.thresholds);
     const SafetensorsFile file(options.weights);
     // Heads leave no mark on any weight's shape, and their number does not matter here.
-    const auto config = wasi::train::config_from_file(file, options.weights, {.heads = 1});
+    const auto config = wasi::files::config_from_file(file, options.weights, {.heads = 1});
     std::vector<std::pair<std::string, std::string>> parts{{"mlp.0", ".weight"}, {"mlp.3", ".weight"}};
     if (options.layers == "all") {
         parts.insert(parts.begin(), {{"self_attention.in_proj", "_weight"}, {"self_attention.out_proj", ".weight"}});

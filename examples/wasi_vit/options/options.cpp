@@ -191,17 +191,18 @@ wasi::nn::VisionTransformerConfig parse_config(const std::string& text)
 
 wasi::train::MethodOptions method_options(const FinetuneOptions& options)
 {
-    using wasi::train::Layers;
+    using wasi::nn::Layers;
+    using wasi::train::method;
     using wasi::train::Method;
     require_energy(options.energy, "--energy");
     wasi::train::MethodOptions result;
     result.method = one_of<Method>(options.method, "--method",
-                                   {{"vanilla", Method::vanilla},
-                                    {"head", Method::head},
-                                    {"wsi", Method::wsi},
-                                    {"asi", Method::asi},
-                                    {"wasi", Method::wasi},
-                                    {"factors", Method::factors}});
+                                   {{"vanilla", method("vanilla")},
+                                    {"head", method("head")},
+                                    {"wsi", method("wsi")},
+                                    {"asi", method("asi")},
+                                    {"wasi", method("wasi")},
+                                    {"factors", method("factors")}});
     result.layers = one_of<Layers>(options.layers, "--layers", {{"mlp", Layers::mlp}, {"all", Layers::all}});
     result.weight_rank = wasi::linalg::Energy{options.energy};
     result.keep_dense_above_break_even =

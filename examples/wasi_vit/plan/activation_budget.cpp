@@ -53,7 +53,7 @@ std::string short_name(std::string name)
     return name;
 }
 
-std::string plan_text(const wasi::train::ActivationPlan& plan)
+std::string plan_text(const wasi::plan::ActivationPlan& plan)
 {
     std::string text =
         "Saved inputs within " + page::bytes_text(static_cast<double>(plan.budget)) + ", chosen on the first batch:\n";

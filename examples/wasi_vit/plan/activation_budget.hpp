@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string>
 
-#include <wasi/train/activation_plan.hpp>
+#include <wasi/plan/saved_inputs.hpp>
 
 namespace wasi_examples {
 
@@ -11,7 +11,7 @@ namespace wasi_examples {
 [[nodiscard]] std::int64_t parse_bytes(const std::string& text, const std::string& option);
 
 /// What was chosen, as a table for the terminal.
-[[nodiscard]] std::string plan_text(const wasi::train::ActivationPlan& plan);
+[[nodiscard]] std::string plan_text(const wasi::plan::ActivationPlan& plan);
 
 /// "encoder_layer_3.mlp.0" from a parameter's name.
 [[nodiscard]] std::string short_name(std::string name);

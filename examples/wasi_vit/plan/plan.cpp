@@ -8,7 +8,7 @@
 
 #include <wasi/core/process_memory.hpp>
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/train/model_file.hpp>
+#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "page/page_numbers.hpp"
@@ -21,9 +21,9 @@ using wasi::argument_error;
 using wasi::EigenStorage;
 using wasi::Index;
 using wasi::require;
-using wasi::train::MemoryPlan;
-using wasi::train::PlanChoice;
-using wasi::train::WeightSpectrum;
+using wasi::plan::MemoryPlan;
+using wasi::plan::PlanChoice;
+using wasi::plan::WeightSpectrum;
 
 /// What a plan starts from: the model's shape and spectra.
 struct Given {
@@ -41,7 +41,7 @@ struct Given {
     if (options.weights.empty()) {
         auto model = std::make_unique<PlannedModel>(config, ledger, wasi::RandomKey(options.seed).derive(1));
         auto rank = ranks.begin();
-        for (auto* layer : wasi::train::selected_layers(*model, wasi::train::Layers::all)) {
+        for (auto* layer : wasi::nn::selected_layers(*model, wasi::nn::Layers::all)) {
             if (*rank > 0) {
                 layer->weight.factorize(wasi::linalg::FixedRank{*rank}, false, form);
             }
@@ -50,9 +50,9 @@ struct Given {
         return model;
     }
     auto rank = ranks.begin();
-    auto model = wasi::train::load_model<float, EigenStorage>(
+    auto model = wasi::files::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads}, [&](auto& weight, Index depth) {
-            if (!wasi::train::is_selected(weight, depth, wasi::train::Layers::all)) {
+            if (!wasi::train::is_selected(weight, depth, wasi::nn::Layers::all)) {
                 return;
             }
             if (weight.is_low_rank()) {
@@ -79,13 +79,13 @@ struct Given {
         data = load_data(options.data, given.config.image);
         given.config.classes = options.classes.value_or(class_count(data.train));
         PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
-        given.spectra = wasi::train::weight_spectra(model);
+        given.spectra = wasi::plan::weight_spectra(model);
         return given;
     }
-    const auto model = wasi::train::load_model<float, EigenStorage>(
+    const auto model = wasi::files::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads}, [&](auto& weight, Index depth) {
-            if (wasi::train::is_selected(weight, depth, wasi::train::Layers::all)) {
-                given.spectra.push_back(wasi::train::spectrum_of<EigenStorage>(weight, ledger));
+            if (wasi::train::is_selected(weight, depth, wasi::nn::Layers::all)) {
+                given.spectra.push_back(wasi::plan::spectrum_of<EigenStorage>(weight, ledger));
                 if (!weight.is_low_rank()) {
                     weight.dense().reset();
                 }
@@ -97,10 +97,10 @@ struct Given {
     return given;
 }
 
-[[nodiscard]] wasi::train::StepDescription describe_run(const FinetuneOptions& options, const Given& given,
+[[nodiscard]] wasi::plan::RunDescription describe_run(const FinetuneOptions& options, const Given& given,
                                                         Index images)
 {
-    wasi::train::StepDescription run;
+    wasi::plan::RunDescription run;
     run.model = given.config;
     run.training = train_options(options);
     run.images = images;
@@ -122,7 +122,7 @@ public:
         wasi::Ledger ledger;
         given_ = look_at_model(options, ledger, data);
         wasi::return_free_memory();
-        choices_.layers = options.layers == "mlp" ? wasi::train::Layers::mlp : wasi::train::Layers::all;
+        choices_.layers = options.layers == "mlp" ? wasi::nn::Layers::mlp : wasi::nn::Layers::all;
         if (const auto asked = keep_options(options.keep); asked != wasi::nn::KeepOptions{}) {
             choices_.keep = {{"as asked for", asked}};
         }
@@ -148,11 +148,11 @@ public:
         if (run_.form == wasi::nn::LowRankForm::free_factors) {
             return {exact_or_refusal(), "exact, as AdamW has them"};
         }
-        wasi::train::StepDescription calibrated = run_;
+        wasi::plan::RunDescription calibrated = run_;
         calibrated.keep.recompute = wasi::nn::Recompute::block;
         calibrated.weight_ranks = exact ? exact->chosen.run.weight_ranks : smallest_ranks();
         const std::size_t needed =
-            choices_.process(wasi::train::forecast_calibration(calibrated, choices_.layers), calibrated.threads);
+            choices_.process(wasi::plan::forecast_calibration(calibrated, choices_.layers), calibrated.threads);
         if (needed > budget_) {
             return {exact_or_refusal(), "exact; to calibrate compressed ones would take " +
                                             page::bytes_text(static_cast<double>(needed)) + " in all"};
@@ -168,7 +168,7 @@ private:
     [[nodiscard]] MemoryPlan plan_or_throw()
     {
         choices_.reached = wasi::process_memory().peak;
-        return wasi::train::plan_memory(run_, given_.spectra, budget_, choices_);
+        return wasi::plan::plan_memory(run_, given_.spectra, budget_, choices_);
     }
 
     [[nodiscard]] std::optional<MemoryPlan> plan_if_possible(std::exception_ptr& refusal)
@@ -188,10 +188,10 @@ private:
         choices.energies = {choices.energies.back()};
         choices.keep.resize(1);
         constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
-        return wasi::train::plan_memory(run_, given_.spectra, any, choices).chosen.run.weight_ranks;
+        return wasi::plan::plan_memory(run_, given_.spectra, any, choices).chosen.run.weight_ranks;
     }
 
-    void calibrate(const wasi::train::StepDescription& run)
+    void calibrate(const wasi::plan::RunDescription& run)
     {
         {
             wasi::Ledger ledger;
@@ -200,7 +200,7 @@ private:
             const auto images = wasi::train::calibration_images(data_.train.count, run.training,
                                                                 wasi::RandomKey(options_.seed).derive(3));
             data_.train.check(model->config().classes);
-            choices_.inputs = wasi::train::calibrate_inputs(*model, data_.train.gather(images, ledger),
+            choices_.inputs = wasi::plan::calibrate_inputs(*model, data_.train.gather(images, ledger),
                                                             data_.train.gather_labels(images), choices_.layers);
         }
         wasi::return_free_memory();
@@ -210,8 +210,8 @@ private:
     std::size_t budget_;
     TrainAndTest& data_;
     Given given_;
-    wasi::train::StepDescription run_;
-    wasi::train::MemoryPlanOptions choices_;
+    wasi::plan::RunDescription run_;
+    wasi::plan::MemoryPlanOptions choices_;
 };
 
 }  // namespace
@@ -243,15 +243,15 @@ ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t b
     const auto form = chosen.run.form;
     result.model = make_or_load(options, chosen.run.model, chosen.run.weight_ranks, form, ledger);
     auto inputs = method_options(options).activation;
-    wasi::train::apply_plan(*result.model, result.plan.memory, inputs, wasi::RandomKey(options.seed).derive(2));
+    wasi::plan::apply_plan(*result.model, result.plan.memory, inputs, wasi::RandomKey(options.seed).derive(2));
     const auto& ranks = chosen.run.weight_ranks;
     const bool low_rank = std::any_of(ranks.begin(), ranks.end(), [](Index rank) { return rank > 0; });
     if (low_rank && form == wasi::nn::LowRankForm::free_factors) {
-        result.method = wasi::train::Method::factors;
+        result.method = wasi::train::method("factors");
     } else if (chosen.input_share < 1.0) {
-        result.method = low_rank ? wasi::train::Method::wasi : wasi::train::Method::asi;
+        result.method = low_rank ? wasi::train::method("wasi") : wasi::train::method("asi");
     } else if (low_rank) {
-        result.method = wasi::train::Method::wsi;
+        result.method = wasi::train::method("wsi");
     }
     return result;
 }

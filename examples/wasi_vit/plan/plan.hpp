@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/memory_plan.hpp>
+#include <wasi/plan/memory_plan.hpp>
 
 #include "commands/data_source.hpp"
 #include "options/options.hpp"
@@ -17,7 +17,7 @@ using PlannedModel = wasi::nn::VisionTransformer<float, wasi::EigenStorage>;
 
 /// A plan, and a few words on how inputs are saved and why.
 struct BudgetPlan {
-    wasi::train::MemoryPlan memory;
+    wasi::plan::MemoryPlan memory;
     std::string inputs;
 };
 
@@ -26,7 +26,7 @@ struct ModelInBudget {
     std::unique_ptr<PlannedModel> model;
     BudgetPlan plan;
     /// The method that this comes to: vanilla, wsi, asi, wasi or factors.
-    wasi::train::Method method = wasi::train::Method::vanilla;
+    wasi::train::Method method = wasi::train::method("vanilla");
 };
 
 /// The bytes of --memory-budget; nothing when there is none. Throws wasi::argument_error, also when it does not go with
@@ -46,6 +46,6 @@ struct ModelInBudget {
 [[nodiscard]] std::string memory_plan_text(const BudgetPlan& plan);
 
 /// MemoryPlan::frontier, a line each.
-[[nodiscard]] std::string frontier_csv(const wasi::train::MemoryPlan& plan);
+[[nodiscard]] std::string frontier_csv(const wasi::plan::MemoryPlan& plan);
 
 }  // namespace wasi_examples

@@ -10,8 +10,8 @@ namespace wasi_examples {
 namespace {
 
 using wasi::Index;
-using wasi::train::MemoryPlan;
-using wasi::train::PlanChoice;
+using wasi::plan::MemoryPlan;
+using wasi::plan::PlanChoice;
 
 /// One more line, printf-like.
 [[gnu::format(printf, 2, 3)]] void append(std::string& text, const char* format, ...)
@@ -25,7 +25,7 @@ using wasi::train::PlanChoice;
 }
 
 /// How the weights and the inputs of each block are held; blocks that follow one another and are alike in one line.
-[[nodiscard]] std::string ranks_text(const wasi::train::StepDescription& run)
+[[nodiscard]] std::string ranks_text(const wasi::plan::RunDescription& run)
 {
     constexpr std::array<const char*, 4> layers{"in_proj", "out_proj", "fc1", "fc2"};
     const auto block = [&](std::size_t number) {

@@ -12,7 +12,7 @@
 #include <wasi/core/error.hpp>
 #include <wasi/core/text_stream.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/memory_plan.hpp>
+#include <wasi/plan/memory_plan.hpp>
 
 #include "plan/activation_budget.hpp"
 
@@ -32,7 +32,7 @@ using nlohmann::ordered_json;
 }
 
 /// What --activation-budget chose.
-[[nodiscard]] ordered_json plan_json(const wasi::train::ActivationPlan& plan)
+[[nodiscard]] ordered_json plan_json(const wasi::plan::ActivationPlan& plan)
 {
     ordered_json json;
     json["budget_bytes"] = plan.budget;
@@ -58,7 +58,7 @@ using nlohmann::ordered_json;
 
 /// What --memory-budget chose, with the classes of memory as ledger_peak_bytes has them: the data set is among the
 /// input.
-[[nodiscard]] ordered_json memory_plan_json(const wasi::train::MemoryPlan& plan, double booked_images)
+[[nodiscard]] ordered_json memory_plan_json(const wasi::plan::MemoryPlan& plan, double booked_images)
 {
     const auto& chosen = plan.chosen;
     ordered_json json;

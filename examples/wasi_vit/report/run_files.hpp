@@ -14,8 +14,8 @@ namespace wasi_examples {
 struct RunExtras {
     std::uint64_t seed = 0;
     bool interrupted = false;
-    const wasi::train::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
-    const wasi::train::MemoryPlan* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
+    const wasi::plan::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
+    const wasi::plan::MemoryPlan* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
     double booked_images = 0.0;                                    ///< bytes of the data set, booked as input
 };
 

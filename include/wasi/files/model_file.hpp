@@ -1,236 +1,146 @@
 #pragma once
-#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <memory>
-#include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
-#include "wasi/io/safetensors.hpp"
-#include "wasi/nn/vision_transformer.hpp"
+#include "wasi/files/file_state.hpp"
+#include "wasi/nn/model.hpp"
 
-/// A Vision Transformer in a safetensors file: torchvision's tensor names, a low-rank weight as NAME.left (O,K) and
-/// NAME.right (K,I) in place of NAME. Metadata: heads and patch, free_factors if any weight is held so (the names of
-/// those weights, by commas; of all others L must be orthonormal), plus whatever the writer adds. Needs the target
-/// wasi::io.
-namespace wasi::train {
+/// A model in a safetensors file: every parameter under its name, a low-rank weight as NAME.left (O,K) and NAME.right
+/// (K,I) in place of NAME. Metadata: `forms`, how each weight that is not dense is held (NAME=KIND, by commas), and
+/// whatever the writer adds. Factors without a word in it have an orthonormal L. Needs the target wasi::io.
+namespace wasi::files {
 
-/// What is to be done with a weight that was just read, of a model with so many blocks.
+/// What is to be done with a weight that was just read.
 template <Scalar T, class S>
-using WeightVisitor = std::function<void(nn::LinearWeight<T, S>& weight, Index depth)>;
-
-struct LoadOptions {
-    /// Attention heads; no tensor shape tells them. Else the file's metadata, else dim / 64 as in ViT-B and ViT-L.
-    std::optional<Index> heads = {};
-};
+using WeightVisitor = std::function<void(nn::Place place, nn::LinearWeight<T, S>& weight)>;
 
 namespace detail {
 
-inline constexpr std::string_view left_suffix = ".left";
-inline constexpr std::string_view right_suffix = ".right";
-inline constexpr const char* free_factors_key = "free_factors";  // metadata
+inline constexpr const char* forms_key = "forms";
+inline constexpr const char* free_factors_key = "free_factors";  // of files from before 0.5: names alone
 
-/// The weights whose factors are free, by the file's metadata. Throws io_error for a name without factors.
-[[nodiscard]] inline std::set<std::string> free_factor_names(const io::SafetensorsFile& file,
-                                                             const std::filesystem::path& path)
+/// Calls f(NAME, WORD) for each of a list "NAME=WORD,NAME=WORD"; WORD is empty where there is no "=".
+template <class F>
+void for_each_word(const std::string& list, const F& f)
 {
-    std::set<std::string> names;
-    const auto found = file.metadata().find(free_factors_key);
-    if (found == file.metadata().end()) {
-        return names;
-    }
-    for (std::size_t begin = 0; begin <= found->second.size();) {
-        const std::size_t end = std::min(found->second.find(',', begin), found->second.size());
-        const std::string name = found->second.substr(begin, end - begin);
-        require<io_error>(file.contains(name + std::string(left_suffix)), path.string(), ": metadata ",
-                          free_factors_key, " names '", name, "', of which there are no factors");
-        names.insert(name);
+    for (std::size_t begin = 0; begin < list.size();) {
+        const std::size_t end = std::min(list.find(',', begin), list.size());
+        const std::string entry = list.substr(begin, end - begin);
+        const std::size_t cut = std::min(entry.find('='), entry.size());
+        f(entry.substr(0, cut), entry.substr(std::min(cut + 1, entry.size())));
         begin = end + 1;
     }
-    return names;
 }
 
-/// Extent `mode` of a tensor of the given order; io_error when the file has it otherwise.
-[[nodiscard]] inline Index extent(const io::SafetensorsFile& file, const std::filesystem::path& path,
-                                  const std::string& name, std::size_t order, std::size_t mode)
+/// How the weights of a file are held that are not dense. Throws io_error for a weight of which there is nothing.
+[[nodiscard]] inline std::map<std::string, std::string> forms_in(const io::SafetensorsFile& file,
+                                                                 const std::filesystem::path& path)
 {
-    require<io_error>(file.contains(name), path.string(), ": there is no tensor ", name,
-                      ", so this is not a Vision Transformer in torchvision's names");
-    const auto& shape = file.info(name).shape;
-    require<io_error>(shape.size() == order, path.string(), ": tensor ", name, " has shape ", shape_text(shape),
-                      ", an order of ", order, " is expected");
-    return shape[mode];
-}
-
-/// Outputs of a weight that may be held as factors.
-[[nodiscard]] inline Index weight_outputs(const io::SafetensorsFile& file, const std::filesystem::path& path,
-                                          const std::string& name)
-{
-    const std::string left = name + std::string(left_suffix);
-    return extent(file, path, file.contains(left) ? left : name, 2, 0);
-}
-
-[[nodiscard]] inline Index metadata_number(const io::SafetensorsFile& file, const std::filesystem::path& path,
-                                           const std::string& key)
-{
-    const std::string& text = file.metadata().at(key);
-    std::size_t used = 0;
-    long long value = 0;
-    try {
-        value = std::stoll(text, &used);
-    } catch (const std::logic_error&) {
-        used = 0;
+    std::map<std::string, std::string> forms;
+    const std::string suffix(nn::left_suffix);
+    for (const std::string& name : file.names()) {
+        if (name.ends_with(suffix)) {
+            forms[name.substr(0, name.size() - suffix.size())] = nn::SubspaceOptions::kind;
+        }
     }
-    require<io_error>(used == text.size() && value >= 1 && value <= (1 << 20), path.string(), ": metadata ", key,
-                      " is '", text, "', a positive number is expected");
-    return static_cast<Index>(value);
+    const auto& metadata = file.metadata();
+    if (const auto found = metadata.find(free_factors_key); found != metadata.end()) {
+        for_each_word(found->second, [&](const std::string& name, const std::string&) {
+            require<io_error>(forms.contains(name), path.string(), ": metadata ", free_factors_key, " names '", name,
+                              "', of which there are no factors");
+            forms[name] = nn::FactorsOptions::kind;
+        });
+    }
+    if (const auto found = metadata.find(forms_key); found != metadata.end()) {
+        for_each_word(found->second, [&](const std::string& name, const std::string& kind) {
+            const auto is_part = [&](const std::string& tensor) {
+                return tensor == name || tensor.starts_with(name + ".");
+            };
+            const auto names = file.names();
+            require<io_error>(std::any_of(names.begin(), names.end(), is_part), path.string(), ": metadata ", forms_key,
+                              " names '", name, "', of which there is no tensor");
+            forms[name] = kind;
+        });
+    }
+    return forms;
 }
 
-/// Reads one tensor after checking its shape, and that every value is finite.
-template <class S, Scalar T>
-void read_tensor(const io::SafetensorsFile& file, const std::filesystem::path& path, const std::string& name,
-                 Tensor<T>& target)
+/// The weight in the form that the file has it in, empty, for state() to fill.
+template <Scalar T, class S>
+void hold_as(nn::LinearWeight<T, S>& weight, const std::string& kind, const std::filesystem::path& path)
 {
-    require<io_error>(file.contains(name), path.string(), ": tensor ", name, " is missing");
-    const auto& shape = file.info(name).shape;
-    require<shape_error>(std::equal(shape.begin(), shape.end(), target.shape().begin(), target.shape().end()),
-                         path.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
-                         shape_text(target.shape()));
-    file.read(name, target.span());
-    require<argument_error>(S::all_finite(std::as_const(target).matrix()), path.string(), ": tensor ", name, " ",
-                            shape_text(shape), " holds NaN or infinity");
+    if (kind == nn::kind_of(nn::setup_of(weight))) {
+        return;
+    }
+    auto form = nn::empty_form(weight, kind);
+    require<io_error>(form != nullptr, path.string(), ": ", weight.name(), " is held in the unknown form '", kind, "'");
+    weight.hold(std::move(form));
 }
 
 }  // namespace detail
 
-/// The configuration that the tensor shapes of a file imply. Throws io_error or argument_error when they imply none.
-[[nodiscard]] inline nn::VisionTransformerConfig config_from_file(const io::SafetensorsFile& file,
-                                                                  const std::filesystem::path& path,
-                                                                  const LoadOptions& options)
+/// Reads the values of a model of the same shape. Weights that the file holds in another form than dense are held so; a
+/// dense copy of them never exists. `after_weight` is called with every linear weight as soon as it is read, e.g. to
+/// factorize it: of a model that is to be low rank no more than one weight is dense at a time. Throws io_error for
+/// missing or extra tensors and everything SafetensorsFile refuses, shape_error for a wrong shape, argument_error for
+/// NaN or infinity.
+template <nn::Model M>
+void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem::path& path,
+                const WeightVisitor<typename M::Value, typename M::Storage>& after_weight = {})
 {
-    nn::VisionTransformerConfig config;
-    config.dim = detail::extent(file, path, "class_token", 3, 2);
-    config.patch = detail::extent(file, path, "conv_proj.weight", 4, 3);
-    config.classes = detail::extent(file, path, "heads.head.weight", 2, 0);
-    const Index patches = detail::extent(file, path, "encoder.pos_embedding", 3, 1) - 1;
-    const auto across = static_cast<Index>(std::llround(std::sqrt(static_cast<double>(std::max<Index>(patches, 0)))));
-    require<io_error>(patches >= 1 && across * across == patches, path.string(), ": encoder.pos_embedding is for ",
-                      patches, " patches, which is not a square");
-    config.image = across * config.patch;
-    config.depth = 0;
-    while (file.contains("encoder.layers.encoder_layer_" + std::to_string(config.depth) + ".ln_1.weight")) {
-        ++config.depth;
-    }
-    require<io_error>(config.depth >= 1, path.string(), ": there is no encoder.layers.encoder_layer_0");
-    config.mlp = detail::weight_outputs(file, path, "encoder.layers.encoder_layer_0.mlp.0.weight");
-    if (options.heads) {
-        config.heads = *options.heads;
-    } else if (file.metadata().contains("heads")) {
-        config.heads = detail::metadata_number(file, path, "heads");
-    } else {
-        config.heads = std::max<Index>(1, config.dim / 64);
-    }
-    config.check();
-    return config;
-}
-
-/// Loads a model. Weights that the file holds as factors are held so; a dense copy of them never exists. `after_weight`
-/// is called with every linear weight as soon as it is read, e.g. to factorize it: of a model that is to be low rank no
-/// more than one weight is dense at a time. Throws io_error for missing or extra tensors and everything SafetensorsFile
-/// refuses, shape_error for a wrong shape, argument_error for NaN or infinity and for heads that do not divide dim.
-template <Scalar T, class S>
-[[nodiscard]] std::unique_ptr<nn::VisionTransformer<T, S>> load_model(
-    const std::filesystem::path& path, Memory& memory, const LoadOptions& options = {},
-    const std::type_identity_t<WeightVisitor<T, S>>& after_weight = {})
-{
-    const io::SafetensorsFile file(path);
-    auto model = std::make_unique<nn::VisionTransformer<T, S>>(config_from_file(file, path, options), memory);
-    const std::set<std::string> free_factors = detail::free_factor_names(file, path);
-    std::set<std::string> expected;
-    const auto read = [&](const std::string& name, Tensor<T>& target) {
-        detail::read_tensor<S>(file, path, name, target);
-        expected.insert(name);
-    };
-    const auto read_weight = [&](nn::LinearWeight<T, S>& parameter) {
-        const std::string left = parameter.name() + std::string(detail::left_suffix);
-        const std::string right = parameter.name() + std::string(detail::right_suffix);
-        if (!file.contains(left)) {
-            read(parameter.name(), parameter.dense());
-            return;
-        }
-        const Index rank = detail::extent(file, path, left, 2, 1);
-        require<io_error>(rank >= 1 && rank <= std::min(parameter.outputs(), parameter.inputs()), path.string(),
-                          ": tensor ", left, " has rank ", rank, ", the weight is (", parameter.outputs(), ", ",
-                          parameter.inputs(), ")");
-        Tensor<T> l(memory, parameter.tag(), Shape{parameter.outputs(), rank});
-        Tensor<T> r(memory, parameter.tag(), Shape{rank, parameter.inputs()});
-        read(left, l);
-        read(right, r);
-        if (free_factors.contains(parameter.name())) {
-            parameter.hold(subspace::FreeFactors<T, S>::from_factors(std::move(l), std::move(r)));
-        } else {
-            parameter.hold(subspace::WeightSubspace<T, S>::from_factors(std::move(l), std::move(r)));
-        }
-    };
-    model->for_each_parameter([&](auto& parameter) {
+    const auto forms = detail::forms_in(file, path);
+    StateReader reader(file, path, true);
+    nn::visit_weights(model, [&](nn::Place place, auto& parameter) {
         if constexpr (requires { parameter.values; }) {
-            read(parameter.name(), parameter.values);
+            reader.tensor(parameter.name(), parameter.values, model.memory(), parameter.values.tag());
         } else {
-            read_weight(parameter);
+            const auto found = forms.find(parameter.name());
+            detail::hold_as(parameter, found != forms.end() ? found->second : std::string(nn::DenseOptions::kind),
+                            path);
+            {
+                const State::Scope scope(reader, parameter.name());
+                parameter.form().state(reader);
+            }
             if (after_weight) {
-                after_weight(parameter, model->config().depth);
+                after_weight(place, parameter);
             }
         }
     });
-    for (const std::string& name : file.names()) {
-        require<io_error>(expected.contains(name), path.string(), ": tensor ", name, " does not belong to this model");
-    }
-    return model;
+    reader.require_all_read();
 }
 
-/// Writes a model, whole or not at all. `metadata` is added to heads, patch, image and free_factors.
-/// Throws io_error when the file cannot be written.
-template <Scalar T, class S>
-void save_model(nn::VisionTransformer<T, S>& model, const std::filesystem::path& path,
-                std::map<std::string, std::string> metadata = {})
+/// How the weights of a model that are not dense are held, as the metadata `forms` has it.
+template <nn::Model M>
+[[nodiscard]] std::string forms_text(M& model)
 {
-    std::vector<io::TensorToWrite> tensors;
-    std::string free_factors;
-    const auto write = [&](std::string name, const Shape& shape, std::span<const T> values) {
-        tensors.push_back({std::move(name), std::vector<Index>(shape.begin(), shape.end()), values});
-    };
-    model.for_each_parameter([&](auto& parameter) {
-        if constexpr (requires { parameter.values; }) {
-            write(parameter.name(), parameter.values.shape(), std::as_const(parameter.values).span());
-        } else if (parameter.is_low_rank()) {
-            const auto factors = parameter.low_rank();
-            if (parameter.free_factors() != nullptr) {
-                free_factors += (free_factors.empty() ? "" : ",") + parameter.name();
-            }
-            const auto flat = [](ConstMatrixView<T> m) {
-                return std::span<const T>(m.data, static_cast<std::size_t>(m.size()));
-            };
-            write(parameter.name() + std::string(detail::left_suffix), Shape{factors.outputs(), factors.rank()},
-                  flat(factors.left()));
-            write(parameter.name() + std::string(detail::right_suffix), Shape{factors.rank(), factors.inputs()},
-                  flat(factors.right()));
-        } else {
-            write(parameter.name(), parameter.shape(), std::as_const(parameter).dense().span());
+    std::string forms;
+    nn::visit_layers(model, [&](nn::Place, nn::LayerOf<M>& layer) {
+        const auto kind = nn::kind_of(nn::setup_of(layer.weight));
+        if (kind != nn::DenseOptions::kind) {
+            forms += (forms.empty() ? "" : ",") + layer.weight.name() + "=" + std::string(kind);
         }
     });
-    metadata["heads"] = std::to_string(model.config().heads);
-    metadata["patch"] = std::to_string(model.config().patch);
-    metadata["image"] = std::to_string(model.config().image);
-    metadata.erase(detail::free_factors_key);
-    if (!free_factors.empty()) {
-        metadata[detail::free_factors_key] = free_factors;
-    }
-    io::write_safetensors(path, tensors, metadata);
+    return forms;
 }
 
-}  // namespace wasi::train
+/// Writes a model, whole or not at all. `metadata` is added to `forms`. Throws io_error when the file cannot be written.
+template <nn::Model M>
+void write_model(M& model, const std::filesystem::path& path, std::map<std::string, std::string> metadata = {})
+{
+    StateWriter writer(true);
+    nn::visit_state(model, writer);
+    writer.metadata.merge(metadata);
+    writer.metadata.erase(detail::free_factors_key);
+    writer.metadata[detail::forms_key] = forms_text(model);
+    if (writer.metadata[detail::forms_key].empty()) {
+        writer.metadata.erase(detail::forms_key);
+    }
+    writer.write(path);
+}
+
+}  // namespace wasi::files

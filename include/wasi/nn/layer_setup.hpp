@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -116,27 +117,28 @@ template <Scalar T, class S>
     });
 }
 
+/// How a layer's input is saved now.
+template <Scalar T, class S>
+[[nodiscard]] InputSetup input_setup_of(const Linear<T, S>& layer)
+{
+    return detail::find_setup<InputSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<InputSetup> {
+        const auto* saver = dynamic_cast<const typename Options::template Saver<T, S>*>(&layer.input());
+        if (saver == nullptr) {
+            return std::nullopt;
+        }
+        if constexpr (requires { saver->options(); }) {
+            return Options{saver->options()};
+        } else {
+            return Options{};
+        }
+    });
+}
+
 /// How a layer is set up now.
 template <Scalar T, class S>
 [[nodiscard]] LayerSetup setup_of(const Linear<T, S>& layer)
 {
-    LayerSetup result;
-    result.weight = setup_of(layer.weight);
-    result.input =
-        detail::find_setup<InputSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<InputSetup> {
-            const auto* saver = dynamic_cast<const typename Options::template Saver<T, S>*>(&layer.input());
-            if (saver == nullptr) {
-                return std::nullopt;
-            }
-            if constexpr (requires { saver->options(); }) {
-                return Options{saver->options()};
-            } else {
-                return Options{};
-            }
-        });
-    result.trainable = layer.weight.trainable();
-    result.bias_trainable = layer.bias.trainable();
-    return result;
+    return {setup_of(layer.weight), input_setup_of(layer), layer.weight.trainable(), layer.bias.trainable()};
 }
 
 /// An empty form of this kind, for state() to fill; nullptr where no form is called so.

@@ -35,6 +35,8 @@ public:
     virtual void tensor(std::string_view name, Tensor<double>& values, Memory& memory, Tag tag) = 0;
     virtual void number(std::string_view name, Index& value) = 0;
     virtual void number(std::string_view name, double& value) = 0;
+    /// A word.
+    virtual void text(std::string_view name, std::string& value) = 0;
 
     /// A name for all that is visited while it lives: "optimiser" makes "velocity" optimiser.velocity.
     class Scope {

@@ -1,0 +1,153 @@
+#pragma once
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "wasi/io/safetensors.hpp"
+#include "wasi/storage/state.hpp"
+
+/// State in a safetensors file: tensors under their names, numbers and words in the metadata, a tensor that is empty as
+/// the word "empty". Needs the target wasi::io.
+namespace wasi::files {
+
+namespace detail {
+
+inline constexpr std::string_view empty_word = "empty";
+
+/// The shortest digits that are read back as the same bits, whatever the locale.
+template <class Number>
+[[nodiscard]] std::string number_text(Number value)
+{
+    char text[64];
+    const auto [end, failure] = std::to_chars(text, text + sizeof text, value);
+    return failure == std::errc() ? std::string(text, end) : std::string();
+}
+
+}  // namespace detail
+
+/// Gathers what it visits, without copies of tensors; write() while they still stand.
+class StateWriter final : public State {
+public:
+    explicit StateWriter(bool values_only) : values_only_(values_only) {}
+
+    [[nodiscard]] bool reading() const noexcept override { return false; }
+    [[nodiscard]] bool values_only() const noexcept override { return values_only_; }
+    void tensor(std::string_view name, Tensor<float>& values, Memory&, Tag) override { add(full(name), values); }
+    void tensor(std::string_view name, Tensor<double>& values, Memory&, Tag) override { add(full(name), values); }
+    void number(std::string_view name, Index& value) override { metadata[full(name)] = detail::number_text(value); }
+    void number(std::string_view name, double& value) override { metadata[full(name)] = detail::number_text(value); }
+    void text(std::string_view name, std::string& value) override { metadata[full(name)] = value; }
+
+    /// The file, whole or not at all. Throws io_error when it cannot be written.
+    void write(const std::filesystem::path& path) const { io::write_safetensors(path, tensors_, metadata); }
+    /// Bytes of all tensors.
+    [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+    std::map<std::string, std::string> metadata;
+
+private:
+    template <Scalar T>
+    void add(std::string name, const Tensor<T>& values)
+    {
+        if (values.empty()) {
+            metadata[std::move(name)] = detail::empty_word;
+            return;
+        }
+        bytes_ += values.bytes();
+        tensors_.push_back(
+            {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), values.span()});
+    }
+
+    bool values_only_;
+    std::size_t bytes_ = 0;
+    std::vector<io::TensorToWrite> tensors_;
+};
+
+/// Reads what it visits. Throws io_error for what is missing, shape_error for another shape, argument_error for NaN or
+/// infinity.
+class StateReader final : public State {
+public:
+    /// `what`: the thing that the file should be, for messages. The file must live as long.
+    StateReader(const io::SafetensorsFile& file, std::filesystem::path path, bool values_only)
+        : file_(&file), path_(std::move(path)), values_only_(values_only)
+    {
+    }
+
+    [[nodiscard]] bool reading() const noexcept override { return true; }
+    [[nodiscard]] bool values_only() const noexcept override { return values_only_; }
+    void tensor(std::string_view name, Tensor<float>& values, Memory& memory, Tag tag) override
+    {
+        read(full(name), values, memory, tag);
+    }
+    void tensor(std::string_view name, Tensor<double>& values, Memory& memory, Tag tag) override
+    {
+        read(full(name), values, memory, tag);
+    }
+    void number(std::string_view name, Index& value) override { read_number(full(name), value); }
+    void number(std::string_view name, double& value) override { read_number(full(name), value); }
+    void text(std::string_view name, std::string& value) override { value = word(full(name)); }
+
+    /// Throws io_error for the first tensor that was not asked for.
+    void require_all_read() const
+    {
+        for (const std::string& name : file_->names()) {
+            require<io_error>(read_.contains(name), path_.string(), ": tensor ", name,
+                              " does not belong to this model");
+        }
+    }
+
+private:
+    [[nodiscard]] const std::string& word(const std::string& name) const
+    {
+        const auto found = file_->metadata().find(name);
+        require<io_error>(found != file_->metadata().end(), path_.string(), ": metadata ", name, " is missing");
+        return found->second;
+    }
+
+    template <class Number>
+    void read_number(const std::string& name, Number& value) const
+    {
+        const std::string& text = word(name);
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        require<io_error>(failure == std::errc() && end == text.data() + text.size(), path_.string(), ": metadata ",
+                          name, " is '", text, "', a number is expected");
+    }
+
+    template <Scalar T>
+    void read(const std::string& name, Tensor<T>& values, Memory& memory, Tag tag)
+    {
+        if (!file_->contains(name)) {
+            const auto found = file_->metadata().find(name);
+            require<io_error>(found != file_->metadata().end() && found->second == detail::empty_word, path_.string(),
+                              ": tensor ", name, " is missing");
+            values.reset();
+            return;
+        }
+        const auto& shape = file_->info(name).shape;
+        if (values.empty()) {
+            values = Tensor<T>(memory, tag, Shape(std::span<const Index>(shape)));
+        }
+        require<shape_error>(std::equal(shape.begin(), shape.end(), values.shape().begin(), values.shape().end()),
+                             path_.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
+                             shape_text(values.shape()));
+        file_->read(name, values.span());
+        const auto bad = std::find_if(values.span().begin(), values.span().end(),
+                                      [](T value) { return !(value - value == T(0)); });
+        require<argument_error>(bad == values.span().end(), path_.string(), ": tensor ", name, " ", shape_text(shape),
+                                " holds NaN or infinity");
+        read_.insert(name);
+    }
+
+    const io::SafetensorsFile* file_;
+    std::filesystem::path path_;
+    bool values_only_;
+    std::set<std::string> read_;
+};
+
+}  // namespace wasi::files

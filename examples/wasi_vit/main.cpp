@@ -13,6 +13,7 @@
 #include <wasi/core/version.hpp>
 
 #include "commands/commands.hpp"
+#include "options/command_line.hpp"
 
 namespace {
 
@@ -65,16 +66,19 @@ int main(int argument_count, char** arguments)
     CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
     CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
-    wasi_examples::add_options(*finetune, finetune_options);
-    wasi_examples::add_plan_options(*plan, plan_options);
-    wasi_examples::add_options(*predict, predict_options);
-    wasi_examples::add_options(*compare, compare_options);
-    wasi_examples::add_options(*inspect, inspect_options);
+    using wasi_examples::add_options;
+    add_options(*finetune, wasi_examples::finetune_table(), finetune_options);
+    add_options(*plan, wasi_examples::plan_table(), plan_options);
+    add_options(*predict, wasi_examples::predict_table(), predict_options);
+    add_options(*compare, wasi_examples::compare_table(), compare_options);
+    add_options(*inspect, wasi_examples::inspect_table(), inspect_options);
     try {
         app.parse(argument_count, arguments);
     } catch (const CLI::Success& asked) {  // --help, --version
         return app.exit(asked);
     } catch (const CLI::ParseError& failure) {
+        return fail(failure.what());
+    } catch (const wasi::error& failure) {
         return fail(failure.what());
     }
     std::signal(SIGINT, on_interrupt);

@@ -16,6 +16,7 @@
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
 #include "commands/progress.hpp"
+#include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
 #include "plan/activation_budget.hpp"
 #include "plan/plan.hpp"
@@ -88,7 +89,7 @@ private:
 {
     std::vector<LayerRow> rows;
     std::size_t compressed = 0;
-    for (const Layer* layer : wasi::nn::selected_layers(model, method_options(options).layers)) {
+    for (const Layer* layer : wasi::nn::selected_layers(model, options.layers)) {
         LayerRow row;
         row.name = short_name(layer->weight.name());
         row.outputs = layer->weight.outputs();
@@ -149,8 +150,7 @@ private:
 {
     const wasi::RandomKey key(options.seed);
     if (options.weights.empty()) {
-        auto config = parse_config(options.config);
-        config.heads = options.heads.value_or(config.heads);
+        auto config = model_config(options);
         data = load_data(options.data, config.image);
         config.classes = options.classes.value_or(class_count(data.train));
         return std::make_unique<Model>(config, ledger, key.derive(1));
@@ -184,11 +184,11 @@ int finetune(const FinetuneOptions& given)
     FinetuneOptions options = given;
     const auto memory = memory_budget(options);
     if (memory) {
-        options.method = options.optimizer == "adamw" ? "factors" : "wsi";  // until the plan says what it comes to
+        options.method = options.optimizer == OptimizerName::adamw ? wasi::train::method("factors")
+                                                                   : wasi::train::method("wsi");  // until it is planned
     }
     const auto method = method_options(options);
-    auto training = train_options(options);
-    const auto keep = keep_options(options.keep);
+    (void)train_options(options);  // refused now rather than after loading
     const std::int64_t budget = activation_budget(options);
     use_threads(options.threads);
     const OutputFolder folder(options.out);
@@ -202,15 +202,20 @@ int finetune(const FinetuneOptions& given)
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, data);
         std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
         model = std::move(planned.model);
-        options.method = to_string(planned.method);
-        training.micro_batches = planned.plan.memory.chosen.run.training.micro_batches;
-        options.accumulate = training.micro_batches;
+        options.method = planned.method;
+        options.accumulate = planned.plan.memory.chosen.run.training.micro_batches;
         memory_plan = std::move(planned.plan.memory);
     } else {
         model = make_model(options, method, ledger, data);
     }
     data.train.check(model->config().classes);
     data.test().check(model->config().classes);
+    options = fit_to_images(options, data.train.count);
+    if (options.batch_size < given.batch_size) {
+        std::printf("--batch-size %td is more than the %td images: a batch is all of them.\n", given.batch_size,
+                    options.batch_size);
+    }
+    auto training = train_options(options);
     const wasi::Booking booked_images = book_images(data, ledger);
     phases.end("load");
     const wasi::RandomKey key(options.seed);
@@ -222,12 +227,11 @@ int finetune(const FinetuneOptions& given)
         wasi::train::prepare_training(*model, method, key.derive(2));
     }
     if (!memory_plan) {
-        model->keep(keep);
+        model->keep(options.keep);
     }
 
     std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
-    if (options.optimizer == "adamw") {
-        wasi::require<wasi::argument_error>(options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
+    if (options.optimizer == OptimizerName::adamw) {
         optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(
             wasi::optim::AdamWOptions{.weight_decay = options.weight_decay}, ledger);
     } else {
@@ -236,10 +240,10 @@ int finetune(const FinetuneOptions& given)
     }
 
     RunReport run;
-    run.method = options.method;
-    run.title =
-        options.method + (options.layers == "mlp" ? ", MLP layers" : "") + ", seed " + std::to_string(options.seed);
-    run.options = option_table(options);
+    run.method = to_string(method_options(options).method);
+    run.title = run.method + (options.layers == wasi::nn::Layers::mlp ? ", MLP layers" : "") + ", seed " +
+                std::to_string(options.seed);
+    run.options = shown_options(options);
     std::vector<std::vector<double>> energies;
     std::vector<double> seconds;
     std::vector<double> flops;
@@ -247,7 +251,7 @@ int finetune(const FinetuneOptions& given)
     const Index total_steps = per_epoch * options.epochs;
     // The first step makes what stays: momentum, warm bases. The second is like all that follow.
     const Index drawn_step = std::min<Index>(1, total_steps - 1);
-    Progress progress(options.method, total_steps, per_epoch);
+    Progress progress(run.method, total_steps, per_epoch);
     training.on_step = [&](const wasi::train::StepRecord& record) {
         run.steps.push_back({record.step, record.epoch, record.loss, record.rate, record.seconds});
         energies.push_back(record.captured_energies);
@@ -296,7 +300,7 @@ int finetune(const FinetuneOptions& given)
     std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
 
     const std::filesystem::path out(options.out);
-    wasi::files::save_model(*model, out / "model.safetensors", {{"method", options.method}});
+    wasi::files::save_model(*model, out / "model.safetensors", {{"method", run.method}});
     wasi::io::write_file_atomically(out / "metrics.csv", metrics_csv(run));
     wasi::io::write_file_atomically(out / "memory.csv", memory_csv(run.memory_of_step));
     wasi::io::write_file_atomically(

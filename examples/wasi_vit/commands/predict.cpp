@@ -1,16 +1,17 @@
+#include <algorithm>
+
 #include <wasi/io/safetensors.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
+#include "options/run_options.hpp"
 
 namespace wasi_examples {
 
 int predict(const PredictOptions& options)
 {
-    wasi::require<wasi::argument_error>(options.batch_size >= 1, "--batch-size: must be at least 1, got ",
-                                        options.batch_size);
     use_threads(options.threads);
     wasi::Ledger ledger;
     const auto model =
@@ -18,7 +19,7 @@ int predict(const PredictOptions& options)
     auto data = load_images(options.images);
     data.labels.assign(static_cast<std::size_t>(data.count), 0);  // not read by predict; the check wants one an image
     data.check(model->config().classes);
-    const wasi::Tensor<float> logits = wasi::train::predict(*model, data, options.batch_size);
+    const wasi::Tensor<float> logits = wasi::train::predict(*model, data, std::min(options.batch_size, data.count));
     wasi::io::write_safetensors(options.out, {{"logits", {logits.shape()[0], logits.shape()[1]}, logits.span()}}, {});
     return 0;
 }

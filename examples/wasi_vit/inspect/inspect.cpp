@@ -18,6 +18,7 @@
 #include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
+#include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
 
 namespace wasi_examples {
@@ -147,13 +148,8 @@ void check_folder(const std::filesystem::path& out)
                       std::generic_category().message(errno));
 }
 
-[[nodiscard]] std::vector<double> checked_thresholds(std::vector<double> thresholds)
+[[nodiscard]] std::vector<double> sorted(std::vector<double> thresholds)
 {
-    require<argument_error>(!thresholds.empty(), "--thresholds: the list is empty");
-    for (const double threshold : thresholds) {
-        require<argument_error>(threshold > 0.0 && threshold <= 1.0, "--thresholds: an energy must be in (0, 1], got ",
-                                threshold);
-    }
     std::sort(thresholds.begin(), thresholds.end());
     thresholds.erase(std::unique(thresholds.begin(), thresholds.end()), thresholds.end());
     return thresholds;
@@ -162,16 +158,14 @@ void check_folder(const std::filesystem::path& out)
 /// Also refuses a file that is not a Vision Transformer in torchvision's names.
 [[nodiscard]] Inspection read_layers(const InspectOptions& options)
 {
-    require<argument_error>(options.layers == "mlp" || options.layers == "all", "--layers: '", options.layers,
-                            "' is none of mlp, all");
     Inspection inspection;
     inspection.file = options.weights;
-    inspection.thresholds = checked_thresholds(options.thresholds);
+    inspection.thresholds = sorted(options.thresholds);
     const SafetensorsFile file(options.weights);
     // Heads leave no mark on any weight's shape, and their number does not matter here.
     const auto config = wasi::files::config_from_file(file, options.weights, {.heads = 1});
     std::vector<std::pair<std::string, std::string>> parts{{"mlp.0", ".weight"}, {"mlp.3", ".weight"}};
-    if (options.layers == "all") {
+    if (options.layers == wasi::nn::Layers::all) {
         parts.insert(parts.begin(), {{"self_attention.in_proj", "_weight"}, {"self_attention.out_proj", ".weight"}});
     }
     const auto in_block = static_cast<Index>(parts.size());

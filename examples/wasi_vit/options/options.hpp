@@ -3,49 +3,49 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <wasi/nn/keep_options.hpp>
 #include <wasi/train/trainer.hpp>
 
-#include "options/keep_choices.hpp"
-
-namespace CLI {
-class App;
-}
+#include "options/option_row.hpp"
 
 namespace wasi_examples {
 
-/// What `wasi_vit finetune` was asked for, as typed. Strings are parsed and checked by the functions below.
+enum class OptimizerName { sgd, adamw };
+
+/// What `wasi_vit finetune` or `plan` was asked for. Each member is right by itself once it was parsed; what does not
+/// go together is refused by run_options.hpp.
 struct FinetuneOptions {
     std::string weights;  ///< empty: start from `config`
-    std::string config;
+    std::optional<wasi::nn::VisionTransformerConfig> config;
     std::optional<wasi::Index> classes;
     std::optional<wasi::Index> heads;
     std::string data;
-    std::string method = "wasi";
-    std::string layers = "all";
+    std::optional<wasi::train::Method> method;  ///< not given: wasi, or what --memory-budget comes to
+    wasi::nn::Layers layers = wasi::nn::Layers::all;
     double energy = 0.8;
     std::optional<double> activation_energy;
-    std::string activation_ranks;   ///< "8,4,8"; empty: by energy
-    std::string activation_budget;  ///< "4MiB"; empty: none
-    std::string memory_budget;      ///< "200MiB"; empty: none
-    bool method_given = false;      ///< --method was typed
-    std::string above_break_even = "dense";
+    std::optional<std::array<wasi::Index, 3>> activation_ranks;
+    std::optional<std::int64_t> activation_budget;
+    std::optional<std::int64_t> memory_budget;
+    bool dense_above_break_even = true;
     double restart_below = 0.9;
-    std::string optimizer = "sgd";
+    OptimizerName optimizer = OptimizerName::sgd;
     double learning_rate = 0.05;
     double momentum = 0.0;
     double weight_decay = 1e-4;
     double clip_norm = 2.0;
-    std::string clip_scope = "global";
-    std::string schedule = "cosine";
+    wasi::train::ClipScope clip_scope = wasi::train::ClipScope::global;
+    wasi::optim::Schedule::Kind schedule = wasi::optim::Schedule::Kind::cosine;
     wasi::Index warmup = 0;
     wasi::Index epochs = 10;
     wasi::Index batch_size = 32;
     wasi::Index accumulate = 1;
-    std::string gradients = "auto";
-    KeepChoices keep;
-    std::string shuffle = "on";
+    wasi::train::GradientFlow gradients = wasi::train::GradientFlow::automatic;
+    wasi::nn::KeepOptions keep;
+    bool shuffle = true;
     std::uint64_t seed = 0;
     int threads = 0;  ///< 0: as many as there are processors
     std::string out;
@@ -69,35 +69,19 @@ struct CompareOptions {
 struct InspectOptions {
     std::string weights;
     std::vector<double> thresholds{0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99};
-    std::string layers = "all";
+    wasi::nn::Layers layers = wasi::nn::Layers::all;
     int threads = 0;
     std::string out;  ///< empty: the table alone
 };
 
-void add_options(CLI::App& command, FinetuneOptions& options);
-/// The options of `plan`, which are some of finetune's.
-void add_plan_options(CLI::App& command, FinetuneOptions& options);
-void add_options(CLI::App& command, PredictOptions& options);
-void add_options(CLI::App& command, CompareOptions& options);
-void add_options(CLI::App& command, InspectOptions& options);
+[[nodiscard]] const OptionTable<FinetuneOptions>& finetune_table();
+/// The options of `plan`: those of finetune that decide the memory of a run.
+[[nodiscard]] const OptionTable<FinetuneOptions>& plan_table();
+[[nodiscard]] const OptionTable<PredictOptions>& predict_table();
+[[nodiscard]] const OptionTable<CompareOptions>& compare_table();
+[[nodiscard]] const OptionTable<InspectOptions>& inspect_table();
 
-/// "image=32,patch=4,dim=192,depth=6,heads=3,mlp=768"; what is left out keeps its default. Throws wasi::argument_error.
-[[nodiscard]] wasi::nn::VisionTransformerConfig parse_config(const std::string& text);
-
-/// Method, layers and rank rules. Throws wasi::argument_error.
-[[nodiscard]] wasi::train::MethodOptions method_options(const FinetuneOptions& options);
-
-/// The bytes of --activation-budget; 0 when there is none. Throws wasi::argument_error, also when it does not go with
-/// the other options.
-[[nodiscard]] std::int64_t activation_budget(const FinetuneOptions& options);
-
-/// Everything about the loop but on_step. Throws wasi::argument_error.
-[[nodiscard]] wasi::train::TrainOptions train_options(const FinetuneOptions& options);
-
-/// The options as name and value, for reports: everything that decides the result.
-[[nodiscard]] std::vector<std::pair<std::string, std::string>> option_table(const FinetuneOptions& options);
-
-/// Sets the number of threads; 0 takes the processors of this machine.
-void use_threads(int threads);
+/// finetune's options as name and value, for reports: all that have a value and say more than where files are.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> shown_options(const FinetuneOptions& options);
 
 }  // namespace wasi_examples

@@ -1,46 +1,12 @@
 #include "plan/activation_budget.hpp"
 
 #include <array>
-#include <charconv>
 #include <cstdio>
-#include <limits>
 #include <string_view>
-#include <utility>
 
 #include "page/page_numbers.hpp"
 
 namespace wasi_examples {
-
-using wasi::argument_error;
-using wasi::require;
-
-std::int64_t parse_bytes(const std::string& text, const std::string& option)
-{
-    constexpr std::array<std::pair<std::string_view, std::int64_t>, 9> units{{{"", 1},
-                                                                              {"B", 1},
-                                                                              {"kB", 1'000},
-                                                                              {"KB", 1'000},
-                                                                              {"MB", 1'000'000},
-                                                                              {"GB", 1'000'000'000},
-                                                                              {"KiB", 1 << 10},
-                                                                              {"MiB", 1 << 20},
-                                                                              {"GiB", 1 << 30}}};
-    std::int64_t number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [after, failure] = std::from_chars(text.data(), end, number);
-    require<argument_error>(failure == std::errc() && number >= 1, option, ": '", text,
-                            "' is not a size such as 4MiB, 512KiB, 1GB or 12345");
-    const std::string_view word(after, static_cast<std::size_t>(end - after));
-    for (const auto& [name, unit] : units) {
-        if (word == name) {
-            require<argument_error>(number <= std::numeric_limits<std::int64_t>::max() / unit, option, ": '", text,
-                                    "' is more bytes than 64 bits can count");
-            return number * unit;
-        }
-    }
-    throw argument_error(wasi::message(option, ": '", text, "' has the unknown unit '", word,
-                                       "'; known are B, kB, KB, MB, GB, KiB, MiB, GiB"));
-}
 
 std::string short_name(std::string name)
 {

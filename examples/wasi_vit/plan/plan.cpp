@@ -11,6 +11,7 @@
 #include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
+#include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
 #include "plan/activation_budget.hpp"
 
@@ -74,8 +75,7 @@ struct Given {
 {
     Given given;
     if (options.weights.empty()) {
-        given.config = parse_config(options.config);
-        given.config.heads = options.heads.value_or(given.config.heads);
+        given.config = model_config(options);
         data = load_data(options.data, given.config.image);
         given.config.classes = options.classes.value_or(class_count(data.train));
         PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
@@ -102,10 +102,10 @@ struct Given {
 {
     wasi::plan::RunDescription run;
     run.model = given.config;
-    run.training = train_options(options);
+    run.training = train_options(fit_to_images(options, images));
     run.images = images;
     run.dense_first = options.weights.empty();
-    if (options.optimizer == "adamw") {
+    if (options.optimizer == OptimizerName::adamw) {
         run.optimizer.name = wasi::train::OptimizerKind::Name::adamw;
         run.form = wasi::nn::LowRankForm::free_factors;
     }
@@ -122,9 +122,9 @@ public:
         wasi::Ledger ledger;
         given_ = look_at_model(options, ledger, data);
         wasi::return_free_memory();
-        choices_.layers = options.layers == "mlp" ? wasi::nn::Layers::mlp : wasi::nn::Layers::all;
-        if (const auto asked = keep_options(options.keep); asked != wasi::nn::KeepOptions{}) {
-            choices_.keep = {{"as asked for", asked}};
+        choices_.layers = options.layers;
+        if (options.keep != wasi::nn::KeepOptions{}) {
+            choices_.keep = {{"as asked for", options.keep}};
         }
         run_ = describe_run(options, given_, data.train.count);
         choices_.base = wasi::process_memory().resident;
@@ -216,19 +216,6 @@ private:
 
 }  // namespace
 
-std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
-{
-    if (options.memory_budget.empty()) {
-        return std::nullopt;
-    }
-    require<argument_error>(!options.method_given,
-                            "--memory-budget chooses how weights and inputs are held: leave out --method");
-    require<argument_error>(
-        options.activation_budget.empty() && options.activation_ranks.empty() && !options.activation_energy,
-        "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
-    return static_cast<std::size_t>(parse_bytes(options.memory_budget, "--memory-budget"));
-}
-
 BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data)
 {
     return Planner(options, budget, data).plan();
@@ -259,7 +246,6 @@ ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t b
 int plan(const FinetuneOptions& options)
 {
     const auto budget = memory_budget(options);
-    require<argument_error>(budget.has_value(), "plan: --memory-budget is missing");
     use_threads(options.threads);
     TrainAndTest data;
     const BudgetPlan result = plan_for(options, *budget, data);

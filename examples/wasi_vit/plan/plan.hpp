@@ -29,10 +29,6 @@ struct ModelInBudget {
     wasi::train::Method method = wasi::train::method("vanilla");
 };
 
-/// The bytes of --memory-budget; nothing when there is none. Throws wasi::argument_error, also when it does not go with
-/// the other options.
-[[nodiscard]] std::optional<std::size_t> memory_budget(const FinetuneOptions& options);
-
 /// Plans for the model and the data that the options name. A weights file is read weight by weight for its spectra, so
 /// that no more than one dense weight is held, and once more if compressed inputs come into question and the budget has
 /// room for their calibration. `data` is loaded: it is part of what the process holds.

@@ -1,0 +1,148 @@
+// The options of finetune and plan as tables.
+#include <iterator>
+
+#include "options/memory_rows.hpp"
+
+namespace wasi_examples {
+namespace {
+
+using wasi::Index;
+using wasi::train::Method;
+using Kind = wasi::optim::Schedule::Kind;
+using Ranks = std::array<Index, 3>;
+using Options = FinetuneOptions;
+
+const Range<double> share{.least = 0.0, .most = 1.0, .without_least = true};
+const Range<Index> at_least_one{.least = 1};
+
+[[nodiscard]] Ranks parse_ranks(const std::string& typed, const std::string& option)
+{
+    const auto parts = split(typed, ',');
+    wasi::require<wasi::argument_error>(parts.size() == 3, option, ": '", typed,
+                                        "' is not three numbers, over batch, token and feature");
+    Ranks ranks{};
+    for (std::size_t mode = 0; mode < 3; ++mode) {
+        ranks[mode] = parse_number<Index>(parts[mode], option, at_least_one);
+    }
+    return ranks;
+}
+
+[[nodiscard]] std::string show_ranks(const Ranks& ranks)
+{
+    return std::to_string(ranks[0]) + "," + std::to_string(ranks[1]) + "," + std::to_string(ranks[2]);
+}
+
+[[nodiscard]] OptionTable<Options> training_rows()
+{
+    return {
+        {.name = "--method",
+         .type = "METHOD",
+         .help = "what is trained, and how weights and inputs are held (default: wasi)",
+         .value = word({{"vanilla", method("vanilla")},
+                        {"head", method("head")},
+                        {"wsi", method("wsi")},
+                        {"asi", method("asi")},
+                        {"wasi", method("wasi")},
+                        {"factors", method("factors")}},
+                       &Options::method)},
+        {.name = "--energy",
+         .type = "E",
+         .help = "share of a weight's spectral energy to keep",
+         .value = number(share, &Options::energy)},
+        {.name = "--activation-energy",
+         .type = "E",
+         .help = "share to keep in each mode of a saved input (default: as --energy)",
+         .value = number(share, &Options::activation_energy)},
+        {.name = "--activation-ranks",
+         .type = "B,N,I",
+         .help = "fixed ranks instead, over batch,token,feature: 8,4,8",
+         .value = parsed(parse_ranks, show_ranks, &Options::activation_ranks)},
+        {.name = "--activation-budget",
+         .type = "SIZE",
+         .help = "bytes for all compressed saved inputs: 4MiB; ranks by layer are then chosen on the first batch",
+         .value = bytes(&Options::activation_budget)},
+        {.name = "--above-break-even",
+         .type = "HOW",
+         .help = "a weight whose factors would not be smaller",
+         .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)},
+        {.name = "--restart-below",
+         .type = "SHARE",
+         .help = "fresh basis when captured energy falls below this share of its start",
+         .value = number({.least = 0.0, .most = 1.0}, &Options::restart_below)},
+        {.name = "--lr",
+         .type = "RATE",
+         .help = "learning rate",
+         .value = number({.least = 0.0}, &Options::learning_rate)},
+        {.name = "--weight-decay",
+         .type = "LAMBDA",
+         .help = "on every parameter",
+         .value = number({.least = 0.0}, &Options::weight_decay)},
+        {.name = "--schedule",
+         .type = "NAME",
+         .help = "of the learning rate",
+         .value = word({{"constant", Kind::constant}, {"cosine", Kind::cosine}}, &Options::schedule)},
+        {.name = "--warmup",
+         .type = "STEPS",
+         .help = "steps of linear warm-up",
+         .value = number({.least = 0}, &Options::warmup)},
+        {.name = "--epochs",
+         .type = "N",
+         .help = "passes over the training images",
+         .value = number(at_least_one, &Options::epochs)},
+        {.name = "--out",
+         .type = "DIR",
+         .help = "folder for metrics.csv, model.safetensors, report.json, report.html",
+         .value = text(&Options::out),
+         .effect = Effect::place,
+         .required = true},
+    };
+}
+
+[[nodiscard]] OptionTable<Options> make_finetune_table()
+{
+    auto table = memory_rows();
+    auto more = training_rows();
+    table.insert(table.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    return table;
+}
+
+[[nodiscard]] OptionTable<Options> make_plan_table()
+{
+    auto table = memory_rows();
+    for (auto& row : table) {
+        row.required = row.required || row.name == "--memory-budget";
+    }
+    table.push_back({.name = "--out",
+                     .type = "FILE",
+                     .help = "write every choice that nothing beats to this CSV file",
+                     .value = text(&Options::out),
+                     .effect = Effect::place});
+    return table;
+}
+
+}  // namespace
+
+const OptionTable<FinetuneOptions>& finetune_table()
+{
+    static const auto table = make_finetune_table();
+    return table;
+}
+
+const OptionTable<FinetuneOptions>& plan_table()
+{
+    static const auto table = make_plan_table();
+    return table;
+}
+
+std::vector<std::pair<std::string, std::string>> shown_options(const FinetuneOptions& options)
+{
+    std::vector<std::pair<std::string, std::string>> shown;
+    for (const auto& row : finetune_table()) {
+        if (std::string value = row.value.show(options); row.effect != Effect::place && !value.empty()) {
+            shown.emplace_back(row.name.substr(row.name.find_first_not_of('-')), std::move(value));
+        }
+    }
+    return shown;
+}
+
+}  // namespace wasi_examples

@@ -1,0 +1,181 @@
+// The options of finetune and plan that decide the memory of a run.
+#include "options/memory_rows.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace wasi_examples {
+namespace {
+
+using wasi::argument_error;
+using wasi::Index;
+using wasi::require;
+using wasi::autograd::Output;
+using wasi::autograd::Probabilities;
+using wasi::nn::KeepOptions;
+using wasi::nn::Recompute;
+using wasi::nn::VisionTransformerConfig;
+using wasi::train::ClipScope;
+using wasi::train::GradientFlow;
+using wasi::nn::Layers;
+using Options = FinetuneOptions;
+
+const Words<Output> keep_or_rebuild{{"keep", Output::keep}, {"rebuild", Output::rebuild}};
+const Range<Index> at_least_one{.least = 1};
+const Range<Index> head_count{.least = 1, .most = Index{1} << 20};
+
+[[nodiscard]] std::map<std::string, Index*> fields(VisionTransformerConfig& config)
+{
+    return {{"image", &config.image}, {"patch", &config.patch}, {"dim", &config.dim},
+            {"depth", &config.depth}, {"heads", &config.heads}, {"mlp", &config.mlp}};
+}
+
+/// "image=32,patch=4,dim=192,depth=6,heads=3,mlp=768"; what is left out keeps its default.
+[[nodiscard]] VisionTransformerConfig parse_config(const std::string& typed, const std::string& option)
+{
+    VisionTransformerConfig config;
+    const auto known = fields(config);
+    std::vector<std::string> seen;
+    for (const std::string& part : split(typed, ',')) {
+        const auto equals = part.find('=');
+        const std::string name = part.substr(0, equals);
+        const auto field = known.find(name);
+        require<argument_error>(equals != std::string::npos && field != known.end(), option, ": '", part,
+                                "' is not NAME=NUMBER with a name out of image, patch, dim, depth, heads, mlp");
+        require<argument_error>(std::find(seen.begin(), seen.end(), name) == seen.end(), option, ": ", name,
+                                " is given twice");
+        seen.push_back(name);
+        *field->second = parse_number<Index>(std::string_view(part).substr(equals + 1), option + " " + name);
+    }
+    return config;
+}
+
+[[nodiscard]] std::string show_config(VisionTransformerConfig config)
+{
+    std::string shown;
+    for (const char* name : {"image", "patch", "dim", "depth", "heads", "mlp"}) {
+        shown += (shown.empty() ? "" : ",") + std::string(name) + "=" + std::to_string(*fields(config).at(name));
+    }
+    return shown;
+}
+
+}  // namespace
+
+OptionTable<FinetuneOptions> memory_rows()
+{
+    return {
+        {.name = "--weights",
+         .type = "FILE",
+         .help = "start from this safetensors file (torchvision names)",
+         .value = text(&Options::weights),
+         .one_of_group = "Model"},
+        {.name = "--config",
+         .type = "LIST",
+         .help = "start from scratch: image=32,patch=4,dim=192,depth=6,heads=3,mlp=768",
+         .value = parsed(parse_config, show_config, &Options::config),
+         .one_of_group = "Model"},
+        {.name = "--classes",
+         .type = "C",
+         .help = "number of classes; another head than the file's is made when it differs",
+         .value = number(head_count, &Options::classes)},
+        {.name = "--heads",
+         .type = "H",
+         .help = "attention heads (default: of the file's metadata or the config, else dim/64)",
+         .value = number(head_count, &Options::heads)},
+        {.name = "--data",
+         .type = "DATA",
+         .help = "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)",
+         .value = text(&Options::data),
+         .required = true},
+        {.name = "--layers",
+         .type = "WHICH",
+         .help = "linear layers that the method applies to",
+         .value = word({{"mlp", Layers::mlp}, {"all", Layers::all}}, &Options::layers)},
+        {.name = "--memory-budget",
+         .type = "SIZE",
+         .help = "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow",
+         .value = bytes(&Options::memory_budget)},
+        {.name = "--optimizer",
+         .type = "NAME",
+         .help = "of the weights",
+         .value = word({{"sgd", OptimizerName::sgd}, {"adamw", OptimizerName::adamw}}, &Options::optimizer)},
+        {.name = "--momentum",
+         .type = "MU",
+         .help = "of SGD",
+         .value = number({.least = 0.0, .most = 1.0, .without_most = true}, &Options::momentum)},
+        {.name = "--clip-norm",
+         .type = "NORM",
+         .help = "largest gradient norm, 0 = off",
+         .value = number({.least = 0.0}, &Options::clip_norm)},
+        {.name = "--clip-scope",
+         .type = "SCOPE",
+         .help = "norm over all parameters, or of each",
+         .value = word({{"global", ClipScope::global}, {"parameter", ClipScope::parameter}}, &Options::clip_scope)},
+        {.name = "--batch-size",
+         .type = "N",
+         .help = "images a step; no more than there are",
+         .value = number(at_least_one, &Options::batch_size)},
+        {.name = "--accumulate",
+         .type = "N",
+         .help = "micro-batches that a batch is cut into",
+         .value = number(at_least_one, &Options::accumulate)},
+        {.name = "--gradients",
+         .type = "HOW",
+         .help = "when they are used; stream: as soon as made, collect: once all are there, auto: stream where "
+                 "clipping allows",
+         .value = word(
+             {{"auto", GradientFlow::automatic}, {"stream", GradientFlow::stream}, {"collect", GradientFlow::collect}},
+             &Options::gradients),
+         .effect = Effect::cost},
+        {.name = "--recompute",
+         .type = "WHAT",
+         .help = "what of a block runs again in the backward pass",
+         .value = word({{"nothing", Recompute::nothing},
+                        {"attention", Recompute::attention},
+                        {"mlp", Recompute::mlp},
+                        {"halves", Recompute::halves},
+                        {"block", Recompute::block}},
+                       &Options::keep, &KeepOptions::recompute),
+         .effect = Effect::cost},
+        {.name = "--probabilities",
+         .type = "HOW",
+         .help = "of attention",
+         .value = word({{"keep", Probabilities::keep}, {"recompute", Probabilities::recompute}}, &Options::keep,
+                       &KeepOptions::probabilities),
+         .effect = Effect::cost},
+        {.name = "--norm-output",
+         .type = "HOW",
+         .help = "of layer norms, where a linear layer saves it exactly",
+         .value = word(keep_or_rebuild, &Options::keep, &KeepOptions::norm_output),
+         .effect = Effect::cost},
+        {.name = "--gelu-input",
+         .type = "HOW",
+         .help = "of a low-rank fc1, from X R^T",
+         .value = word(keep_or_rebuild, &Options::keep, &KeepOptions::gelu_input),
+         .effect = Effect::cost},
+        {.name = "--gelu-output",
+         .type = "HOW",
+         .help = "where fc2 saves it exactly",
+         .value = word(keep_or_rebuild, &Options::keep, &KeepOptions::gelu_output),
+         .effect = Effect::cost},
+        {.name = "--saved-as",
+         .type = "FORMAT",
+         .help = "of what is saved between the passes; 16 bits are not exact",
+         .value = word({{"float", wasi::Precision::full},
+                        {"bfloat16", wasi::Precision::bfloat16},
+                        {"half", wasi::Precision::half}},
+                       &Options::keep, &KeepOptions::saved_as)},
+        {.name = "--shuffle",
+         .type = "ON",
+         .help = "another order of the images each epoch",
+         .value = word({{"on", true}, {"off", false}}, &Options::shuffle)},
+        {.name = "--seed", .type = "N", .help = "of everything random", .value = number({}, &Options::seed)},
+        {.name = "--threads",
+         .type = "N",
+         .help = "0 = one for each processor; results do not depend on it",
+         .value = number({.least = 0, .most = 4096}, &Options::threads),
+         .effect = Effect::cost},
+    };
+}
+
+}  // namespace wasi_examples

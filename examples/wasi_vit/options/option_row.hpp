@@ -1,0 +1,147 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "options/option_text.hpp"
+
+/// A command's options as a table: one row an option. Command line, help, report and tests are made from the rows.
+namespace wasi_examples {
+
+/// What another value of an option changes.
+enum class Effect {
+    results,  ///< the numbers that come out
+    cost,     ///< time or memory alone: the same numbers, bit for bit
+    place,    ///< where files are written
+};
+
+/// How a value is read from the command line and shown again: what is shown can be typed.
+template <class Options>
+struct OptionValue {
+    /// Throws wasi::argument_error naming the option.
+    std::function<void(Options& options, const std::string& text, const std::string& option)> parse;
+    /// Empty when the option was not given and has no default.
+    std::function<std::string(const Options& options)> show;
+    std::string words = {};  ///< "a, b or c" where only these may be typed
+};
+
+template <class Options>
+struct OptionRow {
+    std::string name;  ///< "--lr"; without dashes: what stands alone on the command line
+    std::string type;  ///< what stands for a value in the help
+    std::string help;
+    OptionValue<Options> value;
+    Effect effect = Effect::results;
+    bool required = false;
+    std::string one_of_group = {};  ///< exactly one of the rows with this name has to be given
+    bool repeated = false;          ///< each value is kept; else the last one counts
+};
+
+template <class Options>
+using OptionTable = std::vector<OptionRow<Options>>;
+
+namespace detail {
+
+template <class T>
+struct Plain {
+    using type = T;
+};
+template <class T>
+struct Plain<std::optional<T>> {
+    using type = T;
+};
+
+/// The member at the end of a path of members: what its value is, and whether there is one.
+template <class Options, class... Path>
+struct Member {
+    std::tuple<Path...> path;
+
+    [[nodiscard]] auto& of(Options& options) const
+    {
+        return std::apply(
+            [&](auto... steps) -> auto& { return (options.*....*steps); }, path);
+    }
+    [[nodiscard]] const auto& of(const Options& options) const
+    {
+        return std::apply(
+            [&](auto... steps) -> const auto& { return (options.*....*steps); }, path);
+    }
+    using Held = std::remove_cvref_t<decltype(std::declval<const Member&>().of(std::declval<Options&>()))>;
+    using Value = typename Plain<Held>::type;
+};
+
+/// A value from functions between text and the member's type.
+template <class Options, class First, class... Rest, class Parse, class Show>
+[[nodiscard]] OptionValue<Options> make_value(Parse parse, Show show, First Options::*first, Rest... rest)
+{
+    const Member<Options, First Options::*, Rest...> member{{first, rest...}};
+    return {[=](Options& options, const std::string& text, const std::string& option) {
+                member.of(options) = parse(text, option);
+            },
+            [=](const Options& options) -> std::string {
+                const auto& held = member.of(options);
+                if constexpr (requires { held.has_value(); }) {
+                    return held ? show(*held) : std::string();
+                } else {
+                    return show(held);
+                }
+            }};
+}
+
+template <class Options, class First, class... Rest>
+using ValueAt = typename Member<Options, First Options::*, Rest...>::Value;
+
+}  // namespace detail
+
+/// Any text.
+template <class Options, class First, class... Rest>
+[[nodiscard]] OptionValue<Options> text(First Options::*first, Rest... rest)
+{
+    return detail::make_value([](const std::string& typed, const std::string&) { return typed; },
+                              [](const std::string& held) { return held; }, first, rest...);
+}
+
+/// A number in a range.
+template <class Options, class First, class... Rest>
+[[nodiscard]] OptionValue<Options> number(Range<detail::ValueAt<Options, First, Rest...>> range, First Options::*first,
+                                          Rest... rest)
+{
+    using Number = detail::ValueAt<Options, First, Rest...>;
+    return detail::make_value(
+        [=](const std::string& typed, const std::string& option) { return parse_number<Number>(typed, option, range); },
+        [](Number held) { return number_text(held); }, first, rest...);
+}
+
+/// One of some words.
+template <class Options, class First, class... Rest>
+[[nodiscard]] OptionValue<Options> word(const Words<detail::ValueAt<Options, First, Rest...>>& words,
+                                        First Options::*first, Rest... rest)
+{
+    using Value = detail::ValueAt<Options, First, Rest...>;
+    auto value = detail::make_value(
+        [=](const std::string& typed, const std::string& option) { return one_of<Value>(typed, option, words); },
+        [=](const Value& held) { return word_of<Value>(held, words); }, first, rest...);
+    value.words = list_text(words);
+    return value;
+}
+
+/// A size in bytes.
+template <class Options, class First, class... Rest>
+[[nodiscard]] OptionValue<Options> bytes(First Options::*first, Rest... rest)
+{
+    return detail::make_value(
+        [](const std::string& typed, const std::string& option) { return parse_bytes(typed, option); },
+        [](std::int64_t held) { return bytes_option_text(held); }, first, rest...);
+}
+
+/// Anything else: `parse(text, option)` gives the value, `show(value)` the text.
+template <class Options, class First, class Parse, class Show>
+[[nodiscard]] OptionValue<Options> parsed(Parse parse, Show show, First Options::*member)
+{
+    return detail::make_value(std::move(parse), std::move(show), member);
+}
+
+}  // namespace wasi_examples

@@ -1,0 +1,113 @@
+#include "options/run_options.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+
+#include <wasi/core/parallel.hpp>
+
+namespace wasi_examples {
+namespace {
+
+using wasi::argument_error;
+using wasi::Index;
+using wasi::require;
+
+}  // namespace
+
+wasi::nn::VisionTransformerConfig model_config(const FinetuneOptions& options)
+{
+    auto config = options.config.value();
+    config.heads = options.heads.value_or(config.heads);
+    config.classes = options.classes.value_or(config.classes);
+    config.check();
+    return config;
+}
+
+wasi::train::MethodOptions method_options(const FinetuneOptions& options)
+{
+    wasi::train::MethodOptions result;
+    result.method = options.method.value_or(wasi::train::method("wasi"));
+    result.layers = options.layers;
+    result.weight_rank = wasi::linalg::Energy{options.energy};
+    result.keep_dense_above_break_even = options.dense_above_break_even;
+    result.activation.restart_below = options.restart_below;
+    require<argument_error>(!options.activation_ranks || !options.activation_energy,
+                            "--activation-ranks and --activation-energy exclude each other");
+    if (options.activation_ranks) {
+        result.activation.ranks = *options.activation_ranks;
+    } else {
+        result.activation.ranks = wasi::linalg::Energy{options.activation_energy.value_or(options.energy)};
+    }
+    const bool adamw = options.optimizer == OptimizerName::adamw;
+    require<argument_error>(!wasi::train::has_weight_subspaces(result.method) || !adamw,
+                            "--optimizer adamw does not go with --method ", to_string(result.method),
+                            ": elementwise moments of a low-rank weight would be as large as the dense weight; use "
+                            "sgd, or --method factors");
+    require<argument_error>(!adamw || options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
+    return result;
+}
+
+std::int64_t activation_budget(const FinetuneOptions& options)
+{
+    if (!options.activation_budget) {
+        return 0;
+    }
+    const auto method = method_options(options).method;
+    require<argument_error>(wasi::train::has_compressed_inputs(method),
+                            "--activation-budget does not go with --method ", to_string(method),
+                            ", which compresses no saved inputs; use asi or wasi");
+    require<argument_error>(!options.activation_ranks && !options.activation_energy,
+                            "--activation-budget chooses the ranks: leave out --activation-ranks and "
+                            "--activation-energy");
+    return *options.activation_budget;
+}
+
+std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
+{
+    if (!options.memory_budget) {
+        return std::nullopt;
+    }
+    require<argument_error>(!options.method,
+                            "--memory-budget chooses how weights and inputs are held: leave out --method");
+    require<argument_error>(!options.activation_budget && !options.activation_ranks && !options.activation_energy,
+                            "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
+    return static_cast<std::size_t>(*options.memory_budget);
+}
+
+wasi::train::TrainOptions train_options(const FinetuneOptions& options)
+{
+    require<argument_error>(options.accumulate <= options.batch_size,
+                            "--accumulate: must be between 1 and --batch-size ", options.batch_size, ", got ",
+                            options.accumulate);
+    wasi::train::TrainOptions result;
+    result.epochs = options.epochs;
+    result.batch_size = options.batch_size;
+    result.micro_batches = options.accumulate;
+    result.shuffle = options.shuffle;
+    result.schedule = options.schedule;
+    result.rate = options.learning_rate;
+    result.warmup_steps = options.warmup;
+    result.clip_norm = options.clip_norm;
+    result.clip_scope = options.clip_scope;
+    result.gradients = options.gradients;
+    result.check();
+    return result;
+}
+
+FinetuneOptions fit_to_images(FinetuneOptions options, Index images)
+{
+    options.batch_size = std::min(options.batch_size, images);
+    options.accumulate = std::min(options.accumulate, options.batch_size);
+    const Index steps = (images - 1) / options.batch_size + 1;
+    require<argument_error>(options.epochs <= std::numeric_limits<Index>::max() / steps, "--epochs: ", options.epochs,
+                            " times ", steps, " steps are more than can be counted");
+    return options;
+}
+
+void use_threads(int threads)
+{
+    wasi::set_thread_count(threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+}
+
+}  // namespace wasi_examples

@@ -1,0 +1,36 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "options/options.hpp"
+
+/// finetune's options as the library takes them. What does not go together is refused here.
+namespace wasi_examples {
+
+/// The model that --config, --heads and --classes describe; without --classes the number is not decided. Throws
+/// wasi::argument_error when it makes no sense.
+[[nodiscard]] wasi::nn::VisionTransformerConfig model_config(const FinetuneOptions& options);
+
+/// Method, layers and rank rules. Throws wasi::argument_error.
+[[nodiscard]] wasi::train::MethodOptions method_options(const FinetuneOptions& options);
+
+/// The bytes of --activation-budget; 0 when there is none. Throws wasi::argument_error when it does not go with the
+/// other options.
+[[nodiscard]] std::int64_t activation_budget(const FinetuneOptions& options);
+
+/// The bytes of --memory-budget; nothing when there is none. Throws wasi::argument_error when it does not go with the
+/// other options.
+[[nodiscard]] std::optional<std::size_t> memory_budget(const FinetuneOptions& options);
+
+/// Everything about the loop but on_step. Throws wasi::argument_error.
+[[nodiscard]] wasi::train::TrainOptions train_options(const FinetuneOptions& options);
+
+/// The same for so many training images: a larger batch is all of them. Throws wasi::argument_error when the steps of
+/// the run cannot be counted.
+[[nodiscard]] FinetuneOptions fit_to_images(FinetuneOptions options, wasi::Index images);
+
+/// Sets the number of threads; 0 takes the processors of this machine.
+void use_threads(int threads);
+
+}  // namespace wasi_examples

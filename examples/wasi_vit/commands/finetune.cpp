@@ -12,6 +12,7 @@
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
+#include <wasi/train/evaluate.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -72,17 +73,6 @@ private:
     return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
 }
 
-/// 95 % confidence interval of a proportion (Wilson 1927).
-[[nodiscard]] std::pair<double, double> wilson(Index correct, Index count)
-{
-    constexpr double z = 1.959963984540054;
-    const auto n = static_cast<double>(count);
-    const double p = static_cast<double>(correct) / n;
-    const double centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
-    const double half = z / (1.0 + z * z / n) * std::sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n));
-    return {centre - half, centre + half};
-}
-
 /// How weights and saved inputs are held, and what the ledger has seen of each.
 [[nodiscard]] std::vector<LayerRow> layer_rows(Model& model, const FinetuneOptions& options, const wasi::Ledger& ledger,
                                                const std::vector<std::vector<double>>& energies)
@@ -98,8 +88,8 @@ private:
         row.captured_energy = layer->weight.is_low_rank() ? layer->weight.low_rank().energy_at_start() : 1.0;
         row.weight_bytes = static_cast<double>(layer->weight.bytes());
         row.saved_input_bytes = static_cast<double>(ledger.of(wasi::Tag{wasi::Use::saved_input, layer->layer()}).peak);
-        if (layer->compressor() != nullptr) {
-            row.activation_ranks = layer->compressor()->ranks();
+        if (const auto* saver = layer->saves_with<wasi::nn::TuckerInput>()) {
+            row.activation_ranks = saver->subspace().ranks();
             for (const auto& step : energies) {
                 row.activation_energy.push_back(step.at(compressed));
             }
@@ -157,7 +147,9 @@ private:
     }
     auto model = wasi::files::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads},
-        [&](auto& weight, Index depth) { wasi::train::convert_weight(weight, depth, method); });
+        [&](wasi::nn::Place place, auto& weight) {
+            wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
+        });
     data = load_data(options.data, model->config().image);
     const Index before = model->config().classes;
     if (options.classes && *options.classes != before) {
@@ -197,7 +189,7 @@ int finetune(const FinetuneOptions& given)
     wasi::Ledger ledger;
     TrainAndTest data;
     std::unique_ptr<Model> model;
-    std::optional<wasi::plan::MemoryPlan> memory_plan;
+    std::optional<PlannedMemory> memory_plan;
     if (memory) {
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, data);
         std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
@@ -227,20 +219,13 @@ int finetune(const FinetuneOptions& given)
         wasi::train::prepare_training(*model, method, key.derive(2));
     }
     if (!memory_plan) {
-        model->keep(options.keep);
+        wasi::nn::keep(*model, options.keep);
     }
 
-    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
-    if (options.optimizer == OptimizerName::adamw) {
-        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(
-            wasi::optim::AdamWOptions{.weight_decay = options.weight_decay}, ledger);
-    } else {
-        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
-            wasi::optim::SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay}, ledger);
-    }
+    const auto optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(options), ledger);
 
     RunReport run;
-    run.method = to_string(method_options(options).method);
+    run.method = method_options(options).method.name;
     run.title = run.method + (options.layers == wasi::nn::Layers::mlp ? ", MLP layers" : "") + ", seed " +
                 std::to_string(options.seed);
     run.options = shown_options(options);
@@ -285,7 +270,7 @@ int finetune(const FinetuneOptions& given)
     run.arena_held_peak = static_cast<double>(ledger.arena_held_peak());
     run.seconds_per_step_median = median(seconds);
     run.flops_per_step = median(flops);
-    run.model_bytes = static_cast<double>(model->parameter_bytes());
+    run.model_bytes = static_cast<double>(wasi::nn::parameter_bytes(*model));
     for (std::size_t use = 0; use < wasi::use_count; ++use) {
         run.ledger_peaks.emplace_back(to_string(static_cast<wasi::Use>(use)),
                                       static_cast<double>(ledger.of(static_cast<wasi::Use>(use)).peak));
@@ -297,7 +282,7 @@ int finetune(const FinetuneOptions& given)
         *model, data.test(), (options.batch_size + training.micro_batches - 1) / training.micro_batches);
     run.test_count = data.test().count;
     run.test_accuracy = static_cast<double>(correct) / static_cast<double>(data.test().count);
-    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wilson(correct, data.test().count);
+    std::tie(run.test_accuracy_low, run.test_accuracy_high) = wasi::train::wilson_interval(correct, data.test().count);
 
     const std::filesystem::path out(options.out);
     wasi::files::save_model(*model, out / "model.safetensors", {{"method", run.method}});

@@ -2,6 +2,7 @@
 
 #include <wasi/io/safetensors.hpp>
 #include <wasi/storage/eigen.hpp>
+#include <wasi/train/evaluate.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"

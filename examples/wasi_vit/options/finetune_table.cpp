@@ -32,19 +32,23 @@ const Range<Index> at_least_one{.least = 1};
     return std::to_string(ranks[0]) + "," + std::to_string(ranks[1]) + "," + std::to_string(ranks[2]);
 }
 
+/// The library's table of methods.
+[[nodiscard]] Words<Method> method_words()
+{
+    Words<Method> words;
+    for (const Method& method : wasi::train::methods) {
+        words.emplace_back(method.name, method);
+    }
+    return words;
+}
+
 [[nodiscard]] OptionTable<Options> training_rows()
 {
     return {
         {.name = "--method",
          .type = "METHOD",
          .help = "what is trained, and how weights and inputs are held (default: wasi)",
-         .value = word({{"vanilla", method("vanilla")},
-                        {"head", method("head")},
-                        {"wsi", method("wsi")},
-                        {"asi", method("asi")},
-                        {"wasi", method("wasi")},
-                        {"factors", method("factors")}},
-                       &Options::method)},
+         .value = word(method_words(), &Options::method)},
         {.name = "--energy",
          .type = "E",
          .help = "share of a weight's spectral energy to keep",

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <wasi/nn/keep_options.hpp>
+#include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
 #include "options/option_row.hpp"

@@ -40,8 +40,10 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
         result.activation.ranks = wasi::linalg::Energy{options.activation_energy.value_or(options.energy)};
     }
     const bool adamw = options.optimizer == OptimizerName::adamw;
-    require<argument_error>(!wasi::train::has_weight_subspaces(result.method) || !adamw,
-                            "--optimizer adamw does not go with --method ", to_string(result.method),
+    const bool subspace =
+        wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
+    require<argument_error>(!subspace || !adamw,
+                            "--optimizer adamw does not go with --method ", result.method.name,
                             ": elementwise moments of a low-rank weight would be as large as the dense weight; use "
                             "sgd, or --method factors");
     require<argument_error>(!adamw || options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
@@ -53,10 +55,11 @@ std::int64_t activation_budget(const FinetuneOptions& options)
     if (!options.activation_budget) {
         return 0;
     }
-    const auto method = method_options(options).method;
-    require<argument_error>(wasi::train::has_compressed_inputs(method),
-                            "--activation-budget does not go with --method ", to_string(method),
-                            ", which compresses no saved inputs; use asi or wasi");
+    const auto method = method_options(options);
+    require<argument_error>(
+        wasi::nn::kind_of(method.method.input(method)) == wasi::nn::TuckerOptions::kind,
+        "--activation-budget does not go with --method ", method.method.name,
+        ", which compresses no saved inputs; use asi or wasi");
     require<argument_error>(!options.activation_ranks && !options.activation_energy,
                             "--activation-budget chooses the ranks: leave out --activation-ranks and "
                             "--activation-energy");
@@ -73,6 +76,14 @@ std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
     require<argument_error>(!options.activation_budget && !options.activation_ranks && !options.activation_energy,
                             "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
     return static_cast<std::size_t>(*options.memory_budget);
+}
+
+wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options)
+{
+    if (options.optimizer == OptimizerName::adamw) {
+        return wasi::optim::AdamWOptions{.weight_decay = options.weight_decay};
+    }
+    return wasi::optim::SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay};
 }
 
 wasi::train::TrainOptions train_options(const FinetuneOptions& options)

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <optional>
 
+#include <wasi/optim/any_optimizer.hpp>
+#include <wasi/train/method.hpp>
+
 #include "options/options.hpp"
 
 /// finetune's options as the library takes them. What does not go together is refused here.
@@ -22,6 +25,9 @@ namespace wasi_examples {
 /// The bytes of --memory-budget; nothing when there is none. Throws wasi::argument_error when it does not go with the
 /// other options.
 [[nodiscard]] std::optional<std::size_t> memory_budget(const FinetuneOptions& options);
+
+/// The optimiser and its numbers.
+[[nodiscard]] wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options);
 
 /// Everything about the loop but on_step. Throws wasi::argument_error.
 [[nodiscard]] wasi::train::TrainOptions train_options(const FinetuneOptions& options);

@@ -1,12 +1,14 @@
 #pragma once
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <wasi/storage/eigen.hpp>
+#include <wasi/nn/models/vision_transformer.hpp>
 #include <wasi/plan/memory_plan.hpp>
+#include <wasi/storage/eigen.hpp>
 
 #include "commands/data_source.hpp"
 #include "options/options.hpp"
@@ -14,10 +16,20 @@
 namespace wasi_examples {
 
 using PlannedModel = wasi::nn::VisionTransformer<float, wasi::EigenStorage>;
+using PlannedMemory = wasi::plan::MemoryPlan<PlannedModel>;
+
+/// The ranks of one linear layer of a block.
+struct LayerRanks {
+    wasi::Index weight = 0;                           ///< 0: dense
+    std::optional<std::array<wasi::Index, 3>> input;  ///< nothing: exact
+};
+
+/// Of every linear layer of the blocks.
+[[nodiscard]] std::vector<LayerRanks> ranks_of_blocks(const wasi::plan::RunDescription<PlannedModel>& run);
 
 /// A plan, and a few words on how inputs are saved and why.
 struct BudgetPlan {
-    wasi::plan::MemoryPlan memory;
+    PlannedMemory memory;
     std::string inputs;
 };
 
@@ -42,6 +54,6 @@ struct ModelInBudget {
 [[nodiscard]] std::string memory_plan_text(const BudgetPlan& plan);
 
 /// MemoryPlan::frontier, a line each.
-[[nodiscard]] std::string frontier_csv(const wasi::plan::MemoryPlan& plan);
+[[nodiscard]] std::string frontier_csv(const PlannedMemory& plan);
 
 }  // namespace wasi_examples

@@ -2,6 +2,8 @@
 #include <cstdarg>
 #include <cstdio>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "page/page_numbers.hpp"
 #include "plan/plan.hpp"
@@ -10,8 +12,7 @@ namespace wasi_examples {
 namespace {
 
 using wasi::Index;
-using wasi::plan::MemoryPlan;
-using wasi::plan::PlanChoice;
+using PlanChoice = PlannedMemory::PlanChoice;
 
 /// One more line, printf-like.
 [[gnu::format(printf, 2, 3)]] void append(std::string& text, const char* format, ...)
@@ -25,25 +26,27 @@ using wasi::plan::PlanChoice;
 }
 
 /// How the weights and the inputs of each block are held; blocks that follow one another and are alike in one line.
-[[nodiscard]] std::string ranks_text(const wasi::plan::RunDescription& run)
+[[nodiscard]] std::string ranks_text(const wasi::plan::RunDescription<PlannedModel>& run)
 {
-    constexpr std::array<const char*, 4> layers{"in_proj", "out_proj", "fc1", "fc2"};
+    constexpr std::array<const char*, 4> names{"in_proj", "out_proj", "fc1", "fc2"};
+    const std::vector<LayerRanks> layers = ranks_of_blocks(run);
     const auto block = [&](std::size_t number) {
         std::string text;
-        for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-            const Index rank = run.weight_ranks[4 * number + layer];
-            append(text, "  %s %s", layers[layer], rank > 0 ? ("rank " + std::to_string(rank)).c_str() : "dense");
-            if (!run.input_ranks.empty() && run.input_ranks[4 * number + layer]) {
-                const auto& ranks = *run.input_ranks[4 * number + layer];
-                append(text, " (input %td,%td,%td)", ranks[0], ranks[1], ranks[2]);
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            const LayerRanks& layer = layers[names.size() * number + i];
+            append(text, "  %s %s", names[i],
+                   layer.weight > 0 ? ("rank " + std::to_string(layer.weight)).c_str() : "dense");
+            if (layer.input) {
+                append(text, " (input %td,%td,%td)", (*layer.input)[0], (*layer.input)[1], (*layer.input)[2]);
             }
         }
         return text;
     };
+    const std::size_t blocks = layers.size() / names.size();
     std::string result;
-    for (std::size_t first = 0; 4 * first < run.weight_ranks.size();) {
+    for (std::size_t first = 0; first < blocks;) {
         std::size_t last = first;
-        while (4 * (last + 1) < run.weight_ranks.size() && block(last + 1) == block(first)) {
+        while (last + 1 < blocks && block(last + 1) == block(first)) {
             ++last;
         }
         append(result, "  block %zu", first);
@@ -58,9 +61,31 @@ using wasi::plan::PlanChoice;
 
 }  // namespace
 
+std::vector<LayerRanks> ranks_of_blocks(const wasi::plan::RunDescription<PlannedModel>& run)
+{
+    std::vector<LayerRanks> result;
+    auto layer = run.layers.begin();
+    (void)wasi::plan::setups_of<PlannedModel>(run.model, [&](wasi::nn::Place, Index number) {
+        const wasi::nn::LayerSetup& setup = *layer++;
+        if (number >= 0) {
+            LayerRanks ranks;
+            ranks.weight = wasi::nn::fixed_rank(setup.weight);
+            if (const auto* tucker = std::get_if<wasi::nn::TuckerOptions>(&setup.input)) {
+                ranks.input.emplace();
+                for (std::size_t mode = 0; mode < 3; ++mode) {
+                    (*ranks.input)[mode] = tucker->ranks[mode].fixed().value_or(0);
+                }
+            }
+            result.push_back(ranks);
+        }
+        return wasi::nn::LayerSetup{};
+    });
+    return result;
+}
+
 std::string memory_plan_text(const BudgetPlan& budget_plan)
 {
-    const MemoryPlan& plan = budget_plan.memory;
+    const PlannedMemory& plan = budget_plan.memory;
     const auto size = [](std::size_t bytes) { return page::bytes_text(static_cast<double>(bytes)); };
     const PlanChoice& chosen = plan.chosen;
     std::string text;
@@ -88,7 +113,7 @@ std::string memory_plan_text(const BudgetPlan& budget_plan)
     return text;
 }
 
-std::string frontier_csv(const MemoryPlan& plan)
+std::string frontier_csv(const PlannedMemory& plan)
 {
     std::string text =
         "process_bytes,ledger_bytes,relative_time,flops,error,energy,input_share,micro_batches,blocks_keep\n";

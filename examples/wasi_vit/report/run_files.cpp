@@ -58,7 +58,7 @@ using nlohmann::ordered_json;
 
 /// What --memory-budget chose, with the classes of memory as ledger_peak_bytes has them: the data set is among the
 /// input.
-[[nodiscard]] ordered_json memory_plan_json(const wasi::plan::MemoryPlan& plan, double booked_images)
+[[nodiscard]] ordered_json memory_plan_json(const PlannedMemory& plan, double booked_images)
 {
     const auto& chosen = plan.chosen;
     ordered_json json;
@@ -78,11 +78,12 @@ using nlohmann::ordered_json;
     json["energy"] = chosen.energy;
     json["blocks_keep"] = chosen.keep.name;
     json["micro_batches"] = chosen.run.training.micro_batches;
-    json["weight_ranks"] = chosen.run.weight_ranks;
     json["input_share"] = chosen.input_share;
+    json["weight_ranks"] = ordered_json::array();
     json["input_ranks"] = ordered_json::array();
-    for (const auto& ranks : chosen.run.input_ranks) {
-        json["input_ranks"].push_back(ranks ? ordered_json(*ranks) : ordered_json("exact"));
+    for (const LayerRanks& layer : ranks_of_blocks(chosen.run)) {
+        json["weight_ranks"].push_back(layer.weight);
+        json["input_ranks"].push_back(layer.input ? ordered_json(*layer.input) : ordered_json("exact"));
     }
     return json;
 }

@@ -1,12 +1,8 @@
 #pragma once
 #include <filesystem>
 
+#include "plan/plan.hpp"
 #include "report/report_page.hpp"
-
-namespace wasi::train {
-struct ActivationPlan;
-struct MemoryPlan;
-}  // namespace wasi::train
 
 namespace wasi_examples {
 
@@ -15,7 +11,7 @@ struct RunExtras {
     std::uint64_t seed = 0;
     bool interrupted = false;
     const wasi::plan::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
-    const wasi::plan::MemoryPlan* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
+    const PlannedMemory* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
     double booked_images = 0.0;                                    ///< bytes of the data set, booked as input
 };
 

@@ -45,6 +45,22 @@ inline void set_rank(WeightSetup& setup, Index rank)
         setup);
 }
 
+/// The rank of a set-up where it is a number, 0 of a form that has none or leaves it to a rule.
+[[nodiscard]] inline Index fixed_rank(const WeightSetup& setup)
+{
+    return std::visit(
+        [](const auto& options) -> Index {
+            if constexpr (requires { options.rank.fixed(); }) {
+                return options.rank.fixed().value_or(0);
+            } else if constexpr (requires { options.rank; }) {
+                return options.rank;
+            } else {
+                return 0;
+            }
+        },
+        setup);
+}
+
 /// The weight held as wished, from what it is now. `statistics`: of the layer, for starts that look at data. Throws
 /// what the form's start does.
 template <Scalar T, class S>

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -131,6 +132,35 @@ void apply_method(M& model, const MethodOptions& options, RandomKey key)
         nn::set_up(layer.weight, layer_setup(options, place.role).weight);
     });
     prepare_training(model, options, key);
+}
+
+/// The method that a model's layers come to: of those whose form of weights and of inputs some layer of the blocks has,
+/// the one that says most; vanilla where all are dense and exact.
+template <nn::Model M>
+[[nodiscard]] const Method& method_of(M& model)
+{
+    const auto layers = nn::selected_layers(model, nn::Layers::all);
+    const auto any = [&](const auto& setup, const auto& of) {
+        return std::any_of(layers.begin(), layers.end(),
+                           [&](auto* layer) { return nn::kind_of(of(*layer)) == nn::kind_of(setup); });
+    };
+    const auto weight_of = [](const auto& layer) { return nn::setup_of(layer.weight); };
+    const auto input_of = [](const auto& layer) { return nn::input_setup_of(layer); };
+    const MethodOptions options;
+    const Method* best = &methods.front();
+    std::size_t most = 0;
+    for (const Method& one : methods) {
+        const auto weight = one.weight(options);
+        const auto input = one.input(options);
+        const bool dense = nn::kind_of(weight) == nn::DenseOptions::kind;
+        const bool exact = nn::kind_of(input) == nn::ExactOptions::kind;
+        const std::size_t says = (dense ? 0U : 1U) + (exact ? 0U : 1U);
+        if (one.trains_layers && (dense || any(weight, weight_of)) && (exact || any(input, input_of)) && says > most) {
+            best = &one;
+            most = says;
+        }
+    }
+    return *best;
 }
 
 WASI_COMPILED(WASI_TRAIN_METHOD)

@@ -26,36 +26,8 @@ struct Method {
     friend bool operator==(const Method& a, const Method& b) { return a.name == b.name; }
 };
 
-namespace detail {
-
-[[nodiscard]] inline nn::WeightSetup dense(const MethodOptions&);
-[[nodiscard]] inline nn::WeightSetup subspace(const MethodOptions& options);
-[[nodiscard]] inline nn::WeightSetup factors(const MethodOptions& options);
-[[nodiscard]] inline nn::InputSetup exact(const MethodOptions&);
-[[nodiscard]] inline nn::InputSetup tucker(const MethodOptions& options);
-
-}  // namespace detail
-
-/// The table of methods.
-inline constexpr std::array methods{
-    Method{"vanilla", "dense weights, exact inputs", detail::dense, detail::exact},
-    Method{"head", "only the head is trained", detail::dense, detail::exact, false, false},
-    Method{"wsi", "low-rank weights, exact inputs", detail::subspace, detail::exact},
-    Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
-    Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
-    Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
-};
-
 /// The method of this name. Throws argument_error when there is none; in a constant expression, does not compile.
-[[nodiscard]] constexpr const Method& method(std::string_view name)
-{
-    for (const Method& one : methods) {
-        if (one.name == name) {
-            return one;
-        }
-    }
-    throw argument_error("there is no method '" + std::string(name) + "'");
-}
+[[nodiscard]] constexpr const Method& method(std::string_view name);
 
 struct MethodOptions {
     Method method = train::method("wasi");
@@ -69,28 +41,48 @@ struct MethodOptions {
 
 namespace detail {
 
-inline nn::WeightSetup dense(const MethodOptions&)
+[[nodiscard]] inline nn::WeightSetup dense(const MethodOptions&)
 {
     return nn::DenseOptions{};
 }
-inline nn::WeightSetup subspace(const MethodOptions& options)
+[[nodiscard]] inline nn::WeightSetup subspace(const MethodOptions& options)
 {
     return nn::SubspaceOptions{{options.weight_rank, options.keep_dense_above_break_even}};
 }
-inline nn::WeightSetup factors(const MethodOptions& options)
+[[nodiscard]] inline nn::WeightSetup factors(const MethodOptions& options)
 {
     return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}};
 }
-inline nn::InputSetup exact(const MethodOptions&)
+[[nodiscard]] inline nn::InputSetup exact(const MethodOptions&)
 {
     return nn::ExactOptions{};
 }
-inline nn::InputSetup tucker(const MethodOptions& options)
+[[nodiscard]] inline nn::InputSetup tucker(const MethodOptions& options)
 {
     return nn::TuckerOptions{options.activation};
 }
 
 }  // namespace detail
+
+/// The table of methods.
+inline constexpr std::array methods{
+    Method{"vanilla", "dense weights, exact inputs", detail::dense, detail::exact},
+    Method{"head", "only the head is trained", detail::dense, detail::exact, false, false},
+    Method{"wsi", "low-rank weights, exact inputs", detail::subspace, detail::exact},
+    Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
+    Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
+    Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
+};
+
+constexpr const Method& method(std::string_view name)
+{
+    for (const Method& one : methods) {
+        if (one.name == name) {
+            return one;
+        }
+    }
+    throw argument_error("there is no method '" + std::string(name) + "'");
+}
 
 /// The set-up that a method gives a linear layer of this role.
 [[nodiscard]] inline nn::LayerSetup layer_setup(const MethodOptions& options, nn::Role role)

@@ -128,7 +128,8 @@ template <nn::Model M>
     return forms;
 }
 
-/// Writes a model, whole or not at all. `metadata` is added to `forms`. Throws io_error when the file cannot be written.
+/// Writes a model, whole or not at all. `metadata` is added to `forms`. Throws io_error when the file cannot be
+/// written.
 template <nn::Model M>
 void write_model(M& model, const std::filesystem::path& path, std::map<std::string, std::string> metadata = {})
 {

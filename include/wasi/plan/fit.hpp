@@ -35,10 +35,10 @@ struct FitRequest {
 
 /// How the inputs of a plan came to be saved as they are.
 enum class InputsDecision : std::uint8_t {
-    exact_suffices,      ///< nothing was given up with exact ones
+    exact_suffices,  ///< nothing was given up with exact ones
     may_not_compress,
-    calibration_too_big, ///< calibrating compressed ones would not fit
-    looked_at,           ///< calibrated; the plan's input_share says what came of it
+    calibration_too_big,  ///< calibrating compressed ones would not fit
+    looked_at,            ///< calibrated; the plan's input_share says what came of it
 };
 
 template <nn::Model M>
@@ -76,8 +76,8 @@ public:
         RunDescription<M> calibrated = request_.run;
         calibrated.keep.assign(blocks_of<M>(calibrated.model), by_block);
         calibrated.layers = exact ? exact->chosen.run.layers : smallest_layers();
-        const std::size_t needed = request_.options.process(
-            forecast_calibration(calibrated, request_.options.layers), calibrated.threads);
+        const std::size_t needed =
+            request_.options.process(forecast_calibration(calibrated, request_.options.layers), calibrated.threads);
         if (needed > request_.budget) {
             return {exact_or_refusal(), InputsDecision::calibration_too_big, needed};
         }

@@ -2,10 +2,10 @@
 #include <cmath>
 #include <utility>
 
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
 #include "wasi/subspace/compiled.hpp"
-#include "wasi/linalg/ordinary_size.hpp"
 
 namespace wasi::subspace {
 

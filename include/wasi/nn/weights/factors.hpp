@@ -29,9 +29,7 @@ public:
     {
         return start_product<FactorsWeight>(
             weight, options,
-            [&](auto values, const auto& rank) {
-                return Factors::start(values, rank, weight.memory(), weight.tag());
-            },
+            [&](auto values, const auto& rank) { return Factors::start(values, rank, weight.memory(), weight.tag()); },
             [&](auto product) {
                 return Factors::balanced(product.left(), product.right(), weight.memory(), weight.tag());
             });

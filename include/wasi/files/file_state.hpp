@@ -137,8 +137,8 @@ private:
                              path_.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
                              shape_text(values.shape()));
         file_->read(name, values.span());
-        const auto bad = std::find_if(values.span().begin(), values.span().end(),
-                                      [](T value) { return !(value - value == T(0)); });
+        const auto bad =
+            std::find_if(values.span().begin(), values.span().end(), [](T value) { return !(value - value == T(0)); });
         require<argument_error>(bad == values.span().end(), path_.string(), ": tensor ", name, " ", shape_text(shape),
                                 " holds NaN or infinity");
         read_.insert(name);

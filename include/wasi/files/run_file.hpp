@@ -54,8 +54,8 @@ void visit_input_setup(State& state, nn::Linear<T, S>& layer, const subspace::Ac
     std::string kind(nn::kind_of(setup));
     state.text("kind", kind);
     const bool tucker = kind == nn::TuckerOptions::kind;
-    require<io_error>(tucker || kind == nn::ExactOptions::kind, "the run file saves the input of ",
-                      layer.weight.name(), " in the unknown form '", kind, "'");
+    require<io_error>(tucker || kind == nn::ExactOptions::kind, "the run file saves the input of ", layer.weight.name(),
+                      " in the unknown form '", kind, "'");
     if (!tucker) {
         if (state.reading()) {
             nn::set_up(layer, nn::InputSetup(nn::ExactOptions{}), key);

@@ -17,7 +17,7 @@ namespace wasi::nn {
 struct LayerSetup {
     WeightSetup weight = DenseOptions{};
     InputSetup input = ExactOptions{};
-    bool trainable = true;       ///< what its form trains of the weight
+    bool trainable = true;  ///< what its form trains of the weight
     bool bias_trainable = true;
 };
 
@@ -104,17 +104,18 @@ template <class Setup, std::size_t at = 0, class Match>
 template <Scalar T, class S>
 [[nodiscard]] WeightSetup setup_of(const LinearWeight<T, S>& weight)
 {
-    return detail::find_setup<WeightSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<WeightSetup> {
-        const auto* form = dynamic_cast<const typename Options::template Form<T, S>*>(&weight.form());
-        if (form == nullptr) {
-            return std::nullopt;
-        }
-        if constexpr (requires { form->options(); }) {
-            return Options{form->options()};
-        } else {
-            return Options{};
-        }
-    });
+    return detail::find_setup<WeightSetup>(
+        [&]<class Options>(std::type_identity<Options>) -> std::optional<WeightSetup> {
+            const auto* form = dynamic_cast<const typename Options::template Form<T, S>*>(&weight.form());
+            if (form == nullptr) {
+                return std::nullopt;
+            }
+            if constexpr (requires { form->options(); }) {
+                return Options{form->options()};
+            } else {
+                return Options{};
+            }
+        });
 }
 
 /// How a layer's input is saved now.

@@ -60,8 +60,9 @@ public:
                                    autograd::Output output = autograd::Output::keep)
     {
         const auto in = x.value().matrix();
-        require<shape_error>(in.cols == weight.inputs() && (x.shape().order() == 2 || x.shape().order() == 3), "Linear ", weight.name(), ": input ", shape_text(x.shape()),
-                             " for a weight ", shape_text(weight.shape()));
+        require<shape_error>(in.cols == weight.inputs() && (x.shape().order() == 2 || x.shape().order() == 3),
+                             "Linear ", weight.name(), ": input ", shape_text(x.shape()), " for a weight ",
+                             shape_text(weight.shape()));
         const Needs needs = weight.form().needs();
         const bool any = x.wants_gradient() || needs != Needs::nothing || bias.trainable();
         const bool record = context.tape != nullptr && any;
@@ -86,7 +87,8 @@ public:
         autograd::Saved<T, S> kept;
         const bool again = output == autograd::Output::rebuild && weight.form().finishes();
         if (!inner.empty() && (needs == Needs::inner || again)) {
-            kept = autograd::Saved<T, S>(context, Variable(std::move(inner)), again ? Tag{Use::saved_activation, layer_} : tag);
+            kept = autograd::Saved<T, S>(context, Variable(std::move(inner)),
+                                         again ? Tag{Use::saved_activation, layer_} : tag);
         }
         if (needs == Needs::inner) {
             saved.inner = kept;

@@ -50,7 +50,8 @@ public:
     /// Where an optimiser books its state of this parameter.
     [[nodiscard]] Tag state_tag() const
     {
-        return {Use::optimiser_state, dense() != nullptr ? dense()->values.tag().layer : subspace()->factors.tag().layer};
+        return {Use::optimiser_state,
+                dense() != nullptr ? dense()->values.tag().layer : subspace()->factors.tag().layer};
     }
 
 private:

@@ -31,8 +31,8 @@ struct AdamWOptions {
 ///     w <- (1 - rate lambda) w,  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g²,
 ///     w <- w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon).
 ///
-/// A parameter's share of the decay (DenseParameter::decay_share) is an exponent, (1 - rate lambda)^share: two factors of
-/// 1/2 each let their product decay as a dense weight would. Subspaces (WeightSubspace) are refused with
+/// A parameter's share of the decay (DenseParameter::decay_share) is an exponent, (1 - rate lambda)^share: two factors
+/// of 1/2 each let their product decay as a dense weight would. Subspaces (WeightSubspace) are refused with
 /// argument_error: elementwise moments of W need O x I state, which is what they avoid, and elementwise moments of
 /// factors depend on the basis, which changes at every step.
 template <Scalar T, class S>

@@ -44,7 +44,7 @@ public:
     {
         const auto& held = parameters_.at(&parameter);
         require<divergence_error>(all_finite<T, S>(gradient), "the gradient of ", parameter.name(),
-                                " holds NaN or infinity");
+                                  " holds NaN or infinity");
         double factor = 1.0;
         if (clip_norm_ > 0.0) {
             factor = clip_factor(std::sqrt(squared_norm<T, S>(held, gradient, *memory_)), clip_norm_);
@@ -107,7 +107,8 @@ public:
         const double factor = clip_factor(norm_, clip_norm_);
         for (Entry& entry : entries_) {
             if (!entry.gradient.empty()) {
-                optimizer_->apply(entry.parameter, entry.gradient.view(), static_cast<T>(rate_), static_cast<T>(factor));
+                optimizer_->apply(entry.parameter, entry.gradient.view(), static_cast<T>(rate_),
+                                  static_cast<T>(factor));
                 entry.gradient.clear();
             }
         }

@@ -55,9 +55,9 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
     const auto optimizer = optim::make_optimizer<float, S>(run.optimizer, memory);
     RepairingOptimizer<S> repairing(*optimizer, memory);
     constexpr bool worst = std::same_as<S, WorstDryStorage>;
-    const auto sink = optim::make_sink(
-        nn::trainable_parameters(model),
-        worst ? static_cast<optim::Optimizer<float, S>&>(repairing) : *optimizer, memory, run.training.sink());
+    const auto sink = optim::make_sink(nn::trainable_parameters(model),
+                                       worst ? static_cast<optim::Optimizer<float, S>&>(repairing) : *optimizer, memory,
+                                       run.training.sink());
     train::Step<Dry> step(model, *sink);
     forecast.convert = std::max(forecast.convert, memory.process_without_arena());
     memory.begin_training();

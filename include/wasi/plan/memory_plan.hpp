@@ -121,8 +121,7 @@ template <nn::Model M>
             result.push_back(choice);
         }
     }
-    std::stable_sort(result.begin(), result.end(),
-                     [](const auto& a, const auto& b) { return a.process < b.process; });
+    std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.process < b.process; });
     return result;
 }
 
@@ -244,11 +243,10 @@ private:
 /// belong to the size of the micro-batch that they were calibrated on, so these keep to that of `run`. The predicted
 /// peak of the process is MemoryPlanOptions::process of the larger of Forecast::process and Forecast::convert, with the
 /// pages of the arena up to its high water and a bound on what Eigen takes, and never less than
-/// MemoryPlanOptions::reached. `run` says what is given: model, optimiser, batch size, clipping, images, threads, and the form of what becomes low
-/// rank, as a wish of each layer of the blocks (wished_layers);
-/// its micro_batches is where the search begins. Ranks are those that nn::set_up would find, and of the
-/// exact solver. Throws budget_error naming the least budget that any candidate needs, argument_error for spectra or
-/// inputs that are not those of the model.
+/// MemoryPlanOptions::reached. `run` says what is given: model, optimiser, batch size, clipping, images, threads, and
+/// the form of what becomes low rank, as a wish of each layer of the blocks (wished_layers); its micro_batches is where
+/// the search begins. Ranks are those that nn::set_up would find, and of the exact solver. Throws budget_error naming
+/// the least budget that any candidate needs, argument_error for spectra or inputs that are not those of the model.
 template <nn::Model M>
 [[nodiscard]] MemoryPlan<M> plan_memory(const RunDescription<M>& run, std::span<const WeightSpectrum> spectra,
                                         std::size_t budget, const MemoryPlanOptions& options)
@@ -258,6 +256,9 @@ template <nn::Model M>
     const auto open = static_cast<std::size_t>(std::count(layers.begin(), layers.end(), true));
     require<argument_error>(spectra.size() == layers.size(), "plan_memory: ", spectra.size(),
                             " spectra for a model with ", layers.size(), " linear layers in its blocks");
+    require<argument_error>(
+        run.layers.size() == setups_of<M>(run.model, [](auto...) { return nn::LayerSetup{}; }).size(),
+        "plan_memory: ", run.layers.size(), " layers in the description; wished_layers() has those of the model");
     require<argument_error>(!options.energies.empty() && !options.keep.empty(), "plan_memory: nothing to choose from");
     require<argument_error>(options.inputs.empty() || options.inputs.size() == open,
                             "plan_memory: ", options.inputs.size(), " inputs for ", open, " layers");

@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/rank/budget_solver.hpp"
-#include "wasi/rank/perplexity.hpp"
 #include "wasi/autograd/ops/cross_entropy.hpp"
 #include "wasi/data/batches.hpp"
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/model.hpp"
 #include "wasi/plan/compiled.hpp"
+#include "wasi/rank/budget_solver.hpp"
+#include "wasi/rank/perplexity.hpp"
 
 namespace wasi::plan {
 
@@ -65,8 +65,8 @@ public:
     }
     void observe(nn::Linear<T, S>& layer, nn::InputObserver<T> observer)
     {
-        put_aside_.emplace_back(
-            &layer, layer.save_input_with(std::make_unique<nn::ExactInput<T, S>>(std::move(observer))));
+        put_aside_.emplace_back(&layer,
+                                layer.save_input_with(std::make_unique<nn::ExactInput<T, S>>(std::move(observer))));
     }
 
 private:
@@ -184,11 +184,10 @@ template <nn::Model M, data::Batches<typename M::Value> D>
                                               const rank::PerplexityOptions& options = {})
 {
     data.check(model.config().classes);
-    return choose_inputs(
-        calibrate_inputs(
-            model, [&](Memory& memory) { return data.gather(which_examples, RandomKey(0), memory); },
-            data.gather_labels(which_examples), which, options),
-        budget);
+    return choose_inputs(calibrate_inputs(
+                             model, [&](Memory& memory) { return data.gather(which_examples, RandomKey(0), memory); },
+                             data.gather_labels(which_examples), which, options),
+                         budget);
 }
 
 /// The set-up that saves an input as planned, with the other options of compressed inputs.

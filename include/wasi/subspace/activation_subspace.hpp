@@ -34,8 +34,8 @@ template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
 class ActivationSubspace {
 public:
-    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1] and a negative
-    /// restart_every.
+    /// `tag` is where the feature basis is booked. Throws argument_error for restart_below outside [0, 1] and a
+    /// negative restart_every.
     ActivationSubspace(ActivationSubspaceOptions options, RandomKey key, Memory& memory, Tag tag)
         : options_(std::move(options)), key_(key), memory_(&memory), tag_(tag)
     {
@@ -78,10 +78,7 @@ public:
     [[nodiscard]] double drift() const { return drift_; }
     [[nodiscard]] Index restarts() const { return restarts_; }
     /// The feature basis (I, r3); empty before the first step.
-    [[nodiscard]] ConstMatrixView<T> basis() const
-    {
-        return basis_.empty() ? ConstMatrixView<T>{} : basis_.matrix();
-    }
+    [[nodiscard]] ConstMatrixView<T> basis() const { return basis_.empty() ? ConstMatrixView<T>{} : basis_.matrix(); }
 
     /// The basis and all that decides when it is made anew.
     void state(State& visitor)

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <utility>
 
-#include "wasi/storage/state.hpp"
 #include "wasi/linalg/ordinary_size.hpp"
+#include "wasi/storage/state.hpp"
 
 namespace wasi::subspace {
 

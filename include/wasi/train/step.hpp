@@ -54,8 +54,8 @@ public:
     }
 
     /// The loss of some examples; gradients times `share`, the part of the batch that these examples are. The source is
-    /// asked once now, and perhaps once more in the backward pass. Throws divergence_error when the loss or a gradient is
-    /// not finite; no parameter of which the gradient was not finite has changed then.
+    /// asked once now, and perhaps once more in the backward pass. Throws divergence_error when the loss or a gradient
+    /// is not finite; no parameter of which the gradient was not finite has changed then.
     double micro_batch(const nn::Source<T>& source, std::span<const std::int64_t> labels, double share)
     {
         return explained([&] {

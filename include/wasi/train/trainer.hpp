@@ -192,8 +192,7 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
             record.epoch = static_cast<double>(step) / static_cast<double>(per_epoch);
             record.rate = schedule(step);
             parts.begin(step, record.rate);
-            record.loss =
-                detail::take_step(parts, data, batch, options.micro_batches, key.derive(epoch).derive(1));
+            record.loss = detail::take_step(parts, data, batch, options.micro_batches, key.derive(epoch).derive(1));
             record.captured_energies = detail::captured_energies(model);
             record.flops = memory.flops() - flops_before;
             record.seconds = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "wasi/autograd/ops/tokens.hpp"
-#include "wasi/nn/compiled.hpp"
 #include "wasi/nn/blocks/encoder_block.hpp"
+#include "wasi/nn/compiled.hpp"
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/model.hpp"
 #include "wasi/nn/patches.hpp"
@@ -57,8 +57,8 @@ struct VisionTransformerConfig {
 /// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's
 /// VisionTransformer: patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon
 /// 1e-6, final norm, head on the class token. Any of its linear layers can hold its weight low rank and save its input
-/// compressed; see Linear. A Model. Throws argument_error for a config that makes no sense. Parameters have fixed addresses; the
-/// model does not move.
+/// compressed; see Linear. A Model. Throws argument_error for a config that makes no sense. Parameters have fixed
+/// addresses; the model does not move.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class VisionTransformer {
@@ -131,8 +131,8 @@ public:
         return head->forward(context, x);
     }
 
-    /// Logits (B, classes) of images (B,3,H,W), from a source that may be asked twice or at hand now. Throws shape_error
-    /// unless the images fit the config.
+    /// Logits (B, classes) of images (B,3,H,W), from a source that may be asked twice or at hand now. Throws
+    /// shape_error unless the images fit the config.
     [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const Source<T>& source)
     {
         return encode(context, embed(context, source));

@@ -8,8 +8,8 @@
 namespace wasi::nn {
 
 /// How a weight is to be held, or is: the options of one form. The list of forms.
-using WeightSetup = std::variant<DenseOptions,      //
-                                 SubspaceOptions,   //
+using WeightSetup = std::variant<DenseOptions,     //
+                                 SubspaceOptions,  //
                                  FactorsOptions>;
 
 }  // namespace wasi::nn

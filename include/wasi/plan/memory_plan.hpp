@@ -256,6 +256,9 @@ template <nn::Model M>
     const auto open = static_cast<std::size_t>(std::count(layers.begin(), layers.end(), true));
     require<argument_error>(spectra.size() == layers.size(), "plan_memory: ", spectra.size(),
                             " spectra for a model with ", layers.size(), " linear layers in its blocks");
+    require<argument_error>(
+        run.layers.size() == setups_of<M>(run.model, [](auto...) { return nn::LayerSetup{}; }).size(),
+        "plan_memory: ", run.layers.size(), " layers in the description; wished_layers() has those of the model");
     require<argument_error>(!options.energies.empty() && !options.keep.empty(), "plan_memory: nothing to choose from");
     require<argument_error>(options.inputs.empty() || options.inputs.size() == open,
                             "plan_memory: ", options.inputs.size(), " inputs for ", open, " layers");

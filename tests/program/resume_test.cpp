@@ -147,11 +147,11 @@ TEST_CASE("--resume takes the same run only, and says what differs")
                             Case{" --data digits:0-3", "digits"}}) {
         CAPTURE(one.more);
         const auto run = run_program(options + resume + one.more);
-        CHECK(run.status == 1);
+        CHECK(run.status == 2);
         CHECK_MESSAGE(run.error.find(one.says) != std::string::npos, run.error);
     }
     const auto nowhere = run_program(options + " --resume '" + (folder / "nothing").string() + "'");
-    CHECK(nowhere.status == 1);
+    CHECK(nowhere.status == 2);
     CHECK_MESSAGE(nowhere.error.find("run.safetensors") != std::string::npos, nowhere.error);
 }
 
@@ -197,7 +197,7 @@ TEST_CASE("divergence names step and cure, and leaves metrics and the last finit
             if (run.status == 0 && method == "head") {
                 continue;  // one linear layer on fixed features may stay finite at any rate
             }
-            CHECK(run.status == 1);
+            CHECK(run.status == 2);
             CHECK_MESSAGE(run.error.find("diverged at step") != std::string::npos, run.error);
             CHECK_MESSAGE(run.error.find("--clip-norm") != std::string::npos, run.error);
             CHECK(std::filesystem::exists(out / "metrics.csv"));

@@ -124,7 +124,7 @@ public:
                                run_key(options, 3));
         } catch (const wasi::divergence_error& failure) {
             progress.finish();
-            throw wasi::divergence_error(wasi::message(failure.what(), "; ", leave_what_is_finite()));
+            throw wasi::divergence_error(wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ", leave_what_is_finite()));
         }
         progress.finish();
         phases_.end("step");

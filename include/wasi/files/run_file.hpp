@@ -25,23 +25,24 @@ inline constexpr const char* run_version = "1";
 inline constexpr const char* next_step_key = "next_step";
 inline constexpr std::string_view fact_prefix = "fact ";
 
-/// A switch as a number.
+/// A switch as a number; `last` is the largest there is. Throws io_error for one that is not.
 template <class Switch>
-void visit_switch(State& state, std::string_view name, Switch& value)
+void visit_switch(State& state, std::string_view name, Switch& value, Switch last)
 {
     Index number = static_cast<Index>(value);
     state.number(name, number);
+    require<io_error>(number >= 0 && number <= static_cast<Index>(last), "run file: ", name, " is ", number);
     value = static_cast<Switch>(number);
 }
 
 inline void visit_keep(State& state, nn::KeepOptions& keep)
 {
-    visit_switch(state, "recompute", keep.recompute);
-    visit_switch(state, "probabilities", keep.probabilities);
-    visit_switch(state, "norm_output", keep.norm_output);
-    visit_switch(state, "gelu_input", keep.gelu_input);
-    visit_switch(state, "gelu_output", keep.gelu_output);
-    visit_switch(state, "saved_as", keep.saved_as);
+    visit_switch(state, "recompute", keep.recompute, nn::Recompute::block);
+    visit_switch(state, "probabilities", keep.probabilities, autograd::Probabilities::recompute);
+    visit_switch(state, "norm_output", keep.norm_output, autograd::Output::rebuild);
+    visit_switch(state, "gelu_input", keep.gelu_input, autograd::Output::rebuild);
+    visit_switch(state, "gelu_output", keep.gelu_output, autograd::Output::rebuild);
+    visit_switch(state, "saved_as", keep.saved_as, Precision::half);
 }
 
 /// How a layer saves its input: the kind, and ranks where they are fixed (0 elsewhere). Read, the other options are

@@ -31,7 +31,7 @@ struct MeanCrossEntropy {
 
 namespace detail {
 
-inline constexpr const char* cure = "; a smaller learning rate, a warm-up or --clip-norm may help";
+inline constexpr const char* cure = "; a smaller learning rate, a warm-up or clipping may help";
 
 }  // namespace detail
 

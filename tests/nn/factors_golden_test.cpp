@@ -12,6 +12,8 @@
 #include <support/golden_file.hpp>
 #include <wasi/autograd/ops/cross_entropy.hpp>
 #include <wasi/nn/linear.hpp>
+#include <wasi/nn/weights/factors.hpp>
+#include <wasi/optim/any_optimizer.hpp>
 #include <wasi/optim/sinks.hpp>
 
 namespace {
@@ -21,6 +23,7 @@ using wasi::Shape;
 using wasi::Tensor;
 using namespace wasi_tests;
 namespace autograd = wasi::autograd;
+namespace nn = wasi::nn;
 namespace optim = wasi::optim;
 
 /// The stored steps are in double, from a start that float holds exactly.
@@ -44,17 +47,18 @@ void check_series(const std::string& name, optim::Optimizer<typename E::Scalar, 
     using S = typename E::Storage;
     auto& memory = wasi::plain_memory();
     const auto file = golden_file("factors_golden.safetensors");
-    wasi::nn::Linear<T, S> layer("weight", "bias", memory, {7, 10}, 1);
-    layer.weight.hold(wasi::subspace::FreeFactors<T, S>::from_factors(stored<T>(file, "left", {7, 3}),
-                                                                      stored<T>(file, "right", {3, 10})));
+    nn::Linear<T, S> layer("weight", "bias", memory, {7, 10}, 1);
+    layer.weight.hold(std::make_unique<nn::FactorsWeight<T, S>>(
+        layer.weight, wasi::subspace::FreeFactors<T, S>::from_factors(stored<T>(file, "left", {7, 3}),
+                                                                      stored<T>(file, "right", {3, 10}))));
     layer.bias.values = stored<T>(file, "bias", {7});
     const auto x = stored<T>(file, "x", {12, 10});
     const auto labels = read_values<std::int64_t>(file, "labels");
 
-    const std::vector<nn::ParameterRef<T, S>> parameters{nn::ParameterRef<T, S>(layer.weight),
-                                                            nn::ParameterRef<T, S>(layer.bias)};
+    std::vector<nn::ParameterRef<T, S>> parameters = layer.weight.form().parameters();
+    parameters.emplace_back(layer.bias);
     optim::StreamSink<T, S> sink(parameters, optimizer, memory);
-    sink.set_rate(rate);
+    sink.begin(rate);
     std::vector<double> losses;
     for (int step = 0; step < 10; ++step) {
         autograd::Tape<T, S> tape(memory);

@@ -9,6 +9,7 @@
 #include <support/central_differences.hpp>
 #include <support/models.hpp>
 #include <support/recording_sink.hpp>
+#include <wasi/optim/sgd.hpp>
 
 namespace {
 
@@ -48,7 +49,7 @@ struct Run {
     randomize(model, 3);
     const auto data = random_images<float>(config, 6, 5);
     apply(model, options_of(method));
-    model.keep(keep);
+    wasi::nn::keep(model, keep);
     memory.reset_peaks();
     Run result;
     result.loss = loss_and_gradients<float>(model, data, *result.gradients);
@@ -76,7 +77,7 @@ struct Run {
 TEST_CASE("exact switches: the same loss and the same bits in every gradient, whatever the method")
 {
     for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         const Run plain = run(method, {});
         for (const auto& exact : exact_switches()) {
             const std::string& name = exact.first;
@@ -131,7 +132,7 @@ TEST_CASE("exact switches: what each saves, to the byte")
 TEST_CASE("16 bits: half the memory, losses and gradients to the format's rounding")
 {
     for (const Method method : {method("vanilla"), method("wasi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         const Run plain = run(method, {});
         for (const auto& format : {std::pair{Precision::bfloat16, 0x1p-8}, std::pair{Precision::half, 0x1p-11}}) {
             const Precision precision = format.first;
@@ -139,7 +140,7 @@ TEST_CASE("16 bits: half the memory, losses and gradients to the format's roundi
             CAPTURE(to_string(precision));
             const Run other = run(method, {.saved_as = precision});
             CHECK(other.loss == plain.loss);  // the forward pass does not feel it
-            if (method == method("vanilla")) {
+            if (method == train::method("vanilla")) {
                 CHECK(static_cast<double>(other.saved) <= 0.55 * static_cast<double>(plain.saved));
             }
             const std::string name = "encoder.layers.encoder_layer_0.ln_1.bias";  // the far end
@@ -159,13 +160,13 @@ TEST_CASE("a basis moves once a step, also where the block runs twice")
         auto options = options_of(method("wasi"));
         options.activation.restart_every = 1;  // every move is a restart, and restarts are counted
         apply(model, options);
-        model.keep({.recompute = recompute});
+        wasi::nn::keep(model, {.recompute = recompute});
         const auto data = random_images<float>(config, 6, 5);
         RecordingSink<float> sink;
         for (int step = 1; step <= 3; ++step) {
             (void)loss_and_gradients<float>(model, data, sink);
             for (const auto& block : model.blocks) {
-                CHECK(block->fc2.compressor()->restarts() == step);
+                CHECK(block->fc2.saves_with<wasi::nn::TuckerInput>()->subspace().restarts() == step);
             }
         }
     }
@@ -178,7 +179,7 @@ TEST_CASE("a whole run of training: the same losses with every exact switch, str
         Model<float> model(config, memory, wasi::RandomKey(1));
         randomize(model, 3);
         apply(model, options_of(method));
-        model.keep(keep);
+        wasi::nn::keep(model, keep);
         wasi::optim::Sgd<float, EigenStorage> sgd({.weight_decay = 1e-4}, memory);
         const auto data = random_images<float>(config, 12, 5);
         return train_losses(model, data, sgd, {.epochs = 3, .batch_size = 5, .rate = 0.05, .clip_norm = clip_norm});

@@ -1,4 +1,4 @@
-// The linear layer: two ways to hold the weight times two ways to save the input.
+// The linear layer: ways to hold the weight times ways to save the input.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 #include <support/graph_check.hpp>
 #include <support/matrices.hpp>
-#include <wasi/nn/linear.hpp>
+#include <wasi/nn/layer_setup.hpp>
 
 namespace {
 
@@ -20,7 +20,7 @@ using wasi::Tensor;
 using wasi::Use;
 namespace autograd = wasi::autograd;
 namespace linalg = wasi::linalg;
-using wasi::nn::LowRankForm;
+namespace nn = wasi::nn;
 
 template <class T>
 using Linear = wasi::nn::Linear<T, EigenStorage>;
@@ -35,6 +35,26 @@ template <class T>
     result->weight.dense() = random_tensor<T>(memory, {outputs, inputs}, 31);
     result->bias.values = random_tensor<T>(memory, {outputs}, 32);
     return result;
+}
+
+/// The wish for factors of this rank, held as `Options` say.
+template <class Options>
+[[nodiscard]] nn::WeightSetup wish(Index rank, bool only_if_it_pays = false)
+{
+    return Options{{linalg::FixedRank{rank}, only_if_it_pays}};
+}
+
+/// Sets the weight up and says whether it is low rank then.
+template <class T>
+[[nodiscard]] bool becomes_low_rank(Linear<T>& linear, const nn::WeightSetup& setup)
+{
+    nn::set_up(linear.weight, setup);
+    return linear.weight.is_low_rank();
+}
+
+void compress_input(auto& linear, const wasi::subspace::ActivationSubspaceOptions& options)
+{
+    nn::set_up(linear, nn::InputSetup(nn::TuckerOptions{options}), wasi::RandomKey(4));
 }
 
 /// Full rank in every mode.
@@ -121,7 +141,7 @@ TEST_CASE("low-rank weight, exact input: factor gradients against central differ
 {
     auto& memory = wasi::plain_memory();
     auto linear = make_layer<Real>(memory, 6, 5);
-    auto form = LowRankForm::subspace;
+    nn::WeightSetup setup = wish<nn::SubspaceOptions>(3);
     bool twice = false;
     SUBCASE("used once") {}
     SUBCASE("used twice")
@@ -130,19 +150,19 @@ TEST_CASE("low-rank weight, exact input: factor gradients against central differ
     }
     SUBCASE("free factors")
     {
-        form = LowRankForm::free_factors;
+        setup = wish<nn::FactorsOptions>(3);
     }
     SUBCASE("free factors, used twice")
     {
-        form = LowRankForm::free_factors;
+        setup = wish<nn::FactorsOptions>(3);
         twice = true;
     }
-    REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false, form));
+    REQUIRE(becomes_low_rank(*linear, setup));
     Graph graph{memory, {}, {&linear->bias}, [&](const Context& c, const auto& x) { return linear->forward(c, x[0]); }};
     graph.inputs.push_back(random_tensor(memory, {2, 3, 5}, 1));
     if (twice) {
         linear = make_layer<Real>(memory, 5, 5);
-        REQUIRE(linear->weight.factorize(linalg::FixedRank{3}, false, form));
+        REQUIRE(becomes_low_rank(*linear, setup));
         graph.parameters = {&linear->bias};
         graph.forward = [&](const Context& c, const auto& x) {
             return linear->forward(c, autograd::gelu(c, linear->forward(c, x[0])));
@@ -152,30 +172,46 @@ TEST_CASE("low-rank weight, exact input: factor gradients against central differ
     graph.check();
     RecordingSink<Real> sink;
     (void)graph.backward(sink);
-    const auto& entry = sink.at("weight");
-    CHECK(entry.count == 1);
-    REQUIRE(entry.form == RecordingSink<Real>::Form::factor_gradients);
+    // A subspace gets both as one gradient; free factors are two parameters with a dense gradient each.
+    std::vector<double> d_left;
+    std::vector<double> d_right;
+    if (std::holds_alternative<nn::SubspaceOptions>(setup)) {
+        const auto& entry = sink.at("weight");
+        CHECK(entry.count == 1);
+        REQUIRE(entry.form == RecordingSink<Real>::Form::factor_gradients);
+        d_left = entry.d_left;
+        d_right = entry.d_right;
+        CHECK(sink.size() == 2);
+    } else {
+        for (const char* name : {"weight.left", "weight.right"}) {
+            CHECK(sink.at(name).count == 1);
+            REQUIRE(sink.at(name).form == RecordingSink<Real>::Form::dense);
+        }
+        d_left = sink.at("weight.left").dense;
+        d_right = sink.at("weight.right").dense;
+        CHECK(sink.size() == 3);
+    }
     // d_left and d_right are the gradients of the two factors when each is moved on its own.
     const auto numeric = [&](wasi::ConstMatrixView<Real> factor) {
         const std::span<Real> values(const_cast<Real*>(factor.data), static_cast<std::size_t>(factor.size()));
         return central_differences(values, [&] { return graph.value(); });
     };
-    CHECK(relative_distance(entry.d_left, numeric(linear->weight.low_rank().left())) <= 1e-8);
-    CHECK(relative_distance(entry.d_right, numeric(linear->weight.low_rank().right())) <= 1e-8);
+    CHECK(relative_distance(d_left, numeric(linear->weight.low_rank().left())) <= 1e-8);
+    CHECK(relative_distance(d_right, numeric(linear->weight.low_rank().right())) <= 1e-8);
 }
 
 TEST_CASE("low-rank weight with a compressed input: input and bias gradients stay exact")
 {
     auto& memory = wasi::plain_memory();
     auto linear = make_layer<Real>(memory, 6, 5);
-    auto form = LowRankForm::subspace;
+    nn::WeightSetup setup = wish<nn::SubspaceOptions>(2);
     SUBCASE("weight subspace") {}
     SUBCASE("free factors")
     {
-        form = LowRankForm::free_factors;
+        setup = wish<nn::FactorsOptions>(2);
     }
-    REQUIRE(linear->weight.factorize(linalg::FixedRank{2}, false, form));
-    linear->compress_input({.ranks = {1, 1, 2}}, wasi::RandomKey(4));
+    REQUIRE(becomes_low_rank(*linear, setup));
+    compress_input(*linear, {.ranks = {1, 1, 2}});
     Graph graph{memory, {}, {&linear->bias}, [&](const Context& c, const auto& x) { return linear->forward(c, x[0]); }};
     graph.inputs.push_back(random_tensor(memory, {3, 4, 5}, 1));
     graph.check();
@@ -199,11 +235,11 @@ TEST_CASE_TEMPLATE("at full rank every path is the dense one, to rounding", T, f
                     CAPTURE(compressed);
                     auto linear = make_layer<T>(memory, outputs, 7);
                     if (low_rank) {
-                        REQUIRE(linear->weight.factorize(linalg::FixedRank{100}, false));
+                        REQUIRE(becomes_low_rank(*linear, wish<nn::SubspaceOptions>(100)));
                         REQUIRE(linear->weight.rank() == std::min<Index>(outputs, 7));
                     }
                     if (compressed) {
-                        linear->compress_input(full_tucker(), wasi::RandomKey(4));
+                        compress_input(*linear, full_tucker());
                     }
                     const Pass<T> pass(*linear, shape);
                     CHECK(relative_distance(pass.y, dense.y) <= rounding);
@@ -254,7 +290,7 @@ TEST_CASE("a compressed input's gradient is exactly that of the compressed input
     auto& memory = wasi::plain_memory();
     auto linear = make_layer<Real>(memory, 6, 5);
     const wasi::subspace::ActivationSubspaceOptions options{.ranks = {2, 2, 3}};
-    linear->compress_input(options, wasi::RandomKey(4));
+    compress_input(*linear, options);
     const Pass<Real> pass(*linear, {3, 4, 5});
     wasi::subspace::ActivationSubspace<Real, EigenStorage> same(options, wasi::RandomKey(4), memory, {});
     const auto x = random_tensor(memory, {3, 4, 5}, 1);
@@ -283,7 +319,7 @@ TEST_CASE("saved inputs are booked under their layer, by what is really kept")
     CHECK(memory.of(saved).current == 0);
     SUBCASE("compressed: a core and three bases")
     {
-        linear->compress_input({.ranks = {2, 2, 3}}, wasi::RandomKey(4));
+        compress_input(*linear, {.ranks = {2, 2, 3}});
         CHECK(bytes_saved() == sizeof(Real) * (2 * 2 * 3 + 3 * 2 + 4 * 2 + 5 * 3));
         CHECK(memory.of(saved).current == 0);
     }
@@ -294,41 +330,60 @@ TEST_CASE("saved inputs are booked under their layer, by what is really kept")
     }
     SUBCASE("no tape: nothing, and the basis does not move")
     {
-        linear->compress_input({.ranks = {2, 2, 3}}, wasi::RandomKey(4));
+        compress_input(*linear, {.ranks = {2, 2, 3}});
         memory.reset_peaks();
         (void)linear->forward({memory, nullptr}, x());
         CHECK(memory.of(saved).peak == 0);
-        CHECK(linear->compressor()->restarts() == 0);
-        CHECK(linear->compressor()->basis().size() == 0);
+        const auto& subspace = linear->saves_with<nn::TuckerInput>()->subspace();
+        CHECK(subspace.restarts() == 0);
+        CHECK(subspace.basis().size() == 0);
     }
 }
 
-TEST_CASE("factorize: rank by rule, break-even, and refusals that name the weight")
+TEST_CASE("low rank: rank by rule, break-even, and refusals that name the weight")
 {
     wasi::Ledger memory;
     auto linear = make_layer<Real>(memory, 12, 8);
     // 4 (12 + 8) = 80 < 96 = 12 x 8 <= 5 (12 + 8)
-    CHECK(linear->weight.pays(4));
-    CHECK_FALSE(linear->weight.pays(5));
-    CHECK_FALSE(linear->weight.factorize(linalg::FixedRank{5}, true));
-    CHECK_FALSE(linear->weight.is_low_rank());
+    CHECK(nn::pays(12, 8, 4));
+    CHECK_FALSE(nn::pays(12, 8, 5));
+    CHECK_FALSE(becomes_low_rank(*linear, wish<nn::SubspaceOptions>(5, true)));
     CHECK(linear->weight.rank() == 0);
-    CHECK(linear->weight.factorize(linalg::FixedRank{4}, true));
+    CHECK(becomes_low_rank(*linear, wish<nn::SubspaceOptions>(4, true)));
     CHECK(linear->weight.rank() == 4);
     CHECK(linear->weight.bytes() == sizeof(Real) * 4 * (12 + 8));
     CHECK(memory.of(Tag{Use::weight, layer}).current == linear->weight.bytes());
-    CHECK_THROWS_WITH_AS(linear->weight.factorize(linalg::FixedRank{4}, true),
-                         "LinearWeight::factorize: weight is low rank already", wasi::argument_error);
+    CHECK_THROWS_WITH_AS((void)linear->weight.dense(), "LinearWeight: weight is not dense", wasi::argument_error);
     auto other = make_layer<Real>(memory, 8, 12);
-    REQUIRE(other->weight.factorize(linalg::FixedRank{2}, false));
+    REQUIRE(becomes_low_rank(*other, wish<nn::SubspaceOptions>(2)));
     auto factors = wasi::subspace::WeightSubspace<Real, EigenStorage>::start(random_tensor(memory, {12, 8}, 1).matrix(),
                                                                              linalg::FixedRank{2}, memory, {});
-    CHECK_THROWS_AS(other->weight.hold(std::move(factors)), wasi::shape_error);
+    CHECK_THROWS_WITH_AS((nn::SubspaceWeight<Real, EigenStorage>(other->weight, std::move(factors))),
+                         "LinearWeight: factors L (12, 2) and R (2, 8) for weight (8, 12)", wasi::shape_error);
     CHECK_THROWS_WITH_AS((void)linear->forward({memory, nullptr}, Variable(random_tensor(memory, {2, 3, 7}, 1))),
                          "Linear weight: input (2, 3, 7) for a weight (12, 8)", wasi::shape_error);
     other = make_layer<Real>(memory, 8, 12);
     other->weight.dense().data()[5] = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THROWS_AS(other->weight.factorize(linalg::FixedRank{2}, false), wasi::argument_error);
+    CHECK_THROWS_AS(nn::set_up(other->weight, wish<nn::SubspaceOptions>(2)), wasi::argument_error);
+    CHECK_FALSE(other->weight.is_low_rank());
+}
+
+TEST_CASE("a wish of the same form leaves rank and product alone, and a dense wish every weight")
+{
+    wasi::Ledger memory;
+    for (const auto& first : {wish<nn::SubspaceOptions>(4), wish<nn::FactorsOptions>(4)}) {
+        auto linear = make_layer<Real>(memory, 12, 8);
+        REQUIRE(becomes_low_rank(*linear, first));
+        const auto* form = &linear->weight.form();
+        nn::WeightSetup again = first;
+        nn::set_rank(again, 2);
+        for (const auto& wished : {again, nn::WeightSetup(nn::DenseOptions{})}) {
+            nn::set_up(linear->weight, wished);
+            CHECK(&linear->weight.form() == form);
+            CHECK(linear->weight.rank() == 4);
+        }
+        CHECK(nn::kind_of(nn::setup_of(linear->weight)) == nn::kind_of(first));
+    }
 }
 
 TEST_CASE("free factors: low rank for everybody, a weight subspace for nobody, until the form is changed")
@@ -337,28 +392,49 @@ TEST_CASE("free factors: low rank for everybody, a weight subspace for nobody, u
     auto linear = make_layer<Real>(memory, 12, 8);
     CHECK_THROWS_WITH_AS((void)linear->weight.low_rank(), "LinearWeight: weight is dense, it has no factors",
                          wasi::argument_error);
-    CHECK_THROWS_AS(linear->weight.change_form(LowRankForm::free_factors), wasi::argument_error);
-    CHECK_FALSE(linear->weight.factorize(linalg::FixedRank{5}, true, LowRankForm::free_factors));
-    REQUIRE(linear->weight.factorize(linalg::FixedRank{4}, true, LowRankForm::free_factors));
+    CHECK_FALSE(becomes_low_rank(*linear, wish<nn::FactorsOptions>(5, true)));
+    REQUIRE(becomes_low_rank(*linear, wish<nn::FactorsOptions>(4, true)));
     const auto product = [&] {
         const auto factors = linear->weight.low_rank();
         return multiplied_out<Real>({factors.left(), factors.right().transposed(), false});
     };
     const auto before = product();
-    for (const auto form : {LowRankForm::free_factors, LowRankForm::subspace, LowRankForm::free_factors}) {
-        linear->weight.change_form(form);
+    for (const auto& setup : {wish<nn::FactorsOptions>(4), wish<nn::SubspaceOptions>(4), wish<nn::FactorsOptions>(4)}) {
+        nn::set_up(linear->weight, setup);
+        const bool free = std::holds_alternative<nn::FactorsOptions>(setup);
         CHECK(linear->weight.is_low_rank());
         CHECK(linear->weight.rank() == 4);
-        CHECK((linear->weight.weight_subspace() != nullptr) == (form == LowRankForm::subspace));
-        CHECK((linear->weight.free_factors() != nullptr) == (form == LowRankForm::free_factors));
+        CHECK((linear->weight.held_as<nn::SubspaceWeight>() != nullptr) == !free);
+        CHECK((linear->weight.held_as<nn::FactorsWeight>() != nullptr) == free);
         CHECK(linear->weight.bytes() == sizeof(Real) * 4 * (12 + 8));
         CHECK(memory.of(Tag{Use::weight, layer}).current == linear->weight.bytes());
         CHECK(relative_distance(product(), before) <= 1e-14);
     }
     auto other = make_layer<Real>(memory, 8, 12);
-    CHECK_THROWS_AS(other->weight.hold(wasi::subspace::FreeFactors<Real, EigenStorage>::from_factors(
-                        random_tensor(memory, {12, 2}, 1), random_tensor(memory, {2, 8}, 2))),
+    CHECK_THROWS_AS((nn::FactorsWeight<Real, EigenStorage>(
+                        other->weight, wasi::subspace::FreeFactors<Real, EigenStorage>::from_factors(
+                                           random_tensor(memory, {12, 2}, 1), random_tensor(memory, {2, 8}, 2)))),
                     wasi::shape_error);
+}
+
+TEST_CASE("a frozen weight stays frozen in every form, and saves nothing")
+{
+    wasi::Ledger memory;
+    auto linear = make_layer<Real>(memory, 12, 8);
+    linear->weight.set_trainable(false);
+    for (const auto& setup : {wish<nn::SubspaceOptions>(4), wish<nn::FactorsOptions>(4)}) {
+        nn::set_up(linear->weight, setup);
+        for (const auto& parameter : linear->weight.form().parameters()) {
+            CHECK_FALSE(parameter.identity().trainable());
+        }
+        RecordingSink<Real> sink;
+        Tape tape(memory);
+        const auto y = linear->forward({memory, &tape}, Variable::leaf(random_tensor(memory, {3, 4, 8}, 1)));
+        CHECK(memory.of(Tag{Use::saved_input, layer}).current == 0);
+        tape.backward(y, sink);
+        CHECK(sink.size() == 1);
+        CHECK(sink.has("bias"));
+    }
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST_CASE("names and shapes are torchvision's, in its order")
     CHECK(tiny.model.positions.values.shape() == wasi::Shape{1, 5, 6});
     std::size_t elements = 0;
     wasi::nn::for_each_parameter(tiny.model, [&](auto& parameter) { elements += dense_span(parameter).size(); });
-    CHECK(tiny.model.parameter_bytes() == elements * sizeof(double));
+    CHECK(wasi::nn::parameter_bytes(tiny.model) == elements * sizeof(double));
     CHECK(tiny.memory.of(Use::weight).current == elements * sizeof(double));
 }
 

@@ -3,12 +3,15 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <support/central_differences.hpp>
 #include <support/recording_sink.hpp>
+#include <wasi/nn/layer_setup.hpp>
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/storage/eigen.hpp>
 
@@ -24,10 +27,30 @@ namespace autograd = wasi::autograd;
 namespace linalg = wasi::linalg;
 namespace optim = wasi::optim;
 
+namespace nn = wasi::nn;
+
 template <class T>
-using Ref = nn::ParameterRef<T, EigenStorage>;
+using Weight = nn::LinearWeight<T, EigenStorage>;
+
+/// The one parameter of a weight that is dense or a subspace.
 template <class T>
-using Weight = wasi::nn::LinearWeight<T, EigenStorage>;
+[[nodiscard]] nn::ParameterRef<T, EigenStorage> ref(Weight<T>& weight)
+{
+    return weight.form().parameters().at(0);
+}
+
+/// In place, so that the values are booked under the weight's layer.
+template <class T>
+void fill(Weight<T>& weight, std::uint64_t seed)
+{
+    EigenStorage::fill_normal(weight.matrix(), wasi::RandomKey(seed));
+}
+
+void make_low_rank(Weight<double>& weight, Index rank)
+{
+    nn::set_up(weight, nn::WeightSetup(nn::SubspaceOptions{{linalg::FixedRank{rank}, false}}));
+    REQUIRE(weight.is_low_rank());
+}
 
 template <class T>
 [[nodiscard]] Tensor<T> normal(wasi::Memory& memory, Shape shape, std::uint64_t seed)
@@ -43,13 +66,13 @@ TEST_CASE_TEMPLATE("SGD: momentum and decay as torch.optim.SGD defines them", T,
         CAPTURE(momentum);
         wasi::Ledger memory;
         Weight<T> weight("w", memory, {4, 3}, 2);
-        weight.dense() = normal<T>(memory, {4, 3}, 1);
+        fill(weight, 1);
         optim::Sgd<T, EigenStorage> sgd({.momentum = momentum, .weight_decay = 0.1}, memory);
         std::vector<double> w = elements(std::as_const(weight).matrix());
         std::vector<double> velocity(12, 0.0);
         for (std::uint64_t step = 0; step < 5; ++step) {
             const auto g = normal<T>(memory, {4, 3}, 10 + step);
-            sgd.apply(Ref<T>(weight), autograd::Dense<T>{g.matrix()}, T(0.05), T(0.5));
+            sgd.apply(ref(weight), autograd::Dense<T>{g.matrix()}, T(0.05), T(0.5));
             for (std::size_t i = 0; i < 12; ++i) {
                 velocity[i] = momentum * velocity[i] + 0.5 * static_cast<double>(g.data()[i]) + 0.1 * w[i];
                 w[i] -= 0.05 * velocity[i];
@@ -64,14 +87,14 @@ TEST_CASE_TEMPLATE("AdamW: as torch.optim.AdamW defines it", T, float, double)
 {
     wasi::Ledger memory;
     Weight<T> weight("w", memory, {4, 3}, 2);
-    weight.dense() = normal<T>(memory, {4, 3}, 1);
+    fill(weight, 1);
     optim::AdamW<T, EigenStorage> adamw({.beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 0.1}, memory);
     std::vector<double> w = elements(std::as_const(weight).matrix());
     std::vector<double> m(12, 0.0);
     std::vector<double> v(12, 0.0);
     for (int step = 1; step <= 5; ++step) {
         const auto gradient = normal<T>(memory, {4, 3}, 10 + static_cast<std::uint64_t>(step));
-        adamw.apply(Ref<T>(weight), autograd::Dense<T>{gradient.matrix()}, T(0.05), T(0.5));
+        adamw.apply(ref(weight), autograd::Dense<T>{gradient.matrix()}, T(0.05), T(0.5));
         for (std::size_t i = 0; i < 12; ++i) {
             const double g = 0.5 * static_cast<double>(gradient.data()[i]);
             m[i] = 0.8 * m[i] + 0.2 * g;
@@ -95,13 +118,12 @@ TEST_CASE("a dense weight takes a factored gradient as its product")
     const auto check = [&](optim::Optimizer<double, EigenStorage>& one, optim::Optimizer<double, EigenStorage>& other) {
         Weight<double> a("a", memory, {6, 5}, 1);
         Weight<double> b("b", memory, {6, 5}, 1);
-        a.dense() = normal<double>(memory, {6, 5}, 1);
-        b.dense() = normal<double>(memory, {6, 5}, 1);
+        fill(a, 1);
+        fill(b, 1);
         for (int step = 0; step < 3; ++step) {
-            one.apply(Ref<double>(a), factored, 0.1, 0.7);
-            other.apply(Ref<double>(b),
-                        autograd::Dense<double>{wasi::ConstMatrixView<double>::row_major(product.data(), 6, 5)}, 0.1,
-                        0.7);
+            one.apply(ref(a), factored, 0.1, 0.7);
+            other.apply(ref(b), autograd::Dense<double>{wasi::ConstMatrixView<double>::row_major(product.data(), 6, 5)},
+                        0.1, 0.7);
         }
         CHECK(relative_distance(a.dense().span(), b.dense().span()) <= 1e-13);
     };
@@ -119,22 +141,22 @@ TEST_CASE("a low-rank weight is moved by its subspace's own step, decay as shrin
 {
     wasi::Ledger memory;
     Weight<double> weight("w", memory, {8, 6}, 1);
-    weight.dense() = normal<double>(memory, {8, 6}, 1);
-    REQUIRE(weight.factorize(linalg::FixedRank{3}, false));
+    fill(weight, 1);
+    make_low_rank(weight, 3);
     const auto p = normal<double>(memory, {8, 2}, 3);
     const auto q = normal<double>(memory, {6, 2}, 4);
     const linalg::Factored<double> factored{p.matrix(), q.matrix(), false};
     auto reference = wasi::subspace::WeightSubspace<double, EigenStorage>::start(
         normal<double>(memory, {8, 6}, 1).matrix(), linalg::FixedRank{3}, memory, {});
     optim::Sgd<double, EigenStorage> sgd({.weight_decay = 0.1}, memory);
-    sgd.apply(Ref<double>(weight), factored, 0.05, 0.5);
+    sgd.apply(ref(weight), factored, 0.05, 0.5);
     reference.update(0.05 * 0.5, 0.05 * 0.1, factored);
     CHECK(relative_distance(elements(weight.low_rank().left()), elements(reference.left())) <= 1e-14);
     CHECK(relative_distance(elements(weight.low_rank().right()), elements(reference.right())) <= 1e-14);
     const auto d_left = normal<double>(memory, {8, 3}, 5);
     const auto d_right = normal<double>(memory, {3, 6}, 6);
     const linalg::FactorGradients<double> factors{d_left.matrix(), d_right.matrix()};
-    sgd.apply(Ref<double>(weight), factors, 0.05, 0.5);
+    sgd.apply(ref(weight), factors, 0.05, 0.5);
     reference.update(0.05 * 0.5, 0.05 * 0.1, factors);
     CHECK(relative_distance(elements(weight.low_rank().left()), elements(reference.left())) <= 1e-14);
     CHECK(relative_distance(elements(weight.low_rank().right()), elements(reference.right())) <= 1e-14);
@@ -144,10 +166,10 @@ TEST_CASE("what cannot be is refused, and names the weight")
 {
     wasi::Ledger memory;
     Weight<double> low("fc1.weight", memory, {8, 6}, 1);
-    low.dense() = normal<double>(memory, {8, 6}, 1);
-    REQUIRE(low.factorize(linalg::FixedRank{3}, false));
+    fill(low, 1);
+    make_low_rank(low, 3);
     Weight<double> dense("fc2.weight", memory, {8, 6}, 1);
-    dense.dense() = normal<double>(memory, {8, 6}, 1);
+    fill(dense, 1);
     const auto g = normal<double>(memory, {8, 6}, 2);
     const auto d_left = normal<double>(memory, {8, 3}, 5);
     const auto d_right = normal<double>(memory, {3, 6}, 6);
@@ -156,18 +178,18 @@ TEST_CASE("what cannot be is refused, and names the weight")
     optim::Sgd<double, EigenStorage> momentum({.momentum = 0.9}, memory);
     optim::AdamW<double, EigenStorage> adamw({}, memory);
     const auto before = elements(low.low_rank().left());
-    CHECK_THROWS_WITH_AS(momentum.apply(Ref<double>(low), autograd::Dense<double>{g.matrix()}, 0.1, 1.0),
+    CHECK_THROWS_WITH_AS(momentum.apply(ref(low), autograd::Dense<double>{g.matrix()}, 0.1, 1.0),
                          "Sgd: a dense gradient for the low-rank weight fc1.weight", wasi::argument_error);
-    CHECK_THROWS_WITH_AS(adamw.apply(Ref<double>(low), factors, 0.1, 1.0),
+    CHECK_THROWS_WITH_AS(adamw.apply(ref(low), factors, 0.1, 1.0),
                          "AdamW: the low-rank weight fc1.weight cannot be trained by AdamW (its moments would be "
                          "dense); use SGD, or free factors",
                          wasi::argument_error);
-    CHECK_THROWS_AS(plain.apply(Ref<double>(low), autograd::Dense<double>{g.matrix()}, 0.1, 1.0), wasi::argument_error);
-    CHECK_THROWS_AS(plain.apply(Ref<double>(dense), factors, 0.1, 1.0), wasi::argument_error);
-    CHECK_THROWS_AS(adamw.apply(Ref<double>(dense), factors, 0.1, 1.0), wasi::argument_error);
-    CHECK_THROWS_AS(plain.apply(Ref<double>(dense), autograd::Dense<double>{d_left.matrix()}, 0.1, 1.0),
-                    wasi::shape_error);
-    CHECK_THROWS_AS((void)Ref<double>(low).dense(), wasi::argument_error);
+    CHECK_THROWS_AS(plain.apply(ref(low), autograd::Dense<double>{g.matrix()}, 0.1, 1.0), wasi::argument_error);
+    CHECK_THROWS_AS(plain.apply(ref(dense), factors, 0.1, 1.0), wasi::argument_error);
+    CHECK_THROWS_AS(adamw.apply(ref(dense), factors, 0.1, 1.0), wasi::argument_error);
+    CHECK_THROWS_AS(plain.apply(ref(dense), autograd::Dense<double>{d_left.matrix()}, 0.1, 1.0), wasi::shape_error);
+    CHECK(ref(low).dense() == nullptr);
+    CHECK(ref(dense).subspace() == nullptr);
     CHECK(elements(low.low_rank().left()) == before);
 
     const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -182,6 +204,31 @@ TEST_CASE("what cannot be is refused, and names the weight")
     CHECK_THROWS_AS(adam({.beta2 = -0.1}), wasi::argument_error);
     CHECK_THROWS_AS(adam({.epsilon = 0.0}), wasi::argument_error);
     CHECK_THROWS_AS(adam({.weight_decay = nan}), wasi::argument_error);
+}
+
+TEST_CASE("options make the optimiser that they name, with their numbers")
+{
+    wasi::Ledger memory;
+    const auto g = normal<double>(memory, {4, 3}, 2);
+    const auto moved = [&](auto& optimizer) {
+        autograd::DenseParameter<double> parameter("w", normal<double>(memory, {4, 3}, 1));
+        for (int step = 0; step < 2; ++step) {
+            optimizer.apply(nn::ParameterRef<double, EigenStorage>(parameter), autograd::Dense<double>{g.matrix()}, 0.1,
+                            1.0);
+        }
+        return elements(std::as_const(parameter.values).matrix());
+    };
+    const auto check = [&]<class Made>(const optim::OptimizerOptions& options, Made wanted, std::string_view name) {
+        CHECK(optim::name_of(options) == name);
+        const auto made = optim::make_optimizer<double, EigenStorage>(options, memory);
+        CHECK(moved(*made) == moved(*wanted));
+    };
+    const optim::SgdOptions sgd{.momentum = 0.9, .weight_decay = 0.1};
+    const optim::AdamWOptions adamw{.beta1 = 0.5, .weight_decay = 0.3};
+    check(sgd, std::make_unique<optim::Sgd<double, EigenStorage>>(sgd, memory), "sgd");
+    check(adamw, std::make_unique<optim::AdamW<double, EigenStorage>>(adamw, memory), "adamw");
+    CHECK_THROWS_AS((void)(optim::make_optimizer<double, EigenStorage>(optim::SgdOptions{.momentum = 2.0}, memory)),
+                    wasi::argument_error);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <support/central_differences.hpp>
 #include <support/models.hpp>
 #include <support/recording_sink.hpp>
+#include <wasi/optim/sgd.hpp>
 #include <wasi/optim/sinks.hpp>
 
 namespace {
@@ -22,6 +23,7 @@ using wasi::Use;
 using namespace wasi_tests;
 namespace autograd = wasi::autograd;
 namespace linalg = wasi::linalg;
+namespace nn = wasi::nn;
 namespace optim = wasi::optim;
 namespace train = wasi::train;
 using train::method;
@@ -182,18 +184,22 @@ struct Setup {
 TEST_CASE("without clipping, streaming and collecting end at the same weights")
 {
     for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         Setup streamed(method);
         Setup collected(method);
         optim::StreamSink<double, EigenStorage> stream(streamed.parameters(), streamed.sgd, streamed.memory);
         optim::CollectSink<double, EigenStorage> collect(collected.parameters(), collected.sgd, collected.memory, 0.0,
                                                          false);
-        stream.set_rate(0.1);
         const auto start = snapshot(streamed.model);
         for (int step = 0; step < 3; ++step) {
+            for (auto* sink :
+                 {static_cast<optim::StepSink<double>*>(&stream), static_cast<optim::StepSink<double>*>(&collect)}) {
+                sink->begin(0.1);
+            }
             (void)loss_and_gradients<double>(streamed.model, streamed.data, stream);
             (void)loss_and_gradients<double>(collected.model, collected.data, collect);
-            (void)collect.finish(0.1);
+            stream.end();
+            collect.end();
         }
         CHECK(distance(snapshot(streamed.model), snapshot(collected.model)) <= 1e-13);
         CHECK(distance(snapshot(streamed.model), start) > 1e-3);
@@ -205,6 +211,7 @@ TEST_CASE("collect holds nothing dense for low-rank weights")
 {
     Setup setup(method("wasi"));
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 1.0, false);
+    collect.begin(0.1);
     (void)loss_and_gradients<double>(setup.model, setup.data, collect);
     std::size_t others = 0;
     wasi::nn::for_each_parameter(setup.model, [&](auto& parameter) {
@@ -219,7 +226,7 @@ TEST_CASE("collect holds nothing dense for low-rank weights")
         factored += static_cast<std::size_t>((layer->weight.outputs() + layer->weight.inputs()) * 8) * sizeof(double);
     }
     CHECK(setup.memory.of(Use::gradient).current == others + factored);
-    (void)collect.finish(0.1);
+    collect.end();
     CHECK(setup.memory.of(Use::gradient).current == 0);
 }
 
@@ -239,8 +246,10 @@ TEST_CASE("the global norm is that of all gradients, and clipping scales all of 
     optim::SgdOptions plain{};
     optim::Sgd<double, EigenStorage> sgd(plain, setup.memory);
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), sgd, setup.memory, 0.25 * norm, false);
+    collect.begin(0.5);
     (void)loss_and_gradients<double>(setup.model, setup.data, collect);
-    CHECK(collect.finish(0.5) == doctest::Approx(norm).epsilon(1e-13));
+    collect.end();
+    CHECK(collect.norm() == doctest::Approx(norm).epsilon(1e-13));
     // torch: coefficient = max_norm / (norm + 1e-6), at most 1.
     const double factor = 0.25 * norm / (norm + 1e-6);
     for (const auto& parameter : snapshot(setup.model)) {
@@ -264,7 +273,7 @@ TEST_CASE("streamed clipping is by parameter: each step has at most the norm ask
     Setup setup(method("vanilla"));
     optim::Sgd<double, EigenStorage> sgd({}, setup.memory);
     optim::StreamSink<double, EigenStorage> stream(setup.parameters(), sgd, setup.memory, 0.01);
-    stream.set_rate(1.0);
+    stream.begin(1.0);
     const auto start = snapshot(setup.model);
     (void)loss_and_gradients<double>(setup.model, setup.data, stream);
     int at_limit = 0;
@@ -284,7 +293,7 @@ TEST_CASE("streamed clipping is by parameter: each step has at most the norm ask
 TEST_CASE("micro-batches add up to the whole batch where inputs are exact")
 {
     for (const Method method : {method("vanilla"), method("wsi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         std::vector<std::map<std::string, std::vector<double>>> results;
         for (const Index pieces : {1, 2, 4}) {  // 4 pieces of 6 images: 1, 2, 1, 2
             Setup setup(method);
@@ -307,12 +316,13 @@ TEST_CASE("accumulating factored gradients of low-rank weights keeps the sizes o
     Setup setup(method("wasi"));
     optim::CollectSink<double, EigenStorage> collect(setup.parameters(), setup.sgd, setup.memory, 0.0, true);
     std::vector<std::size_t> held;
+    collect.begin(0.01);
     for (int piece = 0; piece < 4; ++piece) {
         (void)loss_and_gradients<double>(setup.model, setup.data, collect);
         held.push_back(setup.memory.of(Use::gradient).current);
     }
     CHECK(held[3] == held[0]);
-    (void)collect.finish(0.01);
+    collect.end();
 }
 
 TEST_CASE("a gradient norm that is not finite changes no parameter")
@@ -323,7 +333,8 @@ TEST_CASE("a gradient norm that is not finite changes no parameter")
     const std::vector<double> bad(static_cast<std::size_t>(config.classes), std::numeric_limits<double>::infinity());
     collect.take(setup.model.head->bias,
                  Dense{wasi::ConstMatrixView<double>::row_major(bad.data(), 1, config.classes)});
-    CHECK_THROWS_AS((void)collect.finish(0.1), wasi::argument_error);
+    collect.begin(0.1);
+    CHECK_THROWS_WITH_AS(collect.end(), "the norm of the gradient is inf", wasi::divergence_error);
     CHECK(snapshot(setup.model) == start);
 }
 

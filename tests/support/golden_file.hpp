@@ -42,7 +42,8 @@ template <class T, class S>
 void load_weights(wasi::nn::VisionTransformer<T, S>& model, const wasi::io::SafetensorsFile& file,
                   const std::string& prefix)
 {
-    wasi::nn::for_each_parameter(model, [&](auto& parameter) { file.read(prefix + parameter.name(), dense_span(parameter)); });
+    wasi::nn::for_each_parameter(model,
+                                 [&](auto& parameter) { file.read(prefix + parameter.name(), dense_span(parameter)); });
 }
 
 }  // namespace wasi_tests

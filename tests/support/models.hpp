@@ -3,11 +3,12 @@
 #include <map>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <support/golden_file.hpp>
-#include <wasi/storage/eigen.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/storage/eigen.hpp>
 #include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
@@ -59,6 +60,34 @@ template <class T, class S>
                                                wasi::train::TrainOptions options,
                                                wasi::RandomKey key = wasi::RandomKey(5));
 
+/// Whether a method holds the chosen weights low rank.
+[[nodiscard]] inline bool has_low_rank_weights(const wasi::train::Method& method)
+{
+    return !std::holds_alternative<wasi::nn::DenseOptions>(method.weight({}));
+}
+
+/// Whether a method compresses the inputs of the chosen layers.
+[[nodiscard]] inline bool has_compressed_inputs(const wasi::train::Method& method)
+{
+    return !std::holds_alternative<wasi::nn::ExactOptions>(method.input({}));
+}
+
+/// The warm subspace in which a layer saves its input; nullptr when it saves it otherwise.
+template <class T, class S>
+[[nodiscard]] const wasi::subspace::ActivationSubspace<T, S>* compressor(const wasi::nn::Linear<T, S>& layer)
+{
+    const auto* saver = layer.template saves_with<wasi::nn::TuckerInput>();
+    return saver != nullptr ? &saver->subspace() : nullptr;
+}
+
+/// Sets a weight up as factors of this rank, held as Options say (nn::SubspaceOptions, nn::FactorsOptions), whether
+/// that pays or not.
+template <class Options, class T, class S>
+void make_low_rank(wasi::nn::LinearWeight<T, S>& weight, Index rank)
+{
+    wasi::nn::set_up(weight, wasi::nn::WeightSetup(Options{{wasi::linalg::FixedRank{rank}, false}}));
+}
+
 /// wasi::train::apply_method.
 template <class T, class S>
 void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::RandomKey key = wasi::RandomKey(7));
@@ -68,11 +97,10 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 #ifdef WASI_TESTS_WITH_XTENSOR
 namespace wasi {
 
-#define WASI_EXTERN_MODELS(T, S)                                                                                     \
-    extern template Index train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&,                        \
-                                       optim::Optimizer<T, S>&, const train::TrainOptions&, RandomKey,               \
-                                       train::MeanCrossEntropy);                                                     \
-    extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);          \
+#define WASI_EXTERN_MODELS(T, S)                                                                                       \
+    extern template Index train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, optim::Optimizer<T, S>&, \
+                                       const train::TrainOptions&, RandomKey, train::MeanCrossEntropy);                \
+    extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);            \
     extern template void train::apply_method(nn::VisionTransformer<T, S>&, const train::MethodOptions&, RandomKey)
 WASI_EXTERN_MODELS(float, XtensorStorage);
 WASI_EXTERN_MODELS(double, XtensorStorage);

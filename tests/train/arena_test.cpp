@@ -66,9 +66,9 @@ TEST_CASE("after the first step nothing is asked of the system, and the arena is
 {
     for (const Method method : {method("head"), method("vanilla"), method("wsi"), method("asi"), method("wasi")}) {
         for (const Gradients gradients : {Gradients::streamed, Gradients::clipped, Gradients::accumulated}) {
-            CAPTURE(train::to_string(method));
+            CAPTURE(method.name);
             CAPTURE(static_cast<int>(gradients));
-            const double momentum = train::has_low_rank_weights(method) ? 0.0 : 0.9;
+            const double momentum = has_low_rank_weights(method) ? 0.0 : 0.9;
             const Seen seen = train_in_arena(method, gradients, momentum, wasi::pages::available);
             if (!wasi::pages::available) {
                 continue;
@@ -89,7 +89,7 @@ TEST_CASE("after the first step nothing is asked of the system, and the arena is
 TEST_CASE("where blocks come from changes no bit of the result")
 {
     for (const Method method : {method("vanilla"), method("wasi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         CHECK(train_in_arena(method, Gradients::clipped, 0.0, true).weights ==
               train_in_arena(method, Gradients::clipped, 0.0, false).weights);
     }

@@ -1,6 +1,7 @@
 // As the energies go to 1, training in subspaces goes to ordinary training.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -14,6 +15,7 @@ namespace {
 using namespace wasi_tests;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
+namespace nn = wasi::nn;
 using train::method;
 using train::Method;
 
@@ -49,9 +51,9 @@ struct Run {
     result.losses.resize(8);
     for (const auto* layer : nn::selected_layers(model, nn::Layers::all)) {
         result.low_rank_layers += layer->weight.is_low_rank() ? 1 : 0;
-        if (layer->compressor() != nullptr) {
+        if (const auto* subspace = compressor(*layer)) {
             ++result.compressed_layers;
-            result.energy = std::min(result.energy, layer->compressor()->captured_energy());
+            result.energy = std::min(result.energy, subspace->captured_energy());
         }
     }
     return result;
@@ -78,12 +80,12 @@ TEST_CASE("as energy goes to 1 the trajectory goes to vanilla's")
     }
     CHECK(spread > 0.1);
     for (const Method method : {method("wasi"), method("wsi"), method("asi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         std::vector<double> distances;
         for (const double energy : {0.9, 0.99, 0.999, 1.0}) {
             const Run subspace = run(method, energy);
-            CHECK(subspace.low_rank_layers == (train::has_low_rank_weights(method) ? 8 : 0));
-            CHECK(subspace.compressed_layers == (train::has_compressed_inputs(method) ? 8 : 0));
+            CHECK(subspace.low_rank_layers == (has_low_rank_weights(method) ? 8 : 0));
+            CHECK(subspace.compressed_layers == (has_compressed_inputs(method) ? 8 : 0));
             distances.push_back(distance(subspace, vanilla));
         }
         INFO("distances ", distances[0], " ", distances[1], " ", distances[2], " ", distances[3]);
@@ -91,7 +93,7 @@ TEST_CASE("as energy goes to 1 the trajectory goes to vanilla's")
         CHECK(distances[1] > distances[2]);
         CHECK(distances[2] > distances[3]);
         CHECK(distances[0] > 1e-3);
-        if (method != method("wsi")) {
+        if (method != train::method("wsi")) {
             CHECK(distances[3] <= 1e-9);
         }
     }
@@ -113,7 +115,7 @@ TEST_CASE("the same limit with gradients collected before the step")
 {
     const Run vanilla = run(method("vanilla"), 1.0, 0.02, true);
     for (const Method method : {method("wasi"), method("asi")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         CHECK(distance(run(method, 1.0, 0.02, true), vanilla) <= 1e-9);
     }
 }

@@ -17,10 +17,10 @@ using namespace wasi_tests;
 using wasi::Use;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
-using nn::Layers;
+using wasi::nn::Layers;
+namespace nn = wasi::nn;
 using train::method;
 using train::Method;
-using wasi::nn::LowRankForm;
 
 struct Setup {
     wasi::Ledger memory;
@@ -34,26 +34,28 @@ TEST_CASE("methods are two switches; head freezes everything else")
     for (const Method method :
          {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi"), method("factors")}) {
         for (const Layers layers : {Layers::mlp, Layers::all}) {
-            CAPTURE(train::to_string(method));
+            CAPTURE(method.name);
             CAPTURE(layers == Layers::all);
             Setup setup;
             apply(setup.model, {.method = method, .layers = layers, .weight_rank = linalg::FixedRank{4}});
             for (const auto& block : setup.model.blocks) {
                 for (auto* layer : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
                     const bool chosen = layers == Layers::all || layer == &block->fc1 || layer == &block->fc2;
-                    CHECK((layer->weight.weight_subspace() != nullptr) ==
-                          (chosen && (method == method("wsi") || method == method("wasi"))));
-                    CHECK((layer->weight.free_factors() != nullptr) == (chosen && method == method("factors")));
-                    CHECK((layer->compressor() != nullptr) ==
-                          (chosen && (method == method("asi") || method == method("wasi"))));
+                    CHECK((layer->weight.held_as<nn::SubspaceWeight>() != nullptr) ==
+                          (chosen && (method == train::method("wsi") || method == train::method("wasi"))));
+                    CHECK((layer->weight.held_as<nn::FactorsWeight>() != nullptr) ==
+                          (chosen && method == train::method("factors")));
+                    CHECK((compressor(*layer) != nullptr) ==
+                          (chosen && (method == train::method("asi") || method == train::method("wasi"))));
                 }
             }
             CHECK_FALSE(setup.model.head->weight.is_low_rank());
             CHECK_FALSE(setup.model.patch_projection.weight.is_low_rank());
-            CHECK(setup.model.patch_projection.compressor() == nullptr);
+            CHECK(compressor(setup.model.patch_projection) == nullptr);
             int trainable = 0;
-            wasi::nn::for_each_parameter(setup.model, [&](auto& parameter) { trainable += parameter.trainable() ? 1 : 0; });
-            CHECK(trainable == (method == method("head") ? 2 : 32));
+            wasi::nn::for_each_parameter(setup.model,
+                                         [&](auto& parameter) { trainable += parameter.trainable() ? 1 : 0; });
+            CHECK(trainable == (method == train::method("head") ? 2 : 32));
             CHECK(nn::selected_layers(setup.model, layers).size() == (layers == Layers::all ? 8U : 4U));
         }
     }
@@ -81,7 +83,7 @@ TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients
     RecordingSink<T> wanted;
     const double loss = loss_and_gradients<T>(dense, data, wanted);
     for (const Method method : {method("wsi"), method("asi"), method("wasi"), method("factors")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         Model<T> model(tiny_config, memory, wasi::RandomKey(1));
         wasi_tests::randomize(model, 3);
         apply(model, {.method = method,
@@ -92,6 +94,13 @@ TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients
         CHECK(loss_and_gradients<T>(model, data, sink) == doctest::Approx(loss).epsilon(rounding));
         wasi::nn::for_each_parameter(model, [&](auto& parameter) {
             CAPTURE(parameter.name());
+            if constexpr (requires { parameter.form(); }) {
+                if (parameter.template held_as<nn::FactorsWeight>() != nullptr) {
+                    CHECK(sink.has(parameter.name() + ".left"));
+                    CHECK(sink.has(parameter.name() + ".right"));
+                    return;
+                }
+            }
             const auto& entry = sink.at(parameter.name());
             if (entry.form != RecordingSink<T>::Form::factor_gradients) {
                 CHECK(relative_distance(entry.dense, wanted.at(parameter.name()).dense) <= rounding);
@@ -108,26 +117,28 @@ TEST_CASE("a rank that does not pay stays dense, unless that is asked for")
               {.method = method("wasi"), .weight_rank = linalg::Energy{1.0}, .keep_dense_above_break_even = keep});
         for (const auto* layer : nn::selected_layers(setup.model, Layers::all)) {
             CHECK(layer->weight.is_low_rank() == !keep);
-            CHECK(layer->compressor() != nullptr);
+            CHECK(compressor(*layer) != nullptr);
         }
     }
 }
 
 TEST_CASE("weights that are low rank already keep rank and product, in the form of a method that has one")
 {
-    for (const auto form : {LowRankForm::subspace, LowRankForm::free_factors}) {
-        for (const Method method : {method("vanilla"), method("asi"), method("wsi"), method("wasi"), method("factors")}) {
-            CAPTURE(train::to_string(method));
+    for (const bool free : {false, true}) {
+        for (const Method method :
+             {method("vanilla"), method("asi"), method("wsi"), method("wasi"), method("factors")}) {
+            CAPTURE(method.name);
             Setup setup;
             auto& fc1 = setup.model.blocks[0]->fc1.weight;
-            REQUIRE(fc1.factorize(linalg::FixedRank{3}, false, form));
+            free ? make_low_rank<nn::FactorsOptions>(fc1, 3) : make_low_rank<nn::SubspaceOptions>(fc1, 3);
+            REQUIRE(fc1.rank() == 3);
             const double before = loss_of<double>(setup.model, setup.data);
             apply(setup.model, {.method = method, .layers = Layers::mlp, .weight_rank = linalg::FixedRank{7}});
             CHECK(fc1.rank() == 3);
-            const bool low_rank = train::has_low_rank_weights(method);
+            const bool low_rank = has_low_rank_weights(method);
             CHECK(setup.model.blocks[1]->fc1.weight.rank() == (low_rank ? 7 : 0));
-            CHECK((fc1.free_factors() != nullptr) ==
-                  (low_rank ? method == method("factors") : form == LowRankForm::free_factors));
+            CHECK((fc1.held_as<nn::FactorsWeight>() != nullptr) ==
+                  (low_rank ? method == train::method("factors") : free));
             if (!low_rank) {
                 CHECK(loss_of<double>(setup.model, setup.data) == before);
             }

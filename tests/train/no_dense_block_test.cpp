@@ -108,6 +108,7 @@ namespace {
 using namespace wasi_tests;
 namespace train = wasi::train;
 namespace linalg = wasi::linalg;
+namespace nn = wasi::nn;
 using train::method;
 using train::Method;
 
@@ -134,7 +135,7 @@ struct Seen {
     Seen seen;
     seen.least_weight = std::numeric_limits<std::size_t>::max();
     for (const auto* layer : nn::selected_layers(model, nn::Layers::all)) {
-        REQUIRE(layer->weight.is_low_rank() == train::has_low_rank_weights(method));
+        REQUIRE(layer->weight.is_low_rank() == has_low_rank_weights(method));
         seen.least_weight =
             std::min(seen.least_weight,
                      static_cast<std::size_t>(layer->weight.outputs() * layer->weight.inputs()) * sizeof(float));
@@ -196,7 +197,7 @@ TEST_CASE("low-rank weights: no block of O x I after conversion, however gradien
     for (const Method method : {method("wasi"), method("wsi"), method("factors")}) {
         for (const Gradients gradients : {Gradients::streamed, Gradients::clipped, Gradients::accumulated}) {
             for (const double momentum : {0.0, 0.9}) {
-                CAPTURE(train::to_string(method));
+                CAPTURE(method.name);
                 CAPTURE(static_cast<int>(gradients));
                 CAPTURE(momentum);
                 const Seen seen = train_watched(method, gradients, momentum);

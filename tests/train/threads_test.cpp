@@ -23,7 +23,7 @@ constexpr wasi::nn::VisionTransformerConfig config{
     .image = 24, .patch = 4, .dim = 96, .depth = 2, .heads = 4, .mlp = 192, .classes = 5};
 
 struct Options {
-    Method method = method("vanilla");
+    Method method = train::method("vanilla");
     Index micro_batches = 1;
     double clip_norm = 0.0;
     train::ClipScope scope = train::ClipScope::global;
@@ -94,7 +94,7 @@ TEST_CASE("every method")
 {
     for (const Method method :
          {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi"), method("factors")}) {
-        CAPTURE(train::to_string(method));
+        CAPTURE(method.name);
         check_same({.method = method});
     }
 }

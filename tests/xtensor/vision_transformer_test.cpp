@@ -36,7 +36,7 @@ constexpr double rounding = std::is_same_v<T, float> ? 2e-5 : 2e-13;
 template <class T>
 void check_one_pass(Method method)
 {
-    CAPTURE(train::to_string(method));
+    CAPTURE(method.name);
     Setup<T, EigenStorage> on_eigen;
     Setup<T, XtensorStorage> on_xtensor;
     const train::MethodOptions options{
@@ -48,7 +48,7 @@ void check_one_pass(Method method)
     const double loss = loss_and_gradients(on_eigen.model, on_eigen.data, wanted);
     CHECK(loss_and_gradients(on_xtensor.model, on_xtensor.data, found) == doctest::Approx(loss).epsilon(rounding<T>));
     REQUIRE(found.size() == wanted.size());
-    on_eigen.wasi::nn::for_each_parameter(model, [&](auto& parameter) {
+    wasi::nn::for_each_parameter(on_eigen.model, [&](auto& parameter) {
         CAPTURE(parameter.name());
         REQUIRE(found.has(parameter.name()));
         const auto& one = found.at(parameter.name());
@@ -85,7 +85,7 @@ std::vector<double> losses(Method method, bool adam)
     const auto before = setup.memory.total().current;
     const auto result = adam ? train_losses(setup.model, setup.data, adamw, options)
                              : train_losses(setup.model, setup.data, sgd, options);
-    if (method == method("vanilla") && !adam) {  // otherwise warm bases and moments stay
+    if (method == train::method("vanilla") && !adam) {  // otherwise warm bases and moments stay
         CHECK(setup.memory.total().current == before);
     }
     return result;
@@ -95,10 +95,10 @@ TEST_CASE("vision transformer: a training run follows the one on EigenStorage")
 {
     for (const Method method : {method("vanilla"), method("wsi"), method("asi"), method("wasi")}) {
         for (const bool adam : {false, true}) {
-            if (adam && method != method("vanilla") && method != method("asi")) {
+            if (adam && method != train::method("vanilla") && method != train::method("asi")) {
                 continue;  // AdamW does not train low-rank weights
             }
-            CAPTURE(train::to_string(method));
+            CAPTURE(method.name);
             CAPTURE(adam);
             const auto wanted = losses<double, EigenStorage>(method, adam);
             const auto found = losses<double, XtensorStorage>(method, adam);

@@ -17,8 +17,8 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// Training has left the finite numbers: a loss or a gradient is infinite or no number. Parameters are as they were
-/// before the step that says so.
+/// Training has left the finite numbers: a loss or a gradient is infinite or no number. No parameter has moved by it;
+/// where gradients are streamed, others of the same step may have.
 class divergence_error : public error {
 public:
     using error::error;

@@ -1,7 +1,9 @@
 #pragma once
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -28,7 +30,7 @@ inline constexpr const char* free_factors_key = "free_factors";  // of files fro
 template <class F>
 void for_each_word(const std::string& list, const F& f)
 {
-    for (std::size_t begin = 0; begin < list.size();) {
+    for (std::size_t begin = 0; begin <= list.size();) {
         const std::size_t end = std::min(list.find(',', begin), list.size());
         const std::string entry = list.substr(begin, end - begin);
         const std::size_t cut = std::min(entry.find('='), entry.size());
@@ -37,7 +39,7 @@ void for_each_word(const std::string& list, const F& f)
     }
 }
 
-/// How the weights of a file are held that are not dense. Throws io_error for a weight of which there is nothing.
+/// How the weights of a file are held that are not dense. Throws io_error for free factors of which there is nothing.
 [[nodiscard]] inline std::map<std::string, std::string> forms_in(const io::SafetensorsFile& file,
                                                                  const std::filesystem::path& path)
 {
@@ -57,17 +59,22 @@ void for_each_word(const std::string& list, const F& f)
         });
     }
     if (const auto found = metadata.find(forms_key); found != metadata.end()) {
-        for_each_word(found->second, [&](const std::string& name, const std::string& kind) {
-            const auto is_part = [&](const std::string& tensor) {
-                return tensor == name || tensor.starts_with(name + ".");
-            };
-            const auto names = file.names();
-            require<io_error>(std::any_of(names.begin(), names.end(), is_part), path.string(), ": metadata ", forms_key,
-                              " names '", name, "', of which there is no tensor");
-            forms[name] = kind;
-        });
+        for_each_word(found->second, [&](const std::string& name, const std::string& kind) { forms[name] = kind; });
     }
     return forms;
+}
+
+/// Throws io_error where the metadata names a form for something that is no linear weight of the model.
+inline void check_forms(const io::SafetensorsFile& file, const std::filesystem::path& path,
+                        const std::set<std::string>& weights)
+{
+    const auto& metadata = file.metadata();
+    if (const auto found = metadata.find(forms_key); found != metadata.end()) {
+        for_each_word(found->second, [&](const std::string& name, const std::string&) {
+            require<io_error>(weights.contains(name), path.string(), ": metadata ", forms_key, " names '", name,
+                              "', which is no linear weight of this model");
+        });
+    }
 }
 
 /// The weight in the form that the file has it in, empty, for state() to fill.
@@ -95,10 +102,12 @@ void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem
 {
     const auto forms = detail::forms_in(file, path);
     StateReader reader(file, path, true);
+    std::set<std::string> weights;
     nn::visit_weights(model, [&](nn::Place place, auto& parameter) {
         if constexpr (requires { parameter.values; }) {
             reader.tensor(parameter.name(), parameter.values, model.memory(), parameter.values.tag());
         } else {
+            weights.insert(parameter.name());
             const auto found = forms.find(parameter.name());
             detail::hold_as(parameter, found != forms.end() ? found->second : std::string(nn::DenseOptions::kind),
                             path);
@@ -112,6 +121,7 @@ void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem
         }
     });
     reader.require_all_read();
+    detail::check_forms(file, path, weights);
 }
 
 /// How the weights of a model that are not dense are held, as the metadata `forms` has it.

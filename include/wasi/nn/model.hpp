@@ -174,6 +174,30 @@ template <class M>
     return bytes;
 }
 
+/// Whether every number of every parameter is finite.
+template <class M>
+[[nodiscard]] bool all_finite(M& model)
+{
+    using S = typename M::Storage;
+    bool finite = true;
+    const auto look = [&](const auto& values) { finite = finite && S::all_finite(values); };
+    for_each_parameter(model, [&](auto& parameter) {
+        if constexpr (requires { parameter.values; }) {
+            look(std::as_const(parameter.values).matrix());
+        } else {
+            for (const auto& part : parameter.form().parameters()) {
+                if (auto* subspace = part.subspace()) {
+                    look(subspace->factors.left());
+                    look(subspace->factors.right());
+                } else {
+                    look(std::as_const(part.dense()->values).matrix());
+                }
+            }
+        }
+    });
+    return finite;
+}
+
 /// The state of all weights, by their names; and, unless values alone are asked for, of what saves inputs.
 template <class M>
 void visit_state(M& model, State& state)

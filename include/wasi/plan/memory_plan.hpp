@@ -6,44 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/plan/choices.hpp"
+#include "wasi/plan/plan_choice.hpp"
 
 /// Choosing how a model is trained so that the whole process stays within a budget of bytes.
 namespace wasi::plan {
-
-/// One way to train, with what it takes and what it costs.
-template <nn::Model M>
-struct PlanChoice {
-    double energy = 1.0;
-    KeepPreset keep;
-    RunDescription<M> run;  ///< layers, micro-batches and keep as chosen
-    Forecast forecast;
-    double weight_error = 0.0;  ///< mean over the layers of ||W - L R|| / ||W||
-    double input_share = 1.0;   ///< bytes of saved inputs of the chosen layers, of what exact ones take
-    double input_error = 0.0;   ///< mean over the layers of ||dW~ - dW|| / ||dW|| on the calibration batch
-    std::size_t process = 0;    ///< predicted peak of the process
-
-    /// What choices are ordered by first: the mean relative error of weights plus the relative errors of their
-    /// gradients.
-    [[nodiscard]] double error() const { return weight_error + keep.error() + input_error; }
-
-    /// What they are ordered by next, for the time of a step: its flops, and more the fewer rows its products have,
-    /// flops (1 + 64 / m) with m tokens in a micro-batch. The 64 is fitted to measured steps of a ViT-B/32 with 800,
-    /// 200 and 50 tokens at a time (1 : 1.4 : 2.2), which is what packing a weight for few rows costs.
-    [[nodiscard]] double work() const
-    {
-        const Index pieces = run.training.micro_batches;
-        const Index images = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
-        const Index rows = (images + pieces - 1) / pieces * run.model.tokens();
-        return forecast.flops * (1.0 + 64.0 / static_cast<double>(rows));
-    }
-
-    /// Does a plan prefer this one, memory aside?
-    [[nodiscard]] bool is_better_than(const PlanChoice& other) const
-    {
-        return std::pair{error(), work()} < std::pair{other.error(), other.work()};
-    }
-};
 
 /// The choice, and what else there was.
 template <nn::Model M>
@@ -256,6 +222,9 @@ template <nn::Model M>
     const auto open = static_cast<std::size_t>(std::count(layers.begin(), layers.end(), true));
     require<argument_error>(spectra.size() == layers.size(), "plan_memory: ", spectra.size(),
                             " spectra for a model with ", layers.size(), " linear layers in its blocks");
+    require<argument_error>(
+        run.layers.size() == setups_of<M>(run.model, [](auto...) { return nn::LayerSetup{}; }).size(),
+        "plan_memory: ", run.layers.size(), " layers in the description; wished_layers() has those of the model");
     require<argument_error>(!options.energies.empty() && !options.keep.empty(), "plan_memory: nothing to choose from");
     require<argument_error>(options.inputs.empty() || options.inputs.size() == open,
                             "plan_memory: ", options.inputs.size(), " inputs for ", open, " layers");

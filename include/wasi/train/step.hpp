@@ -90,6 +90,12 @@ private:
             return body();
         } catch (const divergence_error& failure) {
             throw divergence_error(message("training diverged at step ", number_, ": ", failure.what(), detail::cure));
+        } catch (const error& failure) {
+            if (nn::all_finite(*model_)) {
+                throw;
+            }
+            throw divergence_error(message("training diverged at step ", number_,
+                                           ": a parameter is not finite (", failure.what(), ")", detail::cure));
         }
     }
 

@@ -29,12 +29,19 @@ public:
     [[nodiscard]] const Subspace& subspace() const { return subspace_; }
     [[nodiscard]] const subspace::ActivationSubspaceOptions& options() const { return subspace_.options(); }
 
+    /// Throws divergence_error for an input that is not finite.
     [[nodiscard]] SavedInput<T, S> save(const autograd::Context<T, S>&, const autograd::Variable<T>& x,
                                         Tag tag) override
     {
-        auto factors = std::make_shared<Factors>(subspace_.compress(as_three(x.value().data(), x.shape())));
-        factors->tucker.rebook(tag);
-        return {{}, std::move(factors), nullptr};
+        try {
+            auto factors = std::make_shared<Factors>(subspace_.compress(as_three(x.value().data(), x.shape())));
+            factors->tucker.rebook(tag);
+            return {{}, std::move(factors), nullptr};
+        } catch (const error&) {
+            require<divergence_error>(S::all_finite(x.value().matrix()), "the input of layer ", tag.layer,
+                                      " holds NaN or infinity");
+            throw;
+        }
     }
     void state(State& state) override { subspace_.state(state); }
 

@@ -17,9 +17,11 @@ public:
     using typename WeightForm<T, S>::Pass;
     using ProductWeight<T, S>::deliver;
 
+    /// Throws shape_error for factors of another matrix.
     FactorsWeight(LinearWeight<T, S>& weight, Factors factors)
         : FactorsWeight(weight, factors.energy_at_start(), std::move(factors).release())
     {
+        check_factors(weight, left_parameter.values.shape(), right_parameter.values.shape());
     }
 
     /// Throws what subspace::FreeFactors::start does.

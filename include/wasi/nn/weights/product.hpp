@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -114,18 +115,23 @@ template <class Form, Scalar T, class S, class FromDense, class FromProduct>
     return std::make_unique<Form>(weight, std::move(factors));
 }
 
+/// Throws shape_error unless L of extents `l` times R of extents `r` is a matrix like the weight.
+template <Scalar T, class S>
+void check_factors(const LinearWeight<T, S>& weight, const Shape& l, const Shape& r)
+{
+    require<shape_error>(l.order() == 2 && r.order() == 2 && l[0] == weight.outputs() && r[1] == weight.inputs() &&
+                             l[1] == r[0] && l[1] >= 1 && l[1] <= std::min(l[0], r[1]),
+                         "LinearWeight: factors L ", shape_text(l), " and R ", shape_text(r), " for ", weight.name(),
+                         " ", shape_text(weight.shape()));
+}
+
 /// Reads or writes two factors; those that were read must make an (O,I) matrix.
 template <Scalar T, class S>
 void state_of_factors(State& state, LinearWeight<T, S>& weight, Tensor<T>& left, Tensor<T>& right)
 {
     state.tensor(left_suffix, left, weight.memory(), weight.tag());
     state.tensor(right_suffix, right, weight.memory(), weight.tag());
-    const Shape l = left.shape();
-    const Shape r = right.shape();
-    require<shape_error>(l.order() == 2 && r.order() == 2 && l[0] == weight.outputs() && r[1] == weight.inputs() &&
-                             l[1] == r[0] && l[1] >= 1 && l[1] <= std::min(l[0], r[1]),
-                         "LinearWeight: factors L ", shape_text(l), " and R ", shape_text(r), " for ", weight.name(),
-                         " ", shape_text(weight.shape()));
+    check_factors(weight, left.shape(), right.shape());
 }
 
 }  // namespace wasi::nn

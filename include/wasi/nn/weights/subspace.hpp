@@ -18,8 +18,10 @@ public:
     using typename WeightForm<T, S>::Pass;
     using ProductWeight<T, S>::deliver;
 
+    /// Throws shape_error for factors of another matrix.
     SubspaceWeight(LinearWeight<T, S>& weight, Factors factors) : SubspaceWeight(weight)
     {
+        check_factors(weight, Shape{factors.outputs(), factors.rank()}, Shape{factors.rank(), factors.inputs()});
         parameter_.emplace(weight.name(), std::move(factors));
     }
 

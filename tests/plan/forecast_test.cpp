@@ -17,11 +17,13 @@ using wasi::Use;
 using wasi::linalg::Energy;
 using wasi::linalg::FixedRank;
 using wasi::nn::VisionTransformerConfig;
-using wasi::train::ClipScope;
+using wasi::optim::AdamWOptions;
+using wasi::optim::OptimizerOptions;
+using wasi::optim::SgdOptions;
 using wasi::plan::Forecast;
+using wasi::train::ClipScope;
 using wasi::train::method;
 using wasi::train::Method;
-using wasi::train::OptimizerKind;
 using wasi::train::TrainOptions;
 
 constexpr VisionTransformerConfig small{
@@ -41,14 +43,16 @@ private:
     int before_;
 };
 
+using RunDescription = wasi::plan::RunDescription<Model<float>>;
+
 /// What real steps took, and the description of the run.
 struct Run {
     Forecast measured;
-    wasi::plan::RunDescription description;
+    RunDescription description;
 };
 
 [[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
-                               const TrainOptions& training, const OptimizerKind& kind, Index images,
+                               const TrainOptions& training, const OptimizerOptions& which, Index images,
                                const wasi::nn::KeepOptions& keep = {})
 {
     wasi::Ledger ledger;
@@ -56,19 +60,13 @@ struct Run {
     randomize(model, 1);
     const auto data = random_images<float>(config, images, 2);
     apply<float>(model, method);
-    model.keep(keep);
+    wasi::nn::keep(model, keep);
     Run run;
-    run.description = wasi::plan::describe(model, training, kind, images);
+    run.description = wasi::plan::describe(model, training, which, images);
     ledger.open_arena();
     ledger.reset_peaks();
     run.measured.at_start = ledger.total().current;
-    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
-    if (kind.name == OptimizerKind::Name::adamw) {
-        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{}, ledger);
-    } else {
-        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
-            wasi::optim::SgdOptions{.momentum = kind.momentum ? 0.9 : 0.0}, ledger);
-    }
+    const auto optimizer = wasi::optim::make_optimizer<float, EigenStorage>(which, ledger);
     TrainOptions options = training;
     options.epochs = 2;
     options.rate = 0.01;
@@ -105,7 +103,7 @@ void check_equal(const Run& run)
     Forecast usual;
     auto description = run.description;
     description.threads = 1;
-    wasi::train::detail::run_dry<wasi::DryStorage>(usual, description, 0);
+    wasi::plan::detail::run_dry<wasi::DryStorage>(usual, description, 0);
     for (std::size_t use = 0; use < wasi::use_count; ++use) {
         CAPTURE(wasi::to_string(static_cast<Use>(use)));
         CHECK(run.measured.peaks[use] == usual.peaks[use]);
@@ -134,7 +132,7 @@ TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
         for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi")}) {
             for (const Route& route : routes) {
                 CAPTURE(config.dim);
-                CAPTURE(wasi::train::to_string(method));
+                CAPTURE(method.name);
                 CAPTURE(route.clip_norm);
                 CAPTURE(route.micro_batches);
                 const TrainOptions training{.batch_size = 12,
@@ -144,7 +142,7 @@ TEST_CASE("memory forecast: equal to the ledger for fixed ranks")
                 const auto run = train_really(
                     config, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
                     training, {}, 24);
-                if (route.micro_batches <= 2 || !wasi::train::has_compressed_inputs(method)) {
+                if (route.micro_batches <= 2 || !has_compressed_inputs(method)) {
                     check_equal(run);
                 }
                 check_bound(run, 1);
@@ -170,7 +168,7 @@ TEST_CASE("memory forecast: what blocks keep")
     for (std::size_t i = 0; i < choices.size(); ++i) {
         for (const Method method : {method("vanilla"), method("wsi"), method("wasi")}) {
             CAPTURE(i);
-            CAPTURE(wasi::train::to_string(method));
+            CAPTURE(method.name);
             TrainOptions training;
             training.batch_size = 12;
             const auto run =
@@ -185,20 +183,21 @@ TEST_CASE("memory forecast: what blocks keep")
 TEST_CASE("memory forecast: optimisers that keep something")
 {
     const ThreadScope threads(1);
-    for (const OptimizerKind kind :
-         {OptimizerKind{OptimizerKind::Name::sgd, true}, OptimizerKind{OptimizerKind::Name::adamw}}) {
-        for (const Method method : {method("vanilla"), method("head"), method("asi"), method("factors"), method("wasi")}) {
-            if (method == method("wasi") && !kind.momentum) {
+    for (const OptimizerOptions& which :
+         {OptimizerOptions(SgdOptions{.momentum = 0.9}), OptimizerOptions(AdamWOptions{})}) {
+        for (const Method method :
+             {method("vanilla"), method("head"), method("asi"), method("factors"), method("wasi")}) {
+            if (method == wasi::train::method("wasi") && std::holds_alternative<AdamWOptions>(which)) {
                 continue;  // AdamW refuses its weights
             }
-            CAPTURE(wasi::train::to_string(method));
-            CAPTURE(kind.momentum);
+            CAPTURE(method.name);
+            CAPTURE(wasi::optim::name_of(which));
             TrainOptions training;
             training.batch_size = 12;
             training.clip_norm = 1.0;
             const auto run =
                 train_really(small, {.method = method, .weight_rank = FixedRank{9}, .activation = {.ranks = {4, 4, 3}}},
-                             training, kind, 24);
+                             training, which, 24);
             check_equal(run);
             check_bound(run, 1);
         }
@@ -212,7 +211,7 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
         for (const double energy : {0.3, 0.8, 0.99}) {
             for (const Index batch : {1, 7}) {
                 for (const Method method : {method("asi"), method("wasi"), method("wsi")}) {
-                    CAPTURE(wasi::train::to_string(method));
+                    CAPTURE(method.name);
                     CAPTURE(energy);
                     CAPTURE(batch);
                     wasi::train::MethodOptions options{.method = method, .weight_rank = Energy{energy}};
@@ -228,14 +227,22 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
 
 TEST_CASE("memory forecast: refuses what makes no sense")
 {
-    wasi::plan::RunDescription run;
+    RunDescription run;
     run.model = small;
-    run.weight_ranks = {3};
+    run.layers.resize(9);
+    CHECK_THROWS_WITH_AS(static_cast<void>(wasi::plan::forecast_step(run)),
+                         "RunDescription: 9 layers for a model with 10", wasi::argument_error);
+    run.layers.resize(11);
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
-    run.weight_ranks.clear();
-    run.input_ranks.resize(2);
-    CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
-    run.input_ranks.clear();
+    run.layers.clear();
+    run.trainable.resize(2);
+    CHECK_THROWS_WITH_AS(static_cast<void>(wasi::plan::forecast_step(run)),
+                         "RunDescription: 2 parameters for a model with 12", wasi::argument_error);
+    run.trainable.clear();
+    run.keep.resize(4);
+    CHECK_THROWS_WITH_AS(static_cast<void>(wasi::plan::forecast_step(run)),
+                         "RunDescription: 4 blocks for a model with 3", wasi::argument_error);
+    run.keep.clear();
     run.threads = 0;
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
     run.threads = 1;
@@ -249,10 +256,11 @@ TEST_CASE("memory forecast: weights that become low rank take no more than is fo
         for (const bool dense_first : {false, true}) {
             CAPTURE(config.dim);
             CAPTURE(dense_first);
-            wasi::plan::RunDescription run;
+            RunDescription run;
             run.model = config;
             run.training.batch_size = 1;
-            run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), 7);
+            run.layers =
+                wasi::plan::wished_layers<Model<float>>(config, wasi::nn::SubspaceOptions{{FixedRank{7}, false}});
             run.dense_first = dense_first;
             wasi::Ledger ledger;
             Model<float> model(config, ledger);
@@ -270,7 +278,7 @@ TEST_CASE("memory forecast: weights that become low rank take no more than is fo
             ledger.reset_peaks();
             for (std::size_t i = 0; i < layers.size(); ++i) {
                 std::copy_n(read[i].data(), read[i].size(), layers[i]->weight.dense().data());
-                layers[i]->weight.factorize(FixedRank{7}, false);
+                make_low_rank<wasi::nn::SubspaceOptions>(layers[i]->weight, 7);
             }
             const Forecast forecast = wasi::plan::forecast_step(run);
             CHECK(ledger.total().peak <= forecast.convert);

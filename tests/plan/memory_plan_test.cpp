@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include <support/models.hpp>
@@ -17,11 +19,13 @@ namespace {
 
 using namespace wasi_tests;  // NOLINT(google-build-using-namespace)
 using wasi::nn::VisionTransformerConfig;
-using wasi::plan::MemoryPlan;
+using wasi::optim::AdamWOptions;
+using wasi::optim::OptimizerOptions;
+using wasi::optim::SgdOptions;
 using wasi::plan::MemoryPlanOptions;
-using wasi::train::OptimizerKind;
-using wasi::plan::PlanChoice;
-using wasi::plan::RunDescription;
+using MemoryPlan = wasi::plan::MemoryPlan<Model<float>>;
+using PlanChoice = wasi::plan::PlanChoice<Model<float>>;
+using RunDescription = wasi::plan::RunDescription<Model<float>>;
 
 constexpr VisionTransformerConfig small{
     .image = 16, .patch = 4, .dim = 48, .depth = 2, .heads = 3, .mlp = 96, .classes = 7};
@@ -42,18 +46,20 @@ void shape_spectra(Model<float>& model)
     }
 }
 
-[[nodiscard]] StepDescription describe_run(const VisionTransformerConfig& config, Index batch, double clip_norm,
-                                           const OptimizerKind& optimizer)
+[[nodiscard]] RunDescription describe_run(const VisionTransformerConfig& config, Index batch, double clip_norm,
+                                          const OptimizerOptions& optimizer)
 {
-    StepDescription run;
+    RunDescription run;
     run.model = config;
     run.optimizer = optimizer;
     run.training.batch_size = batch;
     run.training.clip_norm = clip_norm;
     run.images = 2 * batch + 1;
-    if (optimizer.name == OptimizerKind::Name::adamw) {
-        run.form = wasi::nn::LowRankForm::free_factors;
+    wasi::nn::WeightSetup wish = wasi::nn::SubspaceOptions{};
+    if (std::holds_alternative<AdamWOptions>(optimizer)) {
+        wish = wasi::nn::FactorsOptions{};
     }
+    run.layers = wasi::plan::wished_layers<Model<float>>(config, wish);
     return run;
 }
 
@@ -68,7 +74,7 @@ void shape_spectra(Model<float>& model)
 }
 
 /// The least process that any choice needs, from the message of budget_error: a plan within it is the last to be had.
-[[nodiscard]] std::size_t least_budget(const StepDescription& run, const std::vector<wasi::plan::WeightSpectrum>& w)
+[[nodiscard]] std::size_t least_budget(const RunDescription& run, const std::vector<wasi::plan::WeightSpectrum>& w)
 {
     try {
         static_cast<void>(wasi::plan::plan_memory(run, w, 1, few_choices()));
@@ -85,18 +91,12 @@ void shape_spectra(Model<float>& model)
 /// Trains as planned, and compares what was booked with what was said.
 void check_training_stays_within(const MemoryPlan& plan, std::size_t slack)
 {
-    const StepDescription& run = plan.chosen.run;
+    const RunDescription& run = plan.chosen.run;
     wasi::Ledger ledger;
     Model<float> model(run.model, ledger);
     shape_spectra(model);
     wasi::plan::apply_plan(model, plan);
-    std::unique_ptr<wasi::optim::Optimizer<float, EigenStorage>> optimizer;
-    if (run.optimizer.name == OptimizerKind::Name::adamw) {
-        optimizer = std::make_unique<wasi::optim::AdamW<float, EigenStorage>>(wasi::optim::AdamWOptions{}, ledger);
-    } else {
-        optimizer = std::make_unique<wasi::optim::Sgd<float, EigenStorage>>(
-            wasi::optim::SgdOptions{.momentum = run.optimizer.momentum ? 0.9 : 0.0}, ledger);
-    }
+    const auto optimizer = wasi::optim::make_optimizer<float, EigenStorage>(run.optimizer, ledger);
     ledger.open_arena();
     ledger.reset_peaks();
     auto training = run.training;
@@ -116,11 +116,11 @@ TEST_CASE("memory plan: real training stays within what is planned, for every fe
 {
     for (const auto& config : {small, deep}) {
         for (const Index batch : {3, 8}) {
-            for (const OptimizerKind kind : {OptimizerKind{}, OptimizerKind{OptimizerKind::Name::sgd, true},
-                                             OptimizerKind{OptimizerKind::Name::adamw}}) {
+            const std::array<OptimizerOptions, 3> optimizers{SgdOptions{}, SgdOptions{.momentum = 0.9}, AdamWOptions{}};
+            for (const OptimizerOptions& which : optimizers) {
                 CAPTURE(config.dim);
                 CAPTURE(batch);
-                const auto run = describe_run(config, batch, kind.momentum ? 0.0 : 1.0, kind);
+                const auto run = describe_run(config, batch, &which == &optimizers[1] ? 0.0 : 1.0, which);
                 wasi::Ledger first;
                 Model<float> dense(config, first);
                 shape_spectra(dense);
@@ -157,7 +157,7 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
     CHECK(plan.frontier.front().process == least);
     for (const PlanChoice& a : plan.frontier) {
         for (const PlanChoice& b : plan.frontier) {
-            CHECK_FALSE(wasi::train::detail::beats(a, b));
+            CHECK_FALSE(wasi::plan::detail::beats(a, b));
         }
     }
     // With memory to spare: dense weights, everything kept, one batch.
@@ -175,15 +175,16 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
 }
 
 /// The ways to save inputs that a first batch shows.
-[[nodiscard]] std::vector<wasi::plan::InputChoices> calibrated(Model<float>& model, const StepDescription& run)
+[[nodiscard]] std::vector<wasi::plan::InputChoices> calibrated(Model<float>& model, const RunDescription& run)
 {
     const auto data = random_images<float>(run.model, run.images, 2);
     std::vector<Index> images;
     for (Index i = 0; i < wasi::train::largest_micro_batch(run.training, run.images); ++i) {
         images.push_back(i);
     }
-    return wasi::plan::calibrate_inputs(model, data.gather(images, model.memory()), data.gather_labels(images),
-                                         wasi::nn::Layers::all, few_thresholds());
+    return wasi::plan::calibrate_inputs(
+        model, [&](wasi::Memory& memory) { return data.gather(images, memory); }, data.gather_labels(images),
+        wasi::nn::Layers::all, few_thresholds());
 }
 
 TEST_CASE("memory plan: compressed inputs are chosen where they err less than what else fits, and stay within it")
@@ -223,7 +224,7 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
             CHECK(plan.chosen.error() <= error_before);
             error_before = plan.chosen.error();
             compressed += plan.chosen.input_share < 1.0 ? 1 : 0;
-            CHECK((plan.chosen.input_share < 1.0) == !plan.chosen.run.input_ranks.empty());
+            CHECK((plan.chosen.input_share < 1.0) == wasi::plan::detail::any_compressed(plan.chosen.run));
             check_training_stays_within(plan, options.slack);
         }
         CHECK(compressed >= 1);  // what exact inputs need at least is more than compressed ones do
@@ -233,7 +234,7 @@ TEST_CASE("memory plan: compressed inputs are chosen where they err less than wh
     wasi::Ledger ledger;
     Model<float> model(small, ledger);
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_memory(describe_run(small, 4, 0.0, {}),
-                                                               wasi::plan::weight_spectra(model), 1 << 30, options)),
+                                                              wasi::plan::weight_spectra(model), 1 << 30, options)),
                     wasi::argument_error);
 }
 
@@ -244,19 +245,25 @@ TEST_CASE("memory plan: calibration takes no more than is forecast, and sees the
             CAPTURE(config.dim);
             CAPTURE(rank);
             auto run = describe_run(config, 7, 0.0, {});
-            run.weight_ranks.assign(static_cast<std::size_t>(4 * config.depth), rank);
+            if (rank > 0) {
+                run.layers = wasi::plan::wished_layers<Model<float>>(
+                    config, wasi::nn::SubspaceOptions{{wasi::linalg::FixedRank{rank}, false}});
+            } else {
+                run.layers.clear();
+            }
             std::vector<std::vector<wasi::plan::InputChoices>> seen;
             for (const auto recompute : {wasi::nn::Recompute::nothing, wasi::nn::Recompute::block}) {
-                run.keep.recompute = recompute;
+                const wasi::nn::KeepOptions keep{.recompute = recompute};
+                run.keep.assign(static_cast<std::size_t>(1 + config.depth), keep);
                 wasi::Ledger ledger;
                 Model<float> model(config, ledger);
                 shape_spectra(model);
                 for (auto* layer : wasi::nn::selected_layers(model, wasi::nn::Layers::all)) {
                     if (rank > 0) {
-                        layer->weight.factorize(wasi::linalg::FixedRank{rank}, false);
+                        make_low_rank<wasi::nn::SubspaceOptions>(layer->weight, rank);
                     }
                 }
-                model.keep(run.keep);
+                wasi::nn::keep(model, keep);
                 ledger.reset_peaks();
                 seen.push_back(calibrated(model, run));
                 CHECK(ledger.total().peak <=
@@ -324,7 +331,7 @@ TEST_CASE("memory plan: the error of 16-bit saves is the rounding of one number 
     }
 }
 
-TEST_CASE("memory plan: ranks and errors are those of factorize")
+TEST_CASE("memory plan: ranks and errors are those of the start")
 {
     wasi::Ledger ledger;
     Model<float> model(small, ledger);
@@ -333,8 +340,10 @@ TEST_CASE("memory plan: ranks and errors are those of factorize")
     const auto layers = wasi::nn::selected_layers(model, wasi::nn::Layers::all);
     REQUIRE(spectra.size() == layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto [rank, error] = wasi::train::detail::rank_for(spectra[i], 0.7);
-        const bool factorized = layers[i]->weight.factorize(wasi::linalg::Energy{0.7}, true);
+        const auto [rank, error] = wasi::plan::detail::rank_for(spectra[i], 0.7);
+        wasi::nn::set_up(layers[i]->weight,
+                         wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{{wasi::linalg::Energy{0.7}}}));
+        const bool factorized = layers[i]->weight.is_low_rank();
         REQUIRE(factorized == (rank > 0));
         if (factorized) {
             CHECK(layers[i]->weight.rank() == rank);

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include <support/models.hpp>
+#include <wasi/optim/sgd.hpp>
 #include <wasi/plan/saved_inputs.hpp>
 
 namespace {
 
 using namespace wasi_tests;  // NOLINT(google-build-using-namespace)
-using wasi::rank::SavedForm;
 using wasi::nn::Layers;
+using wasi::rank::SavedForm;
 
 [[nodiscard]] std::vector<Index> first(Index count)
 {
@@ -38,8 +39,8 @@ TEST_CASE("activation plan: calibration moves nothing, and the plan holds in the
     CHECK(snapshot(model) == before);
     const auto layers = wasi::nn::selected_layers(model, Layers::all);
     for (const auto* layer : layers) {
-        CHECK(layer->compressor()->restarts() == 0);
-        CHECK(layer->compressor()->ranks() == std::array<Index, 3>{});
+        CHECK(compressor(*layer)->restarts() == 0);
+        CHECK(compressor(*layer)->ranks() == std::array<Index, 3>{});
     }
     REQUIRE(plan.inputs.size() == layers.size());
     CHECK(plan.solution.bytes <= budget);
@@ -56,7 +57,7 @@ TEST_CASE("activation plan: calibration moves nothing, and the plan holds in the
         const auto peak =
             static_cast<std::int64_t>(ledger.of(wasi::Tag{wasi::Use::saved_input, layers[i]->layer()}).peak);
         CHECK(peak <= plan.inputs[i].chosen.bytes);
-        CHECK((layers[i]->compressor() == nullptr) == (plan.inputs[i].chosen.form == SavedForm::exact));
+        CHECK((compressor(*layers[i]) == nullptr) == (plan.inputs[i].chosen.form == SavedForm::exact));
         saved += peak;
     }
     CHECK(saved <= budget);

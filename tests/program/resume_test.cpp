@@ -1,0 +1,216 @@
+// Runs that are killed and gone on with end as the uninterrupted one, byte for byte.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <wasi/core/random.hpp>
+#include <wasi/io/safetensors.hpp>
+
+#include "run_program.hpp"
+
+namespace {
+
+using wasi_tests::contents;
+using wasi_tests::run_program;
+using wasi_tests::TemporaryFolder;
+
+const std::string tiny =
+    "finetune --config image=8,patch=4,dim=16,depth=2,heads=2,mlp=32 --data digits:0-4 --epochs 1 --batch-size 24 "
+    "--lr 0.1 --energy 0.6 --above-break-even low-rank --seed 3 --threads 1 ";
+
+/// metrics.csv without the column of time.
+[[nodiscard]] std::string metrics(const std::filesystem::path& folder)
+{
+    std::istringstream csv(contents(folder / "metrics.csv"));
+    std::string result;
+    for (std::string line; std::getline(csv, line);) {
+        std::istringstream cells(line);
+        std::string cell;
+        for (int column = 0; std::getline(cells, cell, ','); ++column) {
+            result += column == 4 ? "" : cell + ",";
+        }
+        result += "\n";
+    }
+    return result;
+}
+
+/// Runs the program and kills it after so many microseconds; whether it was killed before it had ended.
+[[nodiscard]] bool run_and_kill(const std::string& arguments, std::int64_t microseconds)
+{
+    const std::string command = "exec '" WASI_VIT_PROGRAM "' " + arguments;
+    const pid_t child = fork();
+    if (child == 0) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        dup2(nowhere, STDOUT_FILENO);
+        dup2(nowhere, STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+        _exit(127);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status);
+}
+
+struct Variant {
+    std::string name;
+    std::string options;
+};
+
+[[nodiscard]] std::vector<Variant> variants()
+{
+    std::vector<Variant> result;
+    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors"}) {
+        result.push_back({method, "--method " + method + " --momentum 0.9"});
+    }
+    result.push_back({"plain wasi", "--method wasi"});
+    for (const std::string method : {"vanilla", "asi", "factors"}) {
+        result.push_back({"adamw " + method, "--optimizer adamw --lr 1e-3 --method " + method});
+    }
+    result.push_back({"budget", "--method wasi --activation-budget 64KiB --accumulate 2"});
+    return result;
+}
+
+}  // namespace
+
+TEST_CASE("a run that is killed again and again ends as the uninterrupted one")
+{
+    // WASI_KILLS=50 for a long look.
+    const char* const asked = std::getenv("WASI_KILLS");
+    const int kills_wanted = asked != nullptr ? std::atoi(asked) : 6;
+    const wasi::RandomKey key(static_cast<std::uint64_t>(asked != nullptr ? std::time(nullptr) : 1));
+    const auto all = variants();
+    int kills = 0;
+    for (std::size_t i = 0; kills < kills_wanted; i = (i + 1) % all.size()) {
+        const Variant& variant = all[i];
+        CAPTURE(variant.name);
+        const TemporaryFolder folder;
+        const auto whole = folder / "whole";
+        const auto killed = folder / "killed";
+        const auto begin = std::chrono::steady_clock::now();
+        const auto run = run_program(tiny + variant.options + " --out '" + whole.string() + "'");
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        bool done = false;
+        for (int attempt = 0; !done && attempt < 40; ++attempt) {
+            const bool can_resume = std::filesystem::exists(killed / "run.safetensors");
+            const std::string arguments = tiny + variant.options + " --save-every 1 --out '" + killed.string() + "'" +
+                                          (can_resume ? " --resume '" + killed.string() + "'" : "");
+            if (attempt < 3) {
+                const double share = key.derive(kills).uniform(static_cast<std::uint64_t>(attempt));
+                kills += run_and_kill(arguments, static_cast<std::int64_t>(1e6 * seconds * 1.2 * share)) ? 1 : 0;
+            } else {
+                const auto last = run_program(arguments);
+                REQUIRE_MESSAGE(last.status == 0, last.error);
+                done = true;
+            }
+        }
+        CHECK(contents(killed / "model.safetensors") == contents(whole / "model.safetensors"));
+        CHECK(metrics(killed) == metrics(whole));
+        for (const auto& entry : std::filesystem::directory_iterator(killed)) {
+            // No temporary file of a killed save stays.
+            CHECK_MESSAGE(entry.path().filename().string().find(".tmp") == std::string::npos, entry.path().string());
+        }
+    }
+    MESSAGE(kills, " kills");
+}
+
+TEST_CASE("--resume takes the same run only, and says what differs")
+{
+    const TemporaryFolder folder;
+    const auto out = folder / "run";
+    const std::string options = tiny + "--method wsi --save-every 2 --out '" + out.string() + "'";
+    REQUIRE(run_program(options).status == 0);
+    const std::string resume = " --resume '" + out.string() + "'";
+    struct Case {
+        std::string more;
+        std::string says;
+    };
+    for (const Case& one : {Case{" --method wasi", "--method 'wsi', this one has 'wasi'"},
+                            Case{" --optimizer adamw --method factors", "factors"},
+                            Case{" --lr 0.2", "--lr '0.1', this one has '0.2'"},
+                            Case{" --momentum 0.9", "--momentum '0', this one has '0.9'"},
+                            Case{" --seed 4", "--seed '3', this one has '4'"},
+                            Case{" --batch-size 12", "--batch-size '24', this one has '12'"},
+                            Case{" --data digits:0-3", "digits"}}) {
+        CAPTURE(one.more);
+        const auto run = run_program(options + resume + one.more);
+        CHECK(run.status == 1);
+        CHECK_MESSAGE(run.error.find(one.says) != std::string::npos, run.error);
+    }
+    const auto nowhere = run_program(options + " --resume '" + (folder / "nothing").string() + "'");
+    CHECK(nowhere.status == 1);
+    CHECK_MESSAGE(nowhere.error.find("run.safetensors") != std::string::npos, nowhere.error);
+}
+
+TEST_CASE("a finished run may be made longer, in another folder, on other threads")
+{
+    const TemporaryFolder folder;
+    const std::string constant = tiny + "--method wasi --schedule constant ";
+    const auto shorter = folder / "shorter";
+    const auto longer = folder / "longer";
+    const auto whole = folder / "whole";
+    REQUIRE(run_program(constant + "--save-every 7 --out '" + shorter.string() + "'").status == 0);
+    const auto run = run_program(constant + "--epochs 2 --threads 2 --resume '" + shorter.string() + "' --out '" +
+                                 longer.string() + "'");
+    REQUIRE_MESSAGE(run.status == 0, run.error);
+    REQUIRE(run_program(constant + "--epochs 2 --out '" + whole.string() + "'").status == 0);
+    CHECK(contents(longer / "model.safetensors") == contents(whole / "model.safetensors"));
+    CHECK(metrics(longer) == metrics(whole));
+}
+
+TEST_CASE("saving does not change the run")
+{
+    const TemporaryFolder folder;
+    for (const std::string method : {"wsi --momentum 0.9", "wasi", "factors --optimizer adamw --lr 1e-3"}) {
+        CAPTURE(method);
+        const auto with = folder / "with";
+        const auto without = folder / "without";
+        REQUIRE(run_program(tiny + "--method " + method + " --out '" + without.string() + "'").status == 0);
+        REQUIRE(run_program(tiny + "--method " + method + " --save-every 3 --out '" + with.string() + "'").status == 0);
+        CHECK(contents(with / "model.safetensors") == contents(without / "model.safetensors"));
+    }
+}
+
+TEST_CASE("divergence names step and cure, and leaves metrics and the last finite model, whatever the method")
+{
+    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors"}) {
+        for (const std::string rate : {"1e6", "1e30"}) {
+            CAPTURE(method);
+            CAPTURE(rate);
+            const TemporaryFolder folder;
+            const auto out = folder / "run";
+            const auto run = run_program(tiny + "--method " + method + " --clip-norm 0 --epochs 2 --lr " + rate +
+                                         " --schedule constant --out '" + out.string() + "'");
+            if (run.status == 0 && method == "head") {
+                continue;  // one linear layer on fixed features may stay finite at any rate
+            }
+            CHECK(run.status == 1);
+            CHECK_MESSAGE(run.error.find("diverged at step") != std::string::npos, run.error);
+            CHECK_MESSAGE(run.error.find("--clip-norm") != std::string::npos, run.error);
+            CHECK(std::filesystem::exists(out / "metrics.csv"));
+            const wasi::io::SafetensorsFile model(out / "model.safetensors");
+            for (const std::string& name : model.names()) {
+                std::vector<float> values(static_cast<std::size_t>(model.info(name).element_count()));
+                model.read(name, std::span<float>(values));
+                bool finite = true;
+                for (const float value : values) {
+                    finite = finite && std::isfinite(value);
+                }
+                CHECK_MESSAGE(finite, name);
+            }
+        }
+    }
+}

@@ -49,13 +49,43 @@ std::string scaled(double value, double base, const std::array<const char*, Coun
            units[unit];
 }
 
+/// The bytes of the UTF-8 character at the start of a text that is not empty; 0 if there is none (RFC 3629).
+std::size_t character_bytes(std::string_view text)
+{
+    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
+    const unsigned char first = byte(0);
+    if (first < 0x80) {
+        return 1;
+    }
+    const std::size_t count = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0xC2 || first > 0xF4 || text.size() < count) {
+        return 0;
+    }
+    for (std::size_t i = 1; i < count; ++i) {
+        if (byte(i) < 0x80 || byte(i) > 0xBF) {
+            return 0;
+        }
+    }
+    // Longer than needed, halves of a UTF-16 pair, beyond the last character.
+    const bool wrong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) > 0x9F) ||
+                       (first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F);
+    return wrong ? 0 : count;
+}
+
 }  // namespace
 
 std::string escape_html(std::string_view text)
 {
     std::string escaped;
     escaped.reserve(text.size());
-    for (const char character : text) {
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        const char character = text[at];
+        const std::size_t bytes = character_bytes(text.substr(at));
+        if (bytes != 1) {
+            escaped += bytes == 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(at, bytes);
+            at += bytes == 0 ? 0 : bytes - 1;
+            continue;
+        }
         switch (character) {
             case '&':
                 escaped += "&amp;";

@@ -7,7 +7,7 @@
 namespace page {
 
 /// `text` with the five characters that mean something in HTML replaced; fit for element text and attribute values.
-/// Control characters that HTML forbids become spaces.
+/// Control characters that HTML forbids become spaces, bytes that are not UTF-8 the sign for that (U+FFFD).
 [[nodiscard]] std::string escape_html(std::string_view text);
 
 /// `value` to `digits` significant digits: 0.0123, 1.23, 123, 1,230. "n/a" for NaN and infinity.

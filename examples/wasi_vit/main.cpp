@@ -1,8 +1,9 @@
 // wasi_vit: fine-tunes a Vision Transformer with dense or low-rank weights and exact or compressed saved inputs.
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
+#include <stdexcept>
 #include <string>
 
 #include <unistd.h>
@@ -19,6 +20,9 @@ namespace {
 
 /// Exit status for what the user can mend: an option, a file, a folder.
 constexpr int usage_status = 2;
+
+constexpr const char* out_of_memory =
+    "out of memory; --memory-budget SIZE makes a run of finetune stay within SIZE, and the command plan shows how";
 
 int fail(std::string text)
 {
@@ -39,12 +43,6 @@ void start_again_with_passive_threads(char** arguments)
     if (std::getenv("OMP_WAIT_POLICY") == nullptr && setenv("OMP_WAIT_POLICY", "passive", 1) == 0) {
         execv("/proc/self/exe", arguments);
     }
-}
-
-extern "C" void on_interrupt(int signal_number)
-{
-    wasi_examples::interrupted.store(true);
-    std::signal(signal_number, SIG_DFL);  // a second Ctrl-C ends at once
 }
 
 }  // namespace
@@ -81,8 +79,6 @@ int main(int argument_count, char** arguments)
     } catch (const wasi::error& failure) {
         return fail(failure.what());
     }
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
     try {
         if (finetune->parsed()) {
             return wasi_examples::finetune(finetune_options);
@@ -96,6 +92,10 @@ int main(int argument_count, char** arguments)
         return predict->parsed() ? wasi_examples::predict(predict_options) : wasi_examples::compare(compare_options);
     } catch (const wasi::error& failure) {
         return fail(failure.what());
+    } catch (const std::bad_alloc&) {
+        return fail(out_of_memory);
+    } catch (const std::length_error&) {  // more numbers than a container can count
+        return fail(out_of_memory);
     } catch (const std::exception& failure) {
         return fail(std::string("unexpected: ") + failure.what());
     }

@@ -1,10 +1,13 @@
 #pragma once
-#include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,6 +58,58 @@ private:
     const int result = std::system(command.c_str());  // NOLINT(cert-env33-c): the command line is what is tested
     return {WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result), contents(folder / "out"),
             contents(folder / "error")};
+}
+
+/// The program while it runs, for signals.
+class RunningProgram {
+public:
+    explicit RunningProgram(const std::string& arguments)
+    {
+        const std::string command = "exec '" WASI_VIT_PROGRAM "' " + arguments + " >'" + (folder_ / "out").string() +
+                                    "' 2>'" + (folder_ / "error").string() + "'";
+        process_ = fork();
+        if (process_ == 0) {
+            execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+            _exit(127);
+        }
+    }
+    RunningProgram(const RunningProgram&) = delete;
+    RunningProgram& operator=(const RunningProgram&) = delete;
+    ~RunningProgram()
+    {
+        if (process_ > 0) {
+            kill(process_, SIGKILL);
+            wait();
+        }
+    }
+
+    void signal(int number) const { kill(process_, number); }
+    /// What it has printed so far.
+    [[nodiscard]] std::string printed() const { return contents(folder_ / "out"); }
+    /// Until it ends; of a signal's end the status is 128 + its number.
+    Outcome wait()
+    {
+        int result = 0;
+        waitpid(process_, &result, 0);
+        process_ = 0;
+        return {WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result), contents(folder_ / "out"),
+                contents(folder_ / "error")};
+    }
+
+private:
+    TemporaryFolder folder_;
+    pid_t process_ = 0;
+};
+
+/// Waits until `ready()`, at most so many seconds. Returns what it said last.
+template <class Ready>
+[[nodiscard]] bool wait_until(const Ready& ready, double seconds = 60.0)
+{
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+    while (!ready() && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return ready();
 }
 
 }  // namespace wasi_tests

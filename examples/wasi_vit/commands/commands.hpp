@@ -1,12 +1,7 @@
 #pragma once
-#include <atomic>
-
 #include "options/options.hpp"
 
 namespace wasi_examples {
-
-/// Set by Ctrl-C: the run ends after the step at hand and saves what it has.
-extern std::atomic<bool> interrupted;
 
 /// Each command throws wasi::error for whatever its user got wrong, and returns the program's exit status.
 [[nodiscard]] int finetune(const FinetuneOptions& options);

@@ -7,6 +7,7 @@
 #include <wasi/io/atomic_file.hpp>
 
 #include "commands/commands.hpp"
+#include "files/output_folder.hpp"
 #include "page/page_numbers.hpp"
 #include "report/compare_page.hpp"
 #include "report/run_files.hpp"
@@ -69,6 +70,9 @@ void print_table(const std::vector<CompareRow>& rows)
 
 int compare(const CompareOptions& options)
 {
+    if (!options.out.empty()) {
+        check_file(options.out);
+    }
     std::vector<CompareRow> rows;
     const auto base = std::filesystem::absolute(options.out.empty() ? "." : options.out).parent_path();
     for (const std::string& folder : options.runs) {

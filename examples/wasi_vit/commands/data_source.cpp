@@ -15,6 +15,9 @@ using wasi::Index;
 using wasi::require;
 using Dataset = wasi::data::Dataset<float>;
 
+/// As wasi::nn::VisionTransformerConfig has it.
+constexpr std::int64_t most_classes = std::int64_t{1} << 20;
+
 [[nodiscard]] Dataset as_dataset(Images images)
 {
     return {images.count, images.channels,          images.height,
@@ -77,7 +80,12 @@ TrainAndTest load_data(const std::string& name, Index image)
 Index class_count(const Dataset& data)
 {
     const auto largest = std::max_element(data.labels.begin(), data.labels.end());
-    return largest == data.labels.end() ? 1 : static_cast<Index>(std::max<std::int64_t>(*largest, 0)) + 1;
+    if (largest == data.labels.end()) {
+        return 1;
+    }
+    require<wasi::argument_error>(*largest < most_classes, "--data: the label of image ", largest - data.labels.begin(),
+                                  " is ", *largest, ", and a model has no more than ", most_classes, " classes");
+    return static_cast<Index>(std::max<std::int64_t>(*largest, 0)) + 1;
 }
 
 }  // namespace wasi_examples

@@ -22,7 +22,7 @@ struct TrainAndTest {
 /// The images (n,3,H,W) of a safetensors file; no labels. Throws wasi::error.
 [[nodiscard]] wasi::data::Dataset<float> load_images(const std::filesystem::path& path);
 
-/// The largest label plus one.
+/// The largest label plus one. Throws wasi::argument_error when that is more than a model may have.
 [[nodiscard]] wasi::Index class_count(const wasi::data::Dataset<float>& data);
 
 }  // namespace wasi_examples

@@ -7,12 +7,14 @@
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
+#include "files/output_folder.hpp"
 #include "options/run_options.hpp"
 
 namespace wasi_examples {
 
 int predict(const PredictOptions& options)
 {
+    check_file(options.out);
     use_threads(options.threads);
     wasi::Ledger ledger;
     const auto model =

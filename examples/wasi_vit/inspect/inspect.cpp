@@ -183,9 +183,6 @@ void check_folder(const std::filesystem::path& out)
                 read_layer(file, options.weights, "encoder.layers." + layer.name + suffix, layer);
             progress.done(layer.name);
             inspection.layers.push_back(std::move(layer));
-            if (interrupted.load()) {
-                return inspection;
-            }
         }
     }
     inspection.other_bytes -= inspection.stored_bytes;
@@ -201,9 +198,6 @@ int inspect(const InspectOptions& options)
         check_folder(options.out);
     }
     const Inspection inspection = read_layers(options);
-    if (interrupted.load()) {
-        return 130;
-    }
     print_tables(inspection);
     if (!options.out.empty()) {
         const std::filesystem::path out(options.out);

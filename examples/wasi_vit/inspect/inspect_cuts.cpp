@@ -146,7 +146,7 @@ std::string inspect_json(const Inspection& inspection)
         row["singular_values"] = layer.values;
         json["layers"].push_back(std::move(row));
     }
-    return json.dump(1) + "\n";
+    return json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace wasi_examples

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <sstream>
@@ -57,7 +58,9 @@ template <class Number>
                                         "' is outside what the program can count");
     wasi::require<wasi::argument_error>(failure == std::errc() && end == text.data() + text.size(), option, ": '", text,
                                         "' is not a ", whole ? "whole number" : "number");
-    // Not a number is in no range.
+    if constexpr (!whole) {
+        wasi::require<wasi::argument_error>(std::isfinite(value), option, ": '", text, "' is not a finite number");
+    }
     const bool high_enough = range.without_least ? value > range.least : value >= range.least;
     const bool low_enough = range.without_most ? value < range.most : value <= range.most;
     wasi::require<wasi::argument_error>(high_enough && low_enough, option, ": ", range_text(range), ", got ", text);

@@ -50,7 +50,10 @@ struct FinetuneOptions {
     bool shuffle = true;
     std::uint64_t seed = 0;
     int threads = 0;  ///< 0: as many as there are processors
+    wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
+    std::string resume;          ///< the folder of a run to go on with; empty: a new run
     std::string out;
+    std::string out_fallback;  ///< empty: a new folder in the temporary directory
 };
 
 struct PredictOptions {

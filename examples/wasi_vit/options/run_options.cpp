@@ -116,6 +116,13 @@ FinetuneOptions fit_to_images(FinetuneOptions options, Index images)
     return options;
 }
 
+std::string batch_note(const FinetuneOptions& options, Index images)
+{
+    return options.batch_size <= images ? std::string()
+                                        : wasi::message("--batch-size ", options.batch_size, " is more than the ",
+                                                        images, " images: a batch is all of them.\n");
+}
+
 void use_threads(int threads)
 {
     wasi::set_thread_count(threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));

@@ -36,6 +36,9 @@ namespace wasi_examples {
 /// the run cannot be counted.
 [[nodiscard]] FinetuneOptions fit_to_images(FinetuneOptions options, wasi::Index images);
 
+/// A line that says so where fit_to_images makes the batch smaller; else empty.
+[[nodiscard]] std::string batch_note(const FinetuneOptions& options, wasi::Index images);
+
 /// Sets the number of threads; 0 takes the processors of this machine.
 void use_threads(int threads);
 

@@ -9,6 +9,7 @@
 #include <wasi/plan/fit.hpp>
 
 #include "commands/commands.hpp"
+#include "files/output_folder.hpp"
 #include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
 #include "plan/activation_budget.hpp"
@@ -156,9 +157,13 @@ ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t b
 int plan(const FinetuneOptions& options)
 {
     const auto budget = memory_budget(options);
+    if (!options.out.empty()) {
+        check_file(options.out);
+    }
     use_threads(options.threads);
     TrainAndTest data;
     const BudgetPlan result = plan_for(options, *budget, data);
+    std::fputs(batch_note(options, data.train.count).c_str(), stdout);
     std::fputs(memory_plan_text(result).c_str(), stdout);
     if (!options.out.empty()) {
         wasi::io::write_file_atomically(options.out, frontier_csv(result.memory));

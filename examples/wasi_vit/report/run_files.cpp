@@ -166,7 +166,7 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     if (extras.memory_plan != nullptr) {
         json["memory_plan"] = memory_plan_json(*extras.memory_plan, extras.booked_images);
     }
-    return json.dump(2) + "\n";
+    return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 RunReport read_run(const std::filesystem::path& folder)

@@ -1,0 +1,141 @@
+#include "commands/training_setup.hpp"
+
+#include <cstdio>
+#include <utility>
+
+#include <wasi/files/vision_transformer_file.hpp>
+
+#include "options/run_options.hpp"
+#include "plan/activation_budget.hpp"
+
+namespace wasi_examples {
+namespace {
+
+using wasi::EigenStorage;
+using wasi::Index;
+
+/// A data set belongs to the program, not to the engine, but it is part of what a run needs.
+[[nodiscard]] wasi::Booking book_images(const TrainAndTest& data, wasi::Ledger& ledger)
+{
+    const auto bytes = [](const auto& set) {
+        return set.images.size() * sizeof(float) + set.labels.size() * sizeof(std::int64_t);
+    };
+    return {ledger, bytes(data.train) + (data.held_out ? bytes(*data.held_out) : 0), {wasi::Use::input, 0}};
+}
+
+[[nodiscard]] std::unique_ptr<RunModel> make_model(const FinetuneOptions& options,
+                                                   const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
+                                                   TrainAndTest& data)
+{
+    if (options.weights.empty()) {
+        auto config = model_config(options);
+        data = load_data(options.data, config.image);
+        config.classes = options.classes.value_or(class_count(data.train));
+        return std::make_unique<RunModel>(config, ledger, run_key(options, 1));
+    }
+    auto model = wasi::files::load_model<float, EigenStorage>(
+        options.weights, ledger, {.heads = options.heads}, [&](wasi::nn::Place place, auto& weight) {
+            wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
+        });
+    data = load_data(options.data, model->config().image);
+    const Index before = model->config().classes;
+    if (options.classes && *options.classes != before) {
+        model->replace_head(*options.classes);
+        std::printf("The head for %td classes is replaced by a new one for %td.\n", before, *options.classes);
+    }
+    return model;
+}
+
+void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger& ledger)
+{
+    const Index classes = setup.model->config().classes;
+    setup.data.train.check(classes);
+    setup.data.test().check(classes);
+    std::fputs(batch_note(setup.options, setup.data.train.count).c_str(), stdout);
+    setup.options = fit_to_images(setup.options, setup.data.train.count);
+    setup.training = train_options(setup.options);
+    setup.booked_images = book_images(setup.data, ledger);
+    setup.facts = run_facts(given, setup.data.train);
+    setup.total_steps =
+        wasi::train::steps_per_epoch(setup.data.train.count, setup.options.batch_size) * setup.options.epochs;
+}
+
+/// The rest of a new run: weights that are not held as the method wants them yet, saved inputs, optimiser.
+void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::int64_t budget, wasi::Ledger& ledger)
+{
+    const FinetuneOptions& options = setup.options;
+    if (!setup.memory_plan) {  // else weights, inputs and blocks are as planned
+        if (options.weights.empty()) {
+            wasi::train::apply_method(*setup.model, method, run_key(options, 2));
+        } else {  // the weights were converted as they were read
+            wasi::train::prepare_training(*setup.model, method, run_key(options, 2));
+        }
+        wasi::nn::keep(*setup.model, options.keep);
+    }
+    if (budget > 0) {
+        const auto images =
+            wasi::train::calibration_images(setup.data.train.count, setup.training, run_key(options, 3));
+        setup.activation_plan =
+            wasi::plan::plan_activations(*setup.model, setup.data.train, images, method.layers, budget);
+        wasi::plan::apply_plan(*setup.model, *setup.activation_plan, method.layers, method.activation,
+                               run_key(options, 2));
+        std::fputs(plan_text(*setup.activation_plan).c_str(), stdout);
+    }
+    setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(options), ledger);
+}
+
+void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::MethodOptions& method,
+            wasi::Ledger& ledger)
+{
+    setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(setup.options), ledger);
+    setup.training.first_step = wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(),
+                                                      method.activation, run_key(setup.options, 2));
+    setup.steps = saved.steps(setup.training.first_step, setup.energies);
+    std::printf("Going on after step %td of %td.\n", setup.training.first_step, setup.total_steps);
+}
+
+}  // namespace
+
+TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger, PhasePeaks& phases)
+{
+    TrainingSetup setup;
+    setup.options = given;
+    FinetuneOptions& options = setup.options;
+    const auto memory = memory_budget(options);
+    if (memory) {
+        options.method = options.optimizer == OptimizerName::adamw ? wasi::train::method("factors")
+                                                                   : wasi::train::method("wsi");  // until it is planned
+    }
+    auto method = method_options(options);
+    options.method = method.method;
+    (void)train_options(options);  // refused now rather than after loading
+    const std::int64_t budget = activation_budget(options);
+
+    std::optional<SavedRun> saved;
+    if (!options.resume.empty()) {
+        saved.emplace(options.resume);
+        setup.model = saved->make_model(ledger);
+        setup.data = load_data(options.data, setup.model->config().image);
+        options.accumulate = saved->micro_batches();
+    } else if (memory) {
+        ModelInBudget planned = make_model_in_budget(options, *memory, ledger, setup.data);
+        std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
+        setup.model = std::move(planned.model);
+        options.method = planned.method;
+        options.accumulate = planned.plan.memory.chosen.run.training.micro_batches;
+        setup.memory_plan = std::move(planned.plan.memory);
+    } else {
+        setup.model = make_model(options, method, ledger, setup.data);
+    }
+    check_data(setup, given, ledger);
+    phases.end("load");
+    if (saved) {
+        resume(setup, *saved, method, ledger);
+        options.method = wasi::train::method(saved->method());
+    } else {
+        begin(setup, method, budget, ledger);
+    }
+    return setup;
+}
+
+}  // namespace wasi_examples

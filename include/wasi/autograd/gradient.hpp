@@ -12,7 +12,8 @@ struct Dense {
     ConstMatrixView<T> values;
 };
 
-/// A parameter's gradient in the form in which it is cheapest to make. A view, valid only while it is handed over.
+/// A parameter's gradient in the form in which it is cheapest to make: dW as it is; dW = P Qᵀ; or dL = dW Rᵀ and
+/// dR = Lᵀ dW of a parameter W = L R. A view, valid only while it is handed over.
 template <Scalar T>
 using Gradient = std::variant<Dense<T>, linalg::Factored<T>, linalg::FactorGradients<T>>;
 

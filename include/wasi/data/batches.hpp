@@ -11,13 +11,14 @@ namespace wasi::data {
 
 // clang-format off
 
-/// Labelled examples, given in batches: what train() and predict() ask of a data set. A user's own data join with these
-/// four functions and no copy.
+/// Labelled examples, given in batches: what train() and predict() ask of a data set of elements T. A user's own data
+/// join with these four functions and no copy.
 ///
 ///   size()                        examples
-///   gather(which, key, memory)    those examples as one batch, whose extents are those of Config::example of the model.
-///                                 A pure function of its arguments: it may be asked twice for one batch, and a resumed
-///                                 run asks again. Augmentation draws from the key, which is that of the epoch.
+///   gather(which, key, memory)    those examples as one batch, of the extents that the model's Config::example has. A
+///                                 pure function of its arguments: it may be asked twice for one batch, and a resumed
+///                                 run asks again. Augmentation draws from the key, which is that of the epoch, and
+///                                 from the examples' numbers.
 ///   gather_labels(which)          their classes, from 0
 ///   check(classes)                throws where a label is no class or a value is not finite
 template <class D, class T>

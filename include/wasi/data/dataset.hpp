@@ -40,7 +40,8 @@ struct Dataset {
                                 (bad - images.begin()) / std::max<Index>(image_size(), 1), " holds NaN or infinity");
     }
 
-    /// The images number indices[0], indices[1], ... as one batch (B, channels, height, width).
+    /// The images number indices[0], indices[1], ... as one batch (B, channels, height, width), booked as input.
+    /// Indices are not checked.
     [[nodiscard]] Tensor<T> gather(std::span<const Index> indices, Memory& memory) const
     {
         Tensor<T> batch(memory, Tag{Use::input, 0}, Shape{static_cast<Index>(indices.size()), channels, height, width});
@@ -59,6 +60,7 @@ struct Dataset {
 
     [[nodiscard]] Index size() const { return count; }
 
+    /// The labels of the same images.
     [[nodiscard]] std::vector<std::int64_t> gather_labels(std::span<const Index> indices) const
     {
         std::vector<std::int64_t> result;

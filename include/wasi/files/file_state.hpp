@@ -31,7 +31,8 @@ template <class Number>
 
 }  // namespace detail
 
-/// Gathers what it visits, without copies of tensors; write() while they still stand.
+/// Gathers what it visits, without copies of tensors; write() while they still stand. `metadata` may be added to
+/// before.
 class StateWriter final : public State {
 public:
     explicit StateWriter(bool values_only) : values_only_(values_only) {}
@@ -73,7 +74,7 @@ private:
 /// infinity.
 class StateReader final : public State {
 public:
-    /// `what`: the thing that the file should be, for messages. The file must live as long.
+    /// `path`: of the file, for messages. The file must live as long.
     StateReader(const io::SafetensorsFile& file, std::filesystem::path path, bool values_only)
         : file_(&file), path_(std::move(path)), values_only_(values_only)
     {

@@ -24,7 +24,7 @@ using WeightVisitor = std::function<void(nn::Place place, nn::LinearWeight<T, S>
 namespace detail {
 
 inline constexpr const char* forms_key = "forms";
-inline constexpr const char* free_factors_key = "free_factors";  // of files from before 0.5: names alone
+inline constexpr const char* free_factors_key = "free_factors";  // in place of `forms` in older files: names alone
 
 /// Calls f(NAME, WORD) for each of a list "NAME=WORD,NAME=WORD"; WORD is empty where there is no "=".
 template <class F>
@@ -91,11 +91,12 @@ void hold_as(nn::LinearWeight<T, S>& weight, const std::string& kind, const std:
 
 }  // namespace detail
 
-/// Reads the values of a model of the same shape. Weights that the file holds in another form than dense are held so; a
-/// dense copy of them never exists. `after_weight` is called with every linear weight as soon as it is read, e.g. to
-/// factorize it: of a model that is to be low rank no more than one weight is dense at a time. Throws io_error for
-/// missing or extra tensors and everything SafetensorsFile refuses, shape_error for a wrong shape, argument_error for
-/// NaN or infinity.
+/// Reads the values of a model of the same shape. Weights are held as the file has them, whatever they were; of those
+/// that it has as factors a dense copy never exists. `after_weight` is called with every linear weight as soon as it is
+/// read, e.g. to factorize it: of a model that is to be low rank no more than one weight is dense at a time. Throws
+/// io_error for missing or extra tensors, forms that are unknown or of no weight, and everything SafetensorsFile
+/// refuses, shape_error for a wrong shape, argument_error for NaN, infinity, or an L that should be orthonormal and is
+/// not. The model is then in no state to be used.
 template <nn::Model M>
 void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem::path& path,
                 const WeightVisitor<typename M::Value, typename M::Storage>& after_weight = {})

@@ -6,7 +6,8 @@
 
 namespace wasi::nn {
 
-/// Gain and bias of a layer norm over `width` features; starts as the identity.
+/// Layer norm over the last index, of `width` features: y = (x - mean) / sqrt(var + 1e-6) gain + bias, with gain 1 and
+/// bias 0 at first. Parameters are NAME.weight and NAME.bias. See autograd::layer_norm.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 struct LayerNorm {

@@ -34,11 +34,11 @@ struct AnyPart {
 /// What train, predict, calibrate, forecast, plan, save and load ask of a model:
 ///
 ///   Value, Storage, Config          its scalar, its storage, and all that decides its shape
-///   On<Other>                       the same model on another storage: what a forecast runs
+///   On<Other>                       the same model, of the same Config, on another storage: what a forecast runs
 ///   M(config, memory)               with values not set, for whoever fills them next
 ///   forward(context, source)        logits (rows, classes) as a Variable
-///   visit(f)                        f(Place, part) for each part once, in the order of files: a DenseParameter, a Linear
-///                                   layer, or KeepOptions (what a block keeps for its backward pass)
+///   visit(f)                        f(Place, part) for each part once, in the order of files: a DenseParameter, a
+///                                   Linear layer, or KeepOptions (what a block keeps for its backward pass)
 ///   config()                        classes, example(batch): the extents of a batch; tokens(): rows that its linear
 ///                                   layers see of one example
 ///   memory()
@@ -99,7 +99,7 @@ void visit_layers(M& model, F&& f)
     });
 }
 
-/// The chosen linear layers, block by block.
+/// The chosen linear layers, in the order of files: block by block.
 template <class M>
 [[nodiscard]] std::vector<LayerOf<M>*> selected_layers(M& model, Layers layers)
 {

@@ -5,7 +5,8 @@
 namespace wasi::nn {
 
 /// The non-overlapping patches of images (B,3,H,W) as rows (B, N, 3 p p), each patch channel by channel, row by row:
-/// the order of a convolution weight (D,3,p,p), which thereby is a plain linear layer.
+/// the order of a convolution weight (D,3,p,p), which thereby is a plain linear layer. `patch` must divide height and
+/// width.
 template <class S, Scalar T>
 [[nodiscard]] Tensor<T> extract_patches(ConstTensorView<T, 4> images, Index patch, Memory& memory)
 {

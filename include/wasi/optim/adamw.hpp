@@ -16,6 +16,7 @@ template <Scalar T, class S>
 requires OptimizerStorageFor<S, T>
 class AdamW;
 
+/// Names and defaults as torch.optim.AdamW has them.
 struct AdamWOptions {
     static constexpr std::string_view name = "adamw";
     template <Scalar T, class S>

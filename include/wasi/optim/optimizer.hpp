@@ -19,9 +19,10 @@ public:
     virtual ~Optimizer() = default;
 
     /// One step on one parameter with learning rate `rate` and gradient scale * gradient (scale: what clipping leaves).
+    /// Throws argument_error, naming the parameter, for a form of gradient or a kind of parameter that it cannot take.
     virtual void apply(const nn::ParameterRef<T, S>& parameter, const autograd::Gradient<T>& gradient, T rate,
                        T scale) = 0;
-    /// What is kept of these parameters, which are all that it has seen.
+    /// What is kept of these parameters, which are all that it has seen, each under the parameter's name.
     virtual void state(State& state, const std::vector<nn::ParameterRef<T, S>>& parameters) = 0;
 };
 

@@ -16,6 +16,7 @@ namespace wasi::optim {
 template <Scalar T, class S>
 class Sgd;
 
+/// Names as torch.optim.SGD has them.
 struct SgdOptions {
     static constexpr std::string_view name = "sgd";
     template <Scalar T, class S>

@@ -60,7 +60,7 @@ private:
     double rate_ = 0.0;
 };
 
-/// Stores gradients in their own, small form until finish(): exact clipping by the global norm over all parameters, and
+/// Stores gradients in their own, small form until end(): exact clipping by the global norm over all parameters, and
 /// sums over micro-batches. With `accumulate`, a factored gradient of a low-rank weight is turned into the gradients of
 /// its factors when it arrives: the factors stand still inside a step, so the sum needs constant memory.
 template <Scalar T, class S>

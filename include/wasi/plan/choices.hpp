@@ -66,6 +66,7 @@ struct KeepPreset {
             {"the same in bfloat16", least}};
 }
 
+/// What plan_memory may choose from, and what the process takes beside the engine.
 struct MemoryPlanOptions {
     /// Shares of a weight's energy to choose from; 1: weights as they are.
     std::vector<double> energies{1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4};

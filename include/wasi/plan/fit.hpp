@@ -35,12 +35,13 @@ struct FitRequest {
 
 /// How the inputs of a plan came to be saved as they are.
 enum class InputsDecision : std::uint8_t {
-    exact_suffices,  ///< nothing was given up with exact ones
-    may_not_compress,
+    exact_suffices,       ///< nothing was given up with exact ones
+    may_not_compress,     ///< the request forbids it
     calibration_too_big,  ///< calibrating compressed ones would not fit
     looked_at,            ///< calibrated; the plan's input_share says what came of it
 };
 
+/// What fit() came to.
 template <nn::Model M>
 struct Fit {
     MemoryPlan<M> plan;

@@ -127,8 +127,8 @@ template <nn::Model M>
 }
 
 /// What the process holds at most while calibrate_inputs looks at one micro-batch of this run, weights held and blocks
-/// recomputing as described (input_ranks do not matter); an upper bound in the sense of forecast_step. Cost: one step
-/// without arithmetic. Throws argument_error when the description makes no sense.
+/// recomputing as described (how inputs are saved does not matter); an upper bound in the sense of forecast_step. Cost:
+/// one step without arithmetic. Throws argument_error when the description makes no sense.
 template <nn::Model M>
 [[nodiscard]] std::size_t forecast_calibration(const RunDescription<M>& run, nn::Layers which,
                                                const rank::PerplexityOptions& options = {})

@@ -23,7 +23,7 @@ struct RunDescription {
     std::vector<nn::LayerSetup> layers;
     /// Whether each parameter outside of linear layers is trained. Empty: all are.
     std::vector<bool> trainable;
-    /// What each block keeps for the backward pass. Empty: all that is cheapest to use.
+    /// What each block keeps for the backward pass. Empty: everything.
     std::vector<nn::KeepOptions> keep;
     /// All weights are dense before the first becomes low rank, as those of a new model; else each becomes so as it is
     /// read (files::load_model with a visitor). For Forecast::convert.

@@ -201,7 +201,8 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     return nn::TuckerOptions{options};
 }
 
-/// Sets up the saved inputs as planned; other options, and keys by layer, as apply_method does.
+/// Sets up the saved inputs as planned; other options of compressed inputs, and keys by layer, as apply_method does.
+/// Throws argument_error for a plan of another number of layers.
 template <nn::Model M>
 void apply_plan(M& model, const ActivationPlan& plan, nn::Layers which,
                 const subspace::ActivationSubspaceOptions& options, RandomKey key)

@@ -1,8 +1,7 @@
 #pragma once
 #include "wasi/nn/models/compiled.hpp"
 
-// The templates of this folder that are compiled once: see core/compiled.hpp and
-// linalg/compiled.hpp.
+// The templates of this folder that are compiled once: see core/compiled.hpp and linalg/compiled.hpp.
 // clang-format off
 #define WASI_TRAIN_METHOD(TEMPLATE, S, T) \
     TEMPLATE void prepare_training(WASI_COMPILED_MODEL(S, T)&, const MethodOptions&, RandomKey); \

@@ -12,7 +12,8 @@
 
 namespace wasi::train {
 
-/// Logits (count, classes) of all examples in their order, in batches, without a tape.
+/// Logits (count, classes) of all examples in their order, in batches, without a tape. Throws argument_error for a
+/// batch_size below 1.
 template <nn::Model M, data::Batches<typename M::Value> D>
 [[nodiscard]] Tensor<typename M::Value> predict(M& model, const D& data, Index batch_size = 64)
 {
@@ -34,7 +35,7 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     return result;
 }
 
-/// How many examples get their label as the largest logit.
+/// How many examples get their label as the largest logit. Throws what predict does.
 template <nn::Model M, data::Batches<typename M::Value> D>
 [[nodiscard]] Index count_correct(M& model, const D& data, Index batch_size = 64)
 {

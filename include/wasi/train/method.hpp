@@ -29,6 +29,7 @@ struct Method {
 /// The method of this name. Throws argument_error when there is none; in a constant expression, does not compile.
 [[nodiscard]] constexpr const Method& method(std::string_view name);
 
+/// A method with its numbers.
 struct MethodOptions {
     Method method = train::method("wasi");
     nn::Layers layers = nn::Layers::all;

@@ -94,8 +94,8 @@ private:
             if (nn::all_finite(*model_)) {
                 throw;
             }
-            throw divergence_error(message("training diverged at step ", number_,
-                                           ": a parameter is not finite (", failure.what(), ")", detail::cure));
+            throw divergence_error(message("training diverged at step ", number_, ": a parameter is not finite (",
+                                           failure.what(), ")", detail::cure));
         }
     }
 

@@ -25,6 +25,7 @@ struct StepRecord {
     std::vector<double> captured_energies;  ///< of each compressed saved input, layer by layer
 };
 
+/// Which norm is held under clip_norm: that of all gradients together, or of each parameter's own.
 enum class ClipScope { global, parameter };
 
 /// When gradients are used: each as soon as it is made, so that none is stored; or all at the end of the step, in their
@@ -32,6 +33,7 @@ enum class ClipScope { global, parameter };
 /// way.
 enum class GradientFlow { automatic, stream, collect };
 
+/// How long, in which order, at which rates, and how gradients go from the backward pass to the optimiser.
 struct TrainOptions {
     Index epochs = 1;
     Index batch_size = 32;
@@ -47,8 +49,8 @@ struct TrainOptions {
     /// the spot.
     ClipScope clip_scope = ClipScope::global;
     GradientFlow gradients = GradientFlow::automatic;
-    /// The number of the first step: those before it are taken as done. See files::RunFile for what else a resumed run
-    /// needs.
+    /// The number of the first step: those before it are taken as done. What else a resumed run needs is in run files
+    /// (files::load_run).
     Index first_step = 0;
     /// Called after each step; returning false ends the run after it.
     std::function<bool(const StepRecord&)> on_step = {};
@@ -155,10 +157,11 @@ template <nn::Model M, class D, class Loss>
 
 }  // namespace detail
 
-/// Trains the trainable parameters of a model on a data set. Gradients stream into the optimiser as they are made,
-/// unless global clipping or micro-batches need them collected first. Same seed, same machine: the same bits for any
-/// number of threads. Returns the number of steps taken, those before first_step among them. Throws argument_error when
-/// an option or the data makes no sense, divergence_error when the loss or a gradient is no longer finite.
+/// Trains the trainable parameters of a model on a data set, by `loss(context, logits, labels)`. Gradients stream into
+/// the optimiser as they are made, unless global clipping or micro-batches need them collected first. Same seed, same
+/// machine: the same bits for any number of threads. Returns the number of steps taken, those before first_step among
+/// them. Throws argument_error when an option or the data makes no sense, divergence_error when the loss or a gradient
+/// is no longer finite.
 template <nn::Model M, data::Batches<typename M::Value> D, class Loss = MeanCrossEntropy>
 Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typename M::Storage>& optimizer,
             const TrainOptions& options, RandomKey key, Loss loss = {})

@@ -13,7 +13,8 @@
 
 namespace wasi::nn {
 
-/// One pre-norm transformer block:  x <- x + out_proj(attention(in_proj(ln_1(x)))),  x <- x + fc2(gelu(fc1(ln_2(x)))).
+/// One pre-norm transformer block of tokens (B,N,D), with H heads and M hidden features:
+///     x <- x + out_proj(attention(in_proj(ln_1(x)))),  x <- x + fc2(gelu(fc1(ln_2(x)))).
 /// Four linear layers: in_proj (3D,D) makes queries, keys and values from one saved input; out_proj (D,D); fc1 (M,D);
 /// fc2 (D,M).
 template <Scalar T, class S>
@@ -39,6 +40,7 @@ public:
     {
     }
 
+    /// (B,N,D) of x (B,N,D), as `keep` says. Throws shape_error.
     [[nodiscard]] Variable forward(const Context& context, Variable x)
     {
         const Context own{context.memory, context.tape, keep.saved_as};
@@ -95,18 +97,18 @@ private:
 
     [[nodiscard]] Variable attend(const Context& context, const Variable& x, autograd::Wanted wanted)
     {
-        auto y = norm1.forward(context, x, keep.norm_output);
-        y = in_proj.forward(context, y);
-        y = autograd::attention(context, y, heads_, keep.probabilities);
-        return out_proj.forward(context, y, wanted);
+        auto y = norm1.forward(context, x, keep.norm_output);             // (B,N,D)
+        y = in_proj.forward(context, y);                                  // (B,N,3D): q, k, v
+        y = autograd::attention(context, y, heads_, keep.probabilities);  // (B,N,D)
+        return out_proj.forward(context, y, wanted);                      // (B,N,D)
     }
 
     [[nodiscard]] Variable perceive(const Context& context, const Variable& x, autograd::Wanted wanted)
     {
-        auto y = norm2.forward(context, x, keep.norm_output);
-        y = fc1.forward(context, y, autograd::Wanted::value, keep.gelu_input);
-        y = autograd::gelu(context, std::move(y), keep.gelu_output);
-        return fc2.forward(context, y, wanted);
+        auto y = norm2.forward(context, x, keep.norm_output);                   // (B,N,D)
+        y = fc1.forward(context, y, autograd::Wanted::value, keep.gelu_input);  // (B,N,M)
+        y = autograd::gelu(context, std::move(y), keep.gelu_output);            // (B,N,M)
+        return fc2.forward(context, y, wanted);                                 // (B,N,D)
     }
 
     [[nodiscard]] std::vector<autograd::Parameter*> parameters(bool of_attention, bool of_mlp)

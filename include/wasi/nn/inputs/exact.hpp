@@ -35,6 +35,7 @@ private:
     std::shared_ptr<const InputObserver<T>> observer_;
 };
 
+/// The wish to save inputs as they are.
 struct ExactOptions {
     static constexpr std::string_view kind = "exact";
     template <Scalar T, class S>

@@ -50,7 +50,7 @@ template <Scalar T>
 ///
 ///     template <Scalar T, class S> class Saver final : public InputSaver<T, S>
 ///         static std::unique_ptr<InputSaver<T, S>> start(const Options&, RandomKey, Memory&, std::uint16_t layer)
-///         Options options() const                                          which start() would make this from
+///         Options options() const             which start() would make this from; where Options says anything
 ///
 /// with `struct Options { static constexpr std::string_view kind; template <..> using Saver = ...; ... }`.
 template <Scalar T, class S>

@@ -61,6 +61,7 @@ private:
     Subspace subspace_;
 };
 
+/// The wish to save inputs in Tucker form.
 struct TuckerOptions : subspace::ActivationSubspaceOptions {
     static constexpr std::string_view kind = "tucker";
     template <Scalar T, class S>

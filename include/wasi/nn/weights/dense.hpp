@@ -88,6 +88,7 @@ private:
     Tag tag_;
 };
 
+/// The wish for a full matrix: leaves a weight as it is, dense or not.
 struct DenseOptions {
     static constexpr std::string_view kind = "dense";
     template <Scalar T, class S>

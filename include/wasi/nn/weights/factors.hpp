@@ -99,6 +99,7 @@ private:
     double energy_at_start_;
 };
 
+/// The wish for two free factors.
 struct FactorsOptions : ProductOptions {
     static constexpr std::string_view kind = "factors";
     template <Scalar T, class S>

@@ -45,7 +45,8 @@ struct LayerStatistics {
     ConstMatrixView<double> input_gram;  ///< XᵀX (I,I) of inputs X that the layer was shown
 };
 
-/// What a layer has to save of its input X for the gradient of its weight.
+/// What a layer has to save of its input X for the gradient of its weight: nothing; the inner product X Rᵀ (m,K) that
+/// apply() returned; or X, in whatever way the layer saves inputs.
 enum class Needs { nothing, inner, input };
 
 /// A way to hold the weight W (O,I) of a linear layer, and all that depends on it. One file each in this folder, listed
@@ -55,7 +56,7 @@ enum class Needs { nothing, inner, input };
 ///         static std::unique_ptr<Form> start(LinearWeight<T, S>&, const Options&, const LayerStatistics*)
 ///             from what the weight is now; nullptr: leave it as it is
 ///         static std::unique_ptr<Form> empty(LinearWeight<T, S>&)          for state() to fill
-///         Options options() const                                          which start() would make this from
+///         Options options() const             which start() would make this from; where Options says anything
 ///
 /// with `struct Options { static constexpr std::string_view kind; template <..> using Form = ...; ... }`.
 template <Scalar T, class S>
@@ -98,11 +99,12 @@ public:
     /// The same from the inner product, for a form that needs() no more.
     virtual void deliver_from_inner(ConstMatrixView<T>, ConstMatrixView<T>, Pass&) {}
 
-    /// Names its tensors and numbers: ".left", or "" for the only one.
+    /// Names its tensors and numbers (".left", or "" for the only one) after the weight's own name, which is the
+    /// visitor's scope. A form that holds nothing yet takes what is read.
     virtual void state(State& state) = 0;
 };
 
-/// A factor that a file has and no one has made yet: named in the ledger as the weight it belongs to.
+/// The factors of a weight NAME are called NAME.left and NAME.right, by files and by optimisers.
 inline constexpr std::string_view left_suffix = ".left";
 inline constexpr std::string_view right_suffix = ".right";
 

@@ -89,6 +89,7 @@ private:
     std::optional<SubspaceParameter<T, S>> parameter_;  // from the start, or from state()
 };
 
+/// The wish for a weight subspace, the method's.
 struct SubspaceOptions : ProductOptions {
     static constexpr std::string_view kind = "subspace";
     template <Scalar T, class S>

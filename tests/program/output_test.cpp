@@ -97,12 +97,12 @@ TEST_CASE("output: an old report never stands beside a new model")
     const TemporaryFolder folder;
     const auto out = folder / "run";
     REQUIRE(run_program(small + "--epochs 1 --method vanilla --out " + quoted(out)).status == 0);
-    // The page is larger than the model, so a limit between them stops the second run after the model.
+    // What follows the model is larger than it, so a limit between them stops the second run there.
     REQUIRE(fs::file_size(out / "report.html") > 60 * 1024);
     REQUIRE(fs::file_size(out / "model.safetensors") < 60 * 512);
     const auto second = run_program(small + "--epochs 1 --method asi --out " + quoted(out), small_files(60));
     CHECK(second.status == 2);
-    CHECK(second.error.find("report.html") != std::string::npos);
+    CHECK(second.error.find("cannot write") != std::string::npos);
     CHECK(wasi::io::SafetensorsFile(out / "model.safetensors").metadata().at("method") == "asi");
     CHECK_FALSE(fs::exists(out / "report.html"));
     if (fs::exists(out / "report.json")) {

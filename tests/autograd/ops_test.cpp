@@ -81,6 +81,16 @@ TEST_CASE("a value used more than once")
             },
             {{3, 4}, {3, 4}});
     }
+    SUBCASE("two sums of the same terms: each term's gradient is a meeting of two that the other term holds as well")
+    {
+        check_function(
+            [](const Context& c, const auto& x) {
+                const auto a = autograd::add(c, x[0], x[1]);
+                const auto b = autograd::add(c, x[0], x[1]);
+                return autograd::add(c, autograd::relu(c, a), autograd::gelu(c, b));
+            },
+            {{3, 4}, {3, 4}});
+    }
 }
 
 TEST_CASE("layer norm: input, gain and bias")

@@ -126,3 +126,46 @@ TEST_CASE("memory budget: the command plan prints choices and the frontier, refu
     CHECK(run_program(finetune + "lots").status == 2);
     CHECK(run_program("plan " + model).status == 2);
 }
+
+TEST_CASE("memory budget: the plan counts the state of momentum")
+{
+    const TemporaryFolder folder;
+    const auto run = run_program(
+        "finetune --config image=8,patch=4,dim=16,depth=2,heads=2,mlp=32 --data digits:0-1 --epochs 1 --momentum 0.9 "
+        "--memory-budget 1GiB --out '" +
+        (folder / "run").string() + "'");
+    REQUIRE_MESSAGE(run.status == 0, run.error);
+    const json report = json::parse(contents(folder / "run/report.json"));
+    const double held = report.at("ledger_peak_bytes").at("optimiser_state").get<double>();
+    CHECK(held > 0.0);
+    CHECK(held <= report.at("memory_plan").at("predicted_bytes").at("optimiser_state").get<double>());
+}
+
+#if !WASI_ADDRESS_SANITIZER
+TEST_CASE("memory budget: layers that were not named stay dense")
+{
+    const TemporaryFolder folder;
+    // Deep and thin: what a step holds is more than what decompositions hold, so that low ranks pay.
+    const std::string options =
+        "plan --config image=8,patch=4,dim=64,depth=16,heads=2,mlp=256 --data digits:0-1 --threads 2 --batch-size 8 "
+        "--optimizer adamw --layers ";
+    const auto least = [&](const std::string& layers) {
+        const auto csv = folder / layers;
+        const auto plan = run_program(options + layers + " --memory-budget 1GiB --out '" + csv.string() + "'");
+        REQUIRE_MESSAGE(plan.status == 0, plan.error);
+        std::istringstream lines(contents(csv));
+        std::string line;
+        std::getline(lines, line);
+        REQUIRE(std::getline(lines, line));
+        return std::stoull(line);
+    };
+    const auto budget = least("mlp") + (1U << 20U);
+    CHECK(least("all") + (1U << 20U) < budget);
+    const auto plan = run_program(options + "mlp --memory-budget " + std::to_string(budget));
+    REQUIRE_MESSAGE(plan.status == 0, plan.error);
+    CHECK(plan.out.find("in_proj dense  out_proj dense  fc1 rank") != std::string::npos);
+    for (const std::string attention : {"in_proj rank", "out_proj rank"}) {
+        CHECK(plan.out.find(attention) == std::string::npos);
+    }
+}
+#endif

@@ -115,7 +115,7 @@ TEST_CASE("output: a model that cannot be saved leaves the metrics, and the mess
     const TemporaryFolder folder;
     const auto out = folder / "run";
     const auto run = run_program(small + "--epochs 1 --out " + quoted(out) + "--out-fallback " + quoted(folder / "b"),
-                                 small_files(4));
+                                 small_files(20));
     CHECK(run.status == 2);
     CHECK(run.error.find((out / "model.safetensors: ").string()) != std::string::npos);
     CHECK(run.error.find((folder / "b" / "model.safetensors: ").string()) != std::string::npos);

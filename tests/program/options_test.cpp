@@ -55,6 +55,14 @@ const std::string usual = "--data digits:0-1 --epochs 1 --threads 1 ";
 {
     return [=](const Folder& folder) { return saved_word(folder, key); };
 }
+/// The step that a run file would go on with.
+[[nodiscard]] std::string saved_step(const Folder& folder)
+{
+    if (!std::filesystem::exists(folder / "run.safetensors")) {
+        return "none";
+    }
+    return wasi::io::SafetensorsFile(folder / "run.safetensors").metadata().at("next_step");
+}
 [[nodiscard]] std::string losses(const Folder& folder)
 {
     std::string all;
@@ -160,11 +168,12 @@ constexpr int head_input = 32 * 16;
         {"--warmup", {"0", "4", "1000"}, first("learning_rate"), {}, "--schedule constant --lr 0.25"},
         {"--warmup", {"1", "4"}, first("learning_rate"), {"0.25", "0.0625"}, "--schedule constant --lr 0.25"},
         {"--epochs", {"1", "2"}, in_report("/steps"), {"7", "14"}},
+        {"--save-every", {"0", "3", "7"}, saved_step, {"none", "6", "7"}},
     };
 }
 
-/// Where files go is looked at in output_test.cpp, with the files.
-const std::set<std::string> looked_at_elsewhere{"--out", "--out-fallback"};
+/// Where files go is looked at in output_test.cpp, with the files; a resumed run in resume_test.cpp.
+const std::set<std::string> looked_at_elsewhere{"--out", "--out-fallback", "--resume"};
 
 [[nodiscard]] Effect effect_of(const std::string& option)
 {

@@ -38,6 +38,7 @@ struct MethodOptions {
     subspace::ActivationSubspaceOptions activation = {};
     /// A weight whose rank would not make it smaller stays dense. Off only to study the limit of full rank.
     bool keep_dense_above_break_even = true;
+    nn::AdapterOptions adapter = {};
 };
 
 namespace detail {
@@ -73,6 +74,8 @@ inline constexpr std::array methods{
     Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
     Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
     Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
+    Method{"lora", "frozen dense weights, a low-rank adapter and the head trained, exact inputs",
+           [](const MethodOptions& options) -> nn::WeightSetup { return options.adapter; }, detail::exact, true, false},
 };
 
 constexpr const Method& method(std::string_view name)

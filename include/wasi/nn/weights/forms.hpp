@@ -1,6 +1,7 @@
 #pragma once
 #include <variant>
 
+#include "wasi/nn/weights/adapter.hpp"
 #include "wasi/nn/weights/dense.hpp"
 #include "wasi/nn/weights/factors.hpp"
 #include "wasi/nn/weights/subspace.hpp"
@@ -10,6 +11,7 @@ namespace wasi::nn {
 /// How a weight is to be held, or is: the options of one form. The list of forms.
 using WeightSetup = std::variant<DenseOptions,     //
                                  SubspaceOptions,  //
-                                 FactorsOptions>;
+                                 FactorsOptions,   //
+                                 AdapterOptions>;
 
 }  // namespace wasi::nn

@@ -54,35 +54,27 @@ struct Plain<std::optional<T>> {
     using type = T;
 };
 
-/// The member at the end of a path of members: what its value is, and whether there is one.
-template <class Options, class... Path>
-struct Member {
-    std::tuple<Path...> path;
+/// The member at the end of a path of members.
+template <class Options, class First, class... Rest>
+[[nodiscard]] auto& member(Options& options, First first, Rest... rest)
+{
+    return ((options.*first).*....*rest);
+}
 
-    [[nodiscard]] auto& of(Options& options) const
-    {
-        return std::apply(
-            [&](auto... steps) -> auto& { return (options.*....*steps); }, path);
-    }
-    [[nodiscard]] const auto& of(const Options& options) const
-    {
-        return std::apply(
-            [&](auto... steps) -> const auto& { return (options.*....*steps); }, path);
-    }
-    using Held = std::remove_cvref_t<decltype(std::declval<const Member&>().of(std::declval<Options&>()))>;
-    using Value = typename Plain<Held>::type;
-};
+/// The type of its value, whether there is one or not.
+template <class Options, class... Path>
+using ValueAt =
+    typename Plain<std::remove_cvref_t<decltype(member(std::declval<Options&>(), std::declval<Path>()...))>>::type;
 
 /// A value from functions between text and the member's type.
-template <class Options, class First, class... Rest, class Parse, class Show>
-[[nodiscard]] OptionValue<Options> make_value(Parse parse, Show show, First Options::*first, Rest... rest)
+template <class Options, class Parse, class Show, class... Path>
+[[nodiscard]] OptionValue<Options> make_value(Parse parse, Show show, Path... path)
 {
-    const Member<Options, First Options::*, Rest...> member{{first, rest...}};
     return {[=](Options& options, const std::string& text, const std::string& option) {
-                member.of(options) = parse(text, option);
+                member(options, path...) = parse(text, option);
             },
             [=](const Options& options) -> std::string {
-                const auto& held = member.of(options);
+                const auto& held = member(options, path...);
                 if constexpr (requires { held.has_value(); }) {
                     return held ? show(*held) : std::string();
                 } else {
@@ -91,37 +83,34 @@ template <class Options, class First, class... Rest, class Parse, class Show>
             }};
 }
 
-template <class Options, class First, class... Rest>
-using ValueAt = typename Member<Options, First Options::*, Rest...>::Value;
-
 }  // namespace detail
 
 /// Any text.
 template <class Options, class First, class... Rest>
 [[nodiscard]] OptionValue<Options> text(First Options::*first, Rest... rest)
 {
-    return detail::make_value([](const std::string& typed, const std::string&) { return typed; },
-                              [](const std::string& held) { return held; }, first, rest...);
+    return detail::make_value<Options>([](const std::string& typed, const std::string&) { return typed; },
+                                       [](const std::string& held) { return held; }, first, rest...);
 }
 
 /// A number in a range.
 template <class Options, class First, class... Rest>
-[[nodiscard]] OptionValue<Options> number(Range<detail::ValueAt<Options, First, Rest...>> range, First Options::*first,
-                                          Rest... rest)
+[[nodiscard]] OptionValue<Options> number(Range<detail::ValueAt<Options, First Options::*, Rest...>> range,
+                                          First Options::*first, Rest... rest)
 {
-    using Number = detail::ValueAt<Options, First, Rest...>;
-    return detail::make_value(
+    using Number = detail::ValueAt<Options, First Options::*, Rest...>;
+    return detail::make_value<Options>(
         [=](const std::string& typed, const std::string& option) { return parse_number<Number>(typed, option, range); },
         [](Number held) { return number_text(held); }, first, rest...);
 }
 
 /// One of some words.
 template <class Options, class First, class... Rest>
-[[nodiscard]] OptionValue<Options> word(const Words<detail::ValueAt<Options, First, Rest...>>& words,
+[[nodiscard]] OptionValue<Options> word(const Words<detail::ValueAt<Options, First Options::*, Rest...>>& words,
                                         First Options::*first, Rest... rest)
 {
-    using Value = detail::ValueAt<Options, First, Rest...>;
-    auto value = detail::make_value(
+    using Value = detail::ValueAt<Options, First Options::*, Rest...>;
+    auto value = detail::make_value<Options>(
         [=](const std::string& typed, const std::string& option) { return one_of<Value>(typed, option, words); },
         [=](const Value& held) { return word_of<Value>(held, words); }, first, rest...);
     value.words = list_text(words);
@@ -132,7 +121,7 @@ template <class Options, class First, class... Rest>
 template <class Options, class First, class... Rest>
 [[nodiscard]] OptionValue<Options> bytes(First Options::*first, Rest... rest)
 {
-    return detail::make_value(
+    return detail::make_value<Options>(
         [](const std::string& typed, const std::string& option) { return parse_bytes(typed, option); },
         [](std::int64_t held) { return bytes_option_text(held); }, first, rest...);
 }
@@ -141,7 +130,7 @@ template <class Options, class First, class... Rest>
 template <class Options, class First, class Parse, class Show>
 [[nodiscard]] OptionValue<Options> parsed(Parse parse, Show show, First Options::*member)
 {
-    return detail::make_value(std::move(parse), std::move(show), member);
+    return detail::make_value<Options>(std::move(parse), std::move(show), member);
 }
 
 }  // namespace wasi_examples

@@ -54,7 +54,7 @@ const Range<Index> head_count{.least = 1, .most = Index{1} << 20};
 {
     std::string shown;
     for (const char* name : {"image", "patch", "dim", "depth", "heads", "mlp"}) {
-        shown += (shown.empty() ? "" : ",") + std::string(name) + "=" + std::to_string(*fields(config).at(name));
+        shown += wasi::message(shown.empty() ? "" : ",", name, '=', *fields(config).at(name));
     }
     return shown;
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -65,7 +66,9 @@ public:
             const autograd::Context<T, S> context{memory, &tape};
             const auto loss = loss_(context, model_->forward(context, source), labels);
             const double value = static_cast<double>(*loss.value().data());
-            require<divergence_error>(std::isfinite(value), "the loss is ", value);
+            // A loss whose square leaves T is lost, and the parameters, still finite here, would overflow next.
+            require<divergence_error>(std::abs(value) < std::sqrt(static_cast<double>(std::numeric_limits<T>::max())),
+                                      "the loss is ", value);
             memory.mark("backward");
             tape.backward(loss, *sink_, static_cast<T>(share));
             return value;

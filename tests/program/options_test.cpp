@@ -161,6 +161,8 @@ constexpr int head_input = 32 * 16;
          in_report("/layers/2/weight_rank"),
          {"0", "16"},
          "--method wsi --energy 1"},
+        {"--rank", {"2", "4"}, in_report("/layers/2/weight_rank"), {"2", "4"}, "--method lora"},
+        {"--alpha", {"1", "100"}, losses, {}, "--method lora --lr 0.5"},
         {"--restart-below", {"1", "0"}, last("captured_energy:encoder_layer_1.mlp.3"), {}, fixed + "--lr 0.5"},
         {"--lr", {"0.05", "0.25"}, first("learning_rate"), {"0.050000000000000003", "0.25"}, sgd},
         {"--weight-decay", {"0", "0.5"}, losses, {}, sgd},
@@ -173,8 +175,9 @@ constexpr int head_input = 32 * 16;
     };
 }
 
-/// Where files go is looked at in output_test.cpp, with the files; a resumed run in resume_test.cpp.
-const std::set<std::string> looked_at_elsewhere{"--out", "--out-fallback", "--resume"};
+/// Where files go is looked at in output_test.cpp, with the files; a resumed run in resume_test.cpp, adapters in
+/// peft_test.cpp.
+const std::set<std::string> looked_at_elsewhere{"--out", "--out-fallback", "--resume", "--adapter"};
 
 [[nodiscard]] Effect effect_of(const std::string& option)
 {

@@ -72,11 +72,11 @@ struct Variant {
 [[nodiscard]] std::vector<Variant> variants()
 {
     std::vector<Variant> result;
-    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors"}) {
+    for (const std::string method : {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora"}) {
         result.push_back({method, "--method " + method + " --momentum 0.9"});
     }
     result.push_back({"plain wasi", "--method wasi"});
-    for (const std::string method : {"vanilla", "asi", "factors"}) {
+    for (const std::string method : {"vanilla", "asi", "factors", "lora"}) {
         result.push_back({"adamw " + method, "--optimizer adamw --lr 1e-3 --method " + method});
     }
     result.push_back({"budget", "--method wasi --activation-budget 64KiB --accumulate 2"});
@@ -138,13 +138,12 @@ TEST_CASE("--resume takes the same run only, and says what differs")
         std::string more;
         std::string says;
     };
-    for (const Case& one : {Case{" --method wasi", "--method 'wsi', this one has 'wasi'"},
-                            Case{" --optimizer adamw --method factors", "factors"},
-                            Case{" --lr 0.2", "--lr '0.1', this one has '0.2'"},
-                            Case{" --momentum 0.9", "--momentum '0', this one has '0.9'"},
-                            Case{" --seed 4", "--seed '3', this one has '4'"},
-                            Case{" --batch-size 12", "--batch-size '24', this one has '12'"},
-                            Case{" --data digits:0-3", "digits"}}) {
+    for (const Case& one :
+         {Case{" --method wasi", "--method 'wsi', this one has 'wasi'"},
+          Case{" --optimizer adamw --method factors", "factors"}, Case{" --lr 0.2", "--lr '0.1', this one has '0.2'"},
+          Case{" --momentum 0.9", "--momentum '0', this one has '0.9'"},
+          Case{" --seed 4", "--seed '3', this one has '4'"},
+          Case{" --batch-size 12", "--batch-size '24', this one has '12'"}, Case{" --data digits:0-3", "digits"}}) {
         CAPTURE(one.more);
         const auto run = run_program(options + resume + one.more);
         CHECK(run.status == 2);

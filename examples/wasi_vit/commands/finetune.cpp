@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/files/adapter_file.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/train/evaluate.hpp>
@@ -124,7 +125,8 @@ public:
                                run_key(options, 3));
         } catch (const wasi::divergence_error& failure) {
             progress.finish();
-            throw wasi::divergence_error(wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ", leave_what_is_finite()));
+            throw wasi::divergence_error(
+                wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ", leave_what_is_finite()));
         }
         progress.finish();
         phases_.end("step");
@@ -137,6 +139,10 @@ public:
         files.add("model.safetensors", [&](const auto& path) {
             wasi::files::save_model(*setup_.model, path, {{"method", run_.method}});
         });
+        if (setup_.options.method == wasi::train::method("lora")) {
+            files.add("adapter_model.safetensors",
+                      [&](const auto& path) { wasi::files::save_adapter(*setup_.model, path.parent_path()); });
+        }
     }
 
     /// Accuracy and the reports.
@@ -150,19 +156,18 @@ public:
         files.add("report.html", [&](const auto& path) { wasi::io::write_file_atomically(path, report_page(run_)); });
         print_summary(run_);
         if (noted_signal() != 0) {
-            std::printf("Interrupted after step %zu; what was done so far is saved in %s, to be gone on with by "
-                        "--resume.\n",
-                        run_.steps.size(), files.folder().c_str());
+            std::printf(
+                "Interrupted after step %zu; what was done so far is saved in %s, to be gone on with by "
+                "--resume.\n",
+                run_.steps.size(), files.folder().c_str());
         }
     }
 
 private:
     [[nodiscard]] RunExtras extras() const
     {
-        return {setup_.options.seed, noted_signal() != 0,
-                setup_.activation_plan ? &*setup_.activation_plan : nullptr,
-                setup_.memory_plan ? &*setup_.memory_plan : nullptr,
-                static_cast<double>(setup_.booked_images.bytes())};
+        return {setup_.options.seed, noted_signal() != 0, setup_.activation_plan ? &*setup_.activation_plan : nullptr,
+                setup_.memory_plan ? &*setup_.memory_plan : nullptr, static_cast<double>(setup_.booked_images.bytes())};
     }
 
     [[nodiscard]] std::string metrics()
@@ -178,8 +183,7 @@ private:
         const bool keeps = setup_.options.save_every > 0;
         const std::size_t model = wasi::nn::parameter_bytes(*setup_.model);
         // A run file holds the model and at most two such tensors of optimiser state.
-        require_space(setup_.options.out,
-                      static_cast<double>(model * (keeps ? 4 : 1) + pages) + table_bytes(setup_));
+        require_space(setup_.options.out, static_cast<double>(model * (keeps ? 4 : 1) + pages) + table_bytes(setup_));
     }
 
     void note(const wasi::train::StepRecord& record, Index drawn_step)

@@ -1,9 +1,9 @@
 #include <algorithm>
 
+#include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/safetensors.hpp>
 #include <wasi/storage/eigen.hpp>
 #include <wasi/train/evaluate.hpp>
-#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"

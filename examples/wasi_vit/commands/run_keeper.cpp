@@ -37,8 +37,7 @@ constexpr const char* micro_batches_key = "micro_batches";
         mix(static_cast<std::uint64_t>(label));
     }
     std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%td images, %016llx", data.count,
-                  static_cast<unsigned long long>(hash));
+    std::snprintf(text.data(), text.size(), "%td images, %016llx", data.count, static_cast<unsigned long long>(hash));
     return text.data();
 }
 
@@ -109,8 +108,7 @@ std::vector<StepRow> SavedRun::steps(Index count, std::vector<std::vector<double
     return steps;
 }
 
-RunKeeper::RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method,
-                     Index micro_batches)
+RunKeeper::RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, Index micro_batches)
     : folder_(std::move(folder)), facts_(std::move(facts)), method_(std::move(method)), micro_batches_(micro_batches)
 {
 }

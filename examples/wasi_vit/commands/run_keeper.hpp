@@ -52,8 +52,7 @@ private:
 /// killed at any moment has the metrics of every step that its run file has seen.
 class RunKeeper {
 public:
-    RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method,
-              wasi::Index micro_batches);
+    RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, wasi::Index micro_batches);
 
     void save(RunModel& model, RunOptimizer& optimizer, wasi::Index next_step, const std::string& metrics) const;
     /// Takes away what an earlier run has left.

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <utility>
 
+#include <wasi/files/adapter_file.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 
 #include "options/run_options.hpp"
@@ -35,7 +36,9 @@ using wasi::Index;
     }
     auto model = wasi::files::load_model<float, EigenStorage>(
         options.weights, ledger, {.heads = options.heads}, [&](wasi::nn::Place place, auto& weight) {
-            wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
+            if (options.adapter.empty()) {  // else its adapters come with their own ranks
+                wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
+            }
         });
     data = load_data(options.data, model->config().image);
     const Index before = model->config().classes;
@@ -64,8 +67,17 @@ void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger
 void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::int64_t budget, wasi::Ledger& ledger)
 {
     const FinetuneOptions& options = setup.options;
+    if (!options.adapter.empty()) {
+        wasi::files::load_adapter(*setup.model, options.adapter);
+        wasi::nn::visit_layers(*setup.model, [](wasi::nn::Place, auto& layer) {
+            if (layer.weight.template held_as<wasi::nn::AdapterWeight>() == nullptr) {
+                layer.weight.set_trainable(false);
+            }
+        });
+        wasi::nn::head_of(*setup.model)->weight.set_trainable(true);
+    }
     if (!setup.memory_plan) {  // else weights, inputs and blocks are as planned
-        if (options.weights.empty()) {
+        if (options.weights.empty() && options.adapter.empty()) {
             wasi::train::apply_method(*setup.model, method, run_key(options, 2));
         } else {  // the weights were converted as they were read
             wasi::train::prepare_training(*setup.model, method, run_key(options, 2));
@@ -84,8 +96,7 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
     setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(options), ledger);
 }
 
-void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::MethodOptions& method,
-            wasi::Ledger& ledger)
+void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::MethodOptions& method, wasi::Ledger& ledger)
 {
     setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(setup.options), ledger);
     setup.training.first_step = wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(),

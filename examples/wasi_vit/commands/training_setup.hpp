@@ -29,8 +29,8 @@ struct TrainingSetup {
     std::vector<std::vector<double>> energies;
 };
 
-/// Makes, loads or goes on with the model, its data and its optimiser, and says what it has settled. Throws what loading,
-/// planning and the library's set-ups do.
+/// Makes, loads or goes on with the model, its data and its optimiser, and says what it has settled. Throws what
+/// loading, planning and the library's set-ups do.
 [[nodiscard]] TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger, PhasePeaks& phases);
 
 /// finetune's stream of random numbers: 1 start of the model, 2 methods, 3 batches.

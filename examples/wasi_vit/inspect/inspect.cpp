@@ -11,11 +11,11 @@
 
 #include <unistd.h>
 
+#include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/linalg/product_svd.hpp>
 #include <wasi/linalg/svd.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/files/vision_transformer_file.hpp>
 
 #include "commands/commands.hpp"
 #include "options/run_options.hpp"

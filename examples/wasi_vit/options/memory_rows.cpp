@@ -13,11 +13,11 @@ using wasi::require;
 using wasi::autograd::Output;
 using wasi::autograd::Probabilities;
 using wasi::nn::KeepOptions;
+using wasi::nn::Layers;
 using wasi::nn::Recompute;
 using wasi::nn::VisionTransformerConfig;
 using wasi::train::ClipScope;
 using wasi::train::GradientFlow;
-using wasi::nn::Layers;
 using Options = FinetuneOptions;
 
 const Words<Output> keep_or_rebuild{{"keep", Output::keep}, {"rebuild", Output::rebuild}};

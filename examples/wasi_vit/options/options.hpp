@@ -33,6 +33,9 @@ struct FinetuneOptions {
     std::optional<std::int64_t> activation_budget;
     std::optional<std::int64_t> memory_budget;
     bool dense_above_break_even = true;
+    std::optional<wasi::Index> rank;  ///< of lora; not given: 8, or as --adapter has it
+    std::optional<double> alpha;      ///< of lora; not given: 16, or as --adapter has it
+    std::string adapter;              ///< a folder in PEFT's format to start from; empty: a new adapter
     double restart_below = 0.9;
     OptimizerName optimizer = OptimizerName::sgd;
     double learning_rate = 0.05;
@@ -49,7 +52,7 @@ struct FinetuneOptions {
     wasi::nn::KeepOptions keep;
     bool shuffle = true;
     std::uint64_t seed = 0;
-    int threads = 0;  ///< 0: as many as there are processors
+    int threads = 0;             ///< 0: as many as there are processors
     wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
     std::string resume;          ///< the folder of a run to go on with; empty: a new run
     std::string out;

@@ -39,11 +39,17 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     } else {
         result.activation.ranks = wasi::linalg::Energy{options.activation_energy.value_or(options.energy)};
     }
+    const bool lora = result.method == wasi::train::method("lora");
+    require<argument_error>(lora || (!options.rank && !options.alpha && options.adapter.empty()),
+                            "--rank, --alpha and --adapter are for --method lora");
+    require<argument_error>(options.adapter.empty() || (!options.rank && !options.alpha),
+                            "--adapter has a rank and an alpha of its own: leave out --rank and --alpha");
+    result.adapter.rank = options.rank.value_or(8);
+    result.adapter.alpha = options.alpha.value_or(16.0);
+    result.adapter.seed = options.seed;
     const bool adamw = options.optimizer == OptimizerName::adamw;
-    const bool subspace =
-        wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
-    require<argument_error>(!subspace || !adamw,
-                            "--optimizer adamw does not go with --method ", result.method.name,
+    const bool subspace = wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
+    require<argument_error>(!subspace || !adamw, "--optimizer adamw does not go with --method ", result.method.name,
                             ": elementwise moments of a low-rank weight would be as large as the dense weight; use "
                             "sgd, or --method factors");
     require<argument_error>(!adamw || options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
@@ -56,10 +62,9 @@ std::int64_t activation_budget(const FinetuneOptions& options)
         return 0;
     }
     const auto method = method_options(options);
-    require<argument_error>(
-        wasi::nn::kind_of(method.method.input(method)) == wasi::nn::TuckerOptions::kind,
-        "--activation-budget does not go with --method ", method.method.name,
-        ", which compresses no saved inputs; use asi or wasi");
+    require<argument_error>(wasi::nn::kind_of(method.method.input(method)) == wasi::nn::TuckerOptions::kind,
+                            "--activation-budget does not go with --method ", method.method.name,
+                            ", which compresses no saved inputs; use asi or wasi");
     require<argument_error>(!options.activation_ranks && !options.activation_energy,
                             "--activation-budget chooses the ranks: leave out --activation-ranks and "
                             "--activation-energy");

@@ -11,8 +11,8 @@
 
 #include <wasi/core/error.hpp>
 #include <wasi/core/text_stream.hpp>
-#include <wasi/storage/eigen.hpp>
 #include <wasi/plan/memory_plan.hpp>
+#include <wasi/storage/eigen.hpp>
 
 #include "plan/activation_budget.hpp"
 

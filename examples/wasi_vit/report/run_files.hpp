@@ -11,8 +11,8 @@ struct RunExtras {
     std::uint64_t seed = 0;
     bool interrupted = false;
     const wasi::plan::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
-    const PlannedMemory* memory_plan = nullptr;          ///< of --memory-budget; may be nullptr
-    double booked_images = 0.0;                                    ///< bytes of the data set, booked as input
+    const PlannedMemory* memory_plan = nullptr;                   ///< of --memory-budget; may be nullptr
+    double booked_images = 0.0;                                   ///< bytes of the data set, booked as input
 };
 
 /// metrics.csv: step,epoch,loss,learning_rate,seconds and a column "captured_energy:LAYER" for each compressed layer.

@@ -12,7 +12,7 @@ namespace wasi {
 /// EigenStorage's need depends on data, `usual` takes what ordinary data take and `worst` the upper bound. The few
 /// numbers that algorithms look at are set: singular values and eigenvalues are 1 (`worst`: the last eigenvalue is 0),
 /// cross entropy is 0, everything is finite, and dot products are as below. Results are not set: who runs on it must
-/// not look at them. Run it on one thread; on a DryRunMemory, workspaces taken inside a parallel_for are booked as
+/// not look at them. Run it on one thread; workspaces taken inside a parallel_for are booked as
 /// often as they may be alive at once on several. Thread safety: stateless. Tested against EigenStorage primitive by
 /// primitive in tests/storage/dry_test.cpp.
 template <DryAnswers answers>

@@ -12,16 +12,6 @@
 /// What the primitives of a dry run (storage/dry.hpp) share: whom they tell of it, and the arguments that they take.
 namespace wasi {
 
-/// A Memory that wants to know more of a dry run than what is booked.
-class DryRunMemory : public Memory {
-public:
-    /// Threads of the real run: so many workspaces may be alive at once inside a parallel_for.
-    [[nodiscard]] virtual Index threads() const noexcept = 0;
-    /// An upper bound of what a primitive takes beside the books at this moment: Eigen's packed operands, and the
-    /// copies inside its decompositions.
-    virtual void unbooked(std::size_t bytes) noexcept = 0;
-};
-
 /// What a dry run answers where a real one would look at numbers.
 enum class DryAnswers {
     usual,  ///< as on ordinary data: every decomposition succeeds, columns are independent, bases orthonormal to
@@ -35,8 +25,7 @@ namespace detail {
 /// How many calls of a primitive may be under way at once here.
 [[nodiscard]] inline Index concurrent_calls(Memory& memory)
 {
-    const auto* run = dynamic_cast<const DryRunMemory*>(&memory);
-    return std::min(parallel_width(), run != nullptr ? run->threads() : Index{1});
+    return std::min(parallel_width(), Index{memory.concurrency()});
 }
 
 /// Allocates and releases `count` elements, or as many blocks of them as may be alive at once in a real run.
@@ -52,9 +41,7 @@ void pass_through(Memory& memory, Index count)
 
 inline void tell_unbooked(Memory& memory, double bytes)
 {
-    if (auto* run = dynamic_cast<DryRunMemory*>(&memory)) {
-        run->unbooked(static_cast<std::size_t>(bytes * static_cast<double>(concurrent_calls(memory))));
-    }
+    memory.unbooked(static_cast<std::size_t>(bytes * static_cast<double>(concurrent_calls(memory))));
 }
 
 /// Bytes that a product of this size packs: both operands at most, and no more than fits Eigen's blocks, a thread each.
@@ -62,9 +49,8 @@ template <Scalar T>
 [[nodiscard]] double packed_bytes(Memory& memory, Index m, Index n, Index k)
 {
     constexpr double most = 2.0 * 1024.0 * 1024.0;  // of one thread: kc (mc + nc) elements
-    const auto* run = dynamic_cast<const DryRunMemory*>(&memory);
     const double whole = static_cast<double>(sizeof(T)) * static_cast<double>(k) * static_cast<double>(m + n);
-    return std::min(whole, most * (run != nullptr ? static_cast<double>(run->threads()) : 1.0));
+    return std::min(whole, most * static_cast<double>(memory.concurrency()));
 }
 
 /// Bytes of `count` square matrices of order n in double.

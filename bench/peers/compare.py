@@ -102,7 +102,7 @@ GROUPS = [
         Line(SPARSE, "scikit-learn randomized_svd (same error)", "sparse_sklearn", "sparse_default", 1.0, EQUAL),
         Line(SPARSE, "scipy svds (ARPACK, tol 0.1)", "sparse_arpack", "sparse_default", 1.0, EQUAL),
         Line(SPARSE, "scipy svds (PROPACK, tol 0.1)", "sparse_propack", "sparse_default", 1.0, EQUAL),
-        Line(SPARSE + ", block Krylov, 8 steps", "scipy svds (PROPACK, tol 0.05)", "sparse_propack_fine", "sparse_krylov",
+        Line(SPARSE + ", block Krylov, 23 steps of 8", "scipy svds (PROPACK, tol 0.05)", "sparse_propack_fine", "sparse_krylov",
              1.0, EQUAL)]),
     Group("flat_values", check.values, [
         Line("SVD of 3000 x 2000 normals, rank 20", "scikit-learn randomized_svd (same error)", "flat_sklearn",

@@ -186,7 +186,8 @@ std::unique_ptr<Row> make_linalg_row(const std::string& name, const std::filesys
     }
     if (name == "sparse_krylov") {
         return std::make_unique<ValuesRow<Documents>>(
-            data, RandomizedSvdOptions{.rank = 32, .power_iterations = 8, .method = SketchMethod::block_krylov});
+            data, RandomizedSvdOptions{
+                      .rank = 32, .power_iterations = 23, .method = SketchMethod::block_krylov, .krylov_block = 8});
     }
     if (name == "flat_default") {
         return std::make_unique<ValuesRow<Flat>>(data, RandomizedSvdOptions{.rank = 20});

@@ -20,7 +20,7 @@ void check(const std::string& bytes, std::uint64_t file_size)
     std::istringstream in(bytes);
     try {
         const wasi::io::SafetensorsHeader header = wasi::io::parse_header(in, file_size);
-        const std::string fault = wasi_test::inconsistency(header, file_size);
+        const std::string fault = wasi_tests::inconsistency(header, file_size);
         if (!fault.empty()) {
             std::fprintf(stderr, "accepted, but %s\n", fault.c_str());
             std::abort();

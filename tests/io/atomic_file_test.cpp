@@ -11,15 +11,15 @@
 #include <stdexcept>
 #include <string>
 
-#include "files.hpp"
+#include <support/files.hpp>
 
 using wasi::io_error;
 using wasi::io::write_file_atomically;
-using wasi_test::bytes_of_file;
-using wasi_test::has;
-using wasi_test::message_of;
-using wasi_test::TemporaryFolder;
-using wasi_test::write_bytes;
+using wasi_tests::bytes_of_file;
+using wasi_tests::has;
+using wasi_tests::message_of;
+using wasi_tests::TemporaryFolder;
+using wasi_tests::write_bytes;
 
 namespace {
 

@@ -8,16 +8,15 @@
 #include <string>
 #include <vector>
 
+#include <support/files.hpp>
 #include <support/hostile_locale.hpp>
 #include <wasi/io/safetensors.hpp>
-
-#include "files.hpp"
 
 using wasi::Index;
 using wasi::io::SafetensorsFile;
 using wasi::io::write_safetensors;
-using wasi_test::bytes_of_file;
-using wasi_test::TemporaryFolder;
+using wasi_tests::bytes_of_file;
+using wasi_tests::TemporaryFolder;
 
 namespace {
 
@@ -69,7 +68,7 @@ TEST_CASE("safetensors: messages name sizes in the classic locale")
         text = refused.what();
     }
     CHECK(text == "safetensors: tensor 'x' of shape (60000, 768) is given 1000 elements");
-    wasi_test::write_bytes(folder / "short", std::string("\x10\x27\0\0\0\0\0\0", 8) + "{}");
+    wasi_tests::write_bytes(folder / "short", std::string("\x10\x27\0\0\0\0\0\0", 8) + "{}");
     text.clear();
     try {
         const SafetensorsFile file(folder / "short");

@@ -7,7 +7,7 @@
 
 #include "wasi/io/safetensors_header.hpp"
 
-namespace wasi_test {
+namespace wasi_tests {
 
 /// Empty if all is well, else what is wrong: every tensor has the bytes of its shape, and each byte of the data one
 /// owner.
@@ -47,4 +47,4 @@ inline std::string inconsistency(const wasi::io::SafetensorsHeader& header, std:
     return filled == file_size - header.data_begin ? "" : "the tensors do not fill the data";
 }
 
-}  // namespace wasi_test
+}  // namespace wasi_tests

@@ -10,16 +10,17 @@
 #include <string_view>
 #include <vector>
 
-#include "files.hpp"
+#include <support/files.hpp>
+
 #include "safetensors_consistency.hpp"
 #include "wasi/io/safetensors_header.hpp"
 
 using wasi::io_error;
 using wasi::io::parse_header;
-using wasi_test::has;
-using wasi_test::inconsistency;
-using wasi_test::message_of;
-using wasi_test::safetensors_bytes;
+using wasi_tests::has;
+using wasi_tests::inconsistency;
+using wasi_tests::message_of;
+using wasi_tests::safetensors_bytes;
 
 namespace {
 

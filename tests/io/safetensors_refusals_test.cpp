@@ -11,7 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "files.hpp"
+#include <support/files.hpp>
+
 #include "wasi/io/safetensors.hpp"
 
 using wasi::argument_error;
@@ -20,11 +21,11 @@ using wasi::shape_error;
 using wasi::io::SafetensorsFile;
 using wasi::io::TensorToWrite;
 using wasi::io::write_safetensors;
-using wasi_test::has;
-using wasi_test::message_of;
-using wasi_test::safetensors_bytes;
-using wasi_test::TemporaryFolder;
-using wasi_test::write_bytes;
+using wasi_tests::has;
+using wasi_tests::message_of;
+using wasi_tests::safetensors_bytes;
+using wasi_tests::TemporaryFolder;
+using wasi_tests::write_bytes;
 
 TEST_CASE("safetensors: files that cannot be opened")
 {

@@ -18,16 +18,16 @@
 #include <string>
 #include <vector>
 
-#include "files.hpp"
+#include <support/files.hpp>
 
 using wasi::Index;
 using wasi::io::Dtype;
 using wasi::io::SafetensorsFile;
 using wasi::io::write_safetensors;
-using wasi_test::bytes_of_file;
-using wasi_test::safetensors_bytes;
-using wasi_test::TemporaryFolder;
-using wasi_test::write_bytes;
+using wasi_tests::bytes_of_file;
+using wasi_tests::safetensors_bytes;
+using wasi_tests::TemporaryFolder;
+using wasi_tests::write_bytes;
 using namespace std::string_literals;
 
 namespace {

@@ -22,6 +22,7 @@ using wasi::nn::VisionTransformerConfig;
 using wasi::optim::AdamWOptions;
 using wasi::optim::OptimizerOptions;
 using wasi::optim::SgdOptions;
+using wasi::plan::Forecast;
 using wasi::plan::MemoryPlanOptions;
 using MemoryPlan = wasi::plan::MemoryPlan<Model<float>>;
 using PlanChoice = wasi::plan::PlanChoice<Model<float>>;
@@ -165,6 +166,31 @@ TEST_CASE("memory plan: one byte below the least budget is refused, and the fron
     CHECK(roomy.chosen.error() == 0.0);
     CHECK(roomy.chosen.keep.keep == wasi::nn::KeepOptions{});
     CHECK(roomy.chosen.run.training.micro_batches == 1);
+}
+
+TEST_CASE("memory plan: where making weights low rank takes more than training, that is the process's peak")
+{
+    constexpr VisionTransformerConfig config{
+        .image = 16, .patch = 4, .dim = 96, .depth = 4, .heads = 4, .mlp = 384, .classes = 7};
+    auto run = describe_run(config, 16, 0.0, {});
+    run.training.micro_batches = 16;
+    run.images = 16;
+    run.threads = 1;
+    MemoryPlanOptions options;
+    options.energies = {0.5};
+    options.keep = {wasi::plan::keep_presets().back()};
+    options.slack = options.slack_per_thread = 0;
+    wasi::Ledger ledger;
+    Model<float> model(config, ledger);
+    shape_spectra(model);
+    const auto spectra = wasi::plan::weight_spectra(model);
+    const auto plan = wasi::plan::plan_memory(run, spectra, std::size_t{1} << 30, options);
+    const Forecast& forecast = plan.chosen.forecast;
+    REQUIRE(forecast.process < forecast.convert);
+    CHECK(plan.chosen.process == forecast.convert);
+    // A budget between the two is none.
+    const std::size_t between = (forecast.process + forecast.convert) / 2;
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::plan_memory(run, spectra, between, options)), wasi::budget_error);
 }
 
 [[nodiscard]] wasi::rank::PerplexityOptions few_thresholds()

@@ -224,14 +224,14 @@ TEST_CASE_TEMPLATE("dry storage: row kernels", T, float, double)
 }
 
 /// A ledger for dry runs of a program with several threads.
-class Listening final : public wasi::DryRunMemory {
+class Listening final : public Memory {
 public:
     explicit Listening(Index threads = 1) : threads_(threads) {}
     void* allocate(std::size_t bytes, wasi::Tag tag) override { return ledger.allocate(bytes, tag); }
     void release(void* block, std::size_t bytes, wasi::Tag tag) noexcept override { ledger.release(block, bytes, tag); }
     void rebook(std::size_t bytes, wasi::Tag from, wasi::Tag to) noexcept override { ledger.rebook(bytes, from, to); }
     void count_flops(double flops) noexcept override { ledger.count_flops(flops); }
-    [[nodiscard]] Index threads() const noexcept override { return threads_; }
+    [[nodiscard]] std::ptrdiff_t concurrency() const noexcept override { return threads_; }
     void unbooked(std::size_t bytes) noexcept override { most = std::max(most, bytes); }
     wasi::Ledger ledger;
     std::size_t most = 0;

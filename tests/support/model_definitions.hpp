@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include <support/models.hpp>
+#include <support/weights.hpp>
 
 namespace wasi_tests {
 
@@ -75,21 +76,7 @@ double loss_of(Model<T, S>& model, const Dataset<T>& data)
 template <class T, class S>
 std::map<std::string, std::vector<T>> snapshot(Model<T, S>& model)
 {
-    std::map<std::string, std::vector<T>> result;
-    wasi::nn::for_each_parameter(model, [&](auto& parameter) {
-        std::vector<T>& values = result[parameter.name()];
-        const auto append = [&](auto* data, Index count) { values.insert(values.end(), data, data + count); };
-        if constexpr (requires { parameter.is_low_rank(); }) {
-            if (parameter.is_low_rank()) {
-                append(parameter.low_rank().left().data, parameter.low_rank().left().size());
-                append(parameter.low_rank().right().data, parameter.low_rank().right().size());
-                return;
-            }
-        }
-        const auto dense = dense_span(parameter);
-        append(dense.data(), static_cast<Index>(dense.size()));
-    });
-    return result;
+    return weights_of(model);
 }
 
 template <class T, class S>

@@ -54,6 +54,13 @@ public:
     /// All that count_flops was told; 0 of a memory that does not count.
     [[nodiscard]] virtual double flops() const { return 0.0; }
 
+    /// Threads of the real run whose memory a dry run (storage/dry.hpp) stands for: so many workspaces may be alive at
+    /// once inside a parallel_for.
+    [[nodiscard]] virtual std::ptrdiff_t concurrency() const noexcept { return 1; }
+    /// Told by a dry run: an upper bound of what a primitive takes beside the books at this moment (Eigen's packed
+    /// operands, the copies inside its decompositions).
+    virtual void unbooked(std::size_t) noexcept {}
+
     /// A moment with a name ("forward", "backward"), for whoever records what happens.
     virtual void mark(std::string_view) noexcept {}
     /// Books bytes that somebody else owns, see Booking. May throw std::bad_alloc.

@@ -144,8 +144,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] CurFactors<T> cur(ConstMatrixView<T> a, const CurOptions& options, Memory& memory)
 {
     detail::check_limits("cur", a.shape(), options.max_rank, options.rank);
-    const detail::Leveled<S, T> leveled(a, "cur", "a", memory);
-    const ConstMatrixView<T> view = leveled.view();
+    const auto at_scale = detail::at_ordinary_scale<S, T>(a, "cur", "a", memory);
+    const ConstMatrixView<T> view = at_scale.view();
     const detail::ErrorRule rule(options.rank, S::dot(view, view));
     const Index all = std::min(a.rows, a.cols);
     const Index limit = std::min({all, options.max_rank, rule.fixed().value_or(all)});
@@ -178,11 +178,11 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const bool done = met();
     const Index taken = std::max(columns.taken(), rows.taken());
     const bool down = error <= 32.0 * unit * rule.norm();
-    result.info = {detail::status_of(rule, done, down, taken, limit, all), error * leveled.factor(),
+    result.info = {detail::status_of(rule, done, down, taken, limit, all), error * at_scale.factor(),
                    rule.norm() > 0.0 ? error / rule.norm() : 0.0};
-    leveled.restore(result.c.matrix(), "cur", "C");
-    leveled.restore(result.r.matrix(), "cur", "R");
-    leveled.restore_inverse(result.u.matrix(), "cur", "U");
+    detail::restore_scale<S, T>(result.c.matrix(), at_scale.exponent(), "cur", "C");
+    detail::restore_scale<S, T>(result.r.matrix(), at_scale.exponent(), "cur", "R");
+    detail::restore_scale<S, T>(result.u.matrix(), -at_scale.exponent(), "cur", "U");
     return result;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "wasi/core/parallel.hpp"
+#include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/rank_rule.hpp"
 #include "wasi/linalg/residual.hpp"
 #include "wasi/linalg/status.hpp"
@@ -78,48 +79,29 @@ template <class S, Scalar T>
     return residual_of_rows<S, T>(a, left, {}, right.transposed(), memory);
 }
 
-/// A matrix of a size that can be squared and summed: itself where it is of ordinary size, else a copy times a power of
-/// two. Throws argument_error on NaN or infinity.
+/// A at a size that can be squared and summed: itself where it is of ordinary size, else a copy times a power of two.
+/// Throws argument_error on NaN or infinity.
 template <class S, Scalar T>
-class Leveled {
-public:
-    Leveled(ConstMatrixView<T> a, std::string_view who, std::string_view name, Memory& memory) : view_(a)
-    {
-        const double largest = S::largest(a);
-        require<argument_error>(std::isfinite(largest), who, ": ", name, " ", shape_text(a.shape()),
-                                " holds NaN or infinity");
-        exponent_ = scale_exponent<T>(largest);
-        if (exponent_ != 0) {
-            copy_ = workspace<T>(memory, a.rows, a.cols);
-            S::add_scaled(copy_.matrix(), T(0), static_cast<T>(power_of_two(-exponent_)), a);
-            view_ = std::as_const(copy_).matrix();
-        }
-    }
+[[nodiscard]] MatrixAtScale<S, T> at_ordinary_scale(ConstMatrixView<T> a, std::string_view who, std::string_view name,
+                                                    Memory& memory)
+{
+    const double largest = S::largest(a);
+    require<argument_error>(std::isfinite(largest), who, ": ", name, " ", shape_text(a.shape()),
+                            " holds NaN or infinity");
+    return MatrixAtScale<S, T>(a, scale_exponent<T>(largest), memory);
+}
 
-    [[nodiscard]] ConstMatrixView<T> view() const { return view_; }
-    [[nodiscard]] double factor() const { return power_of_two(exponent_); }
-    /// Puts a result that is proportional to A back to A's size. Throws where it leaves the type.
-    void restore(MatrixView<T> x, std::string_view who, std::string_view name) const { scale(x, exponent_, who, name); }
-    /// The same for a result that is proportional to 1 / A.
-    void restore_inverse(MatrixView<T> x, std::string_view who, std::string_view name) const
-    {
-        scale(x, -exponent_, who, name);
+/// X becomes 2^exponent X: a result of a matrix at another scale at that of the matrix. Throws argument_error where it
+/// leaves the type.
+template <class S, Scalar T>
+void restore_scale(MatrixView<T> x, int exponent, std::string_view who, std::string_view name)
+{
+    if (exponent != 0) {
+        scale_to<S, T>(x, x, exponent);
+        require<argument_error>(S::all_finite(ConstMatrixView<T>(x)), who, ": ", name,
+                                " is larger than its type holds");
     }
-
-private:
-    static void scale(MatrixView<T> x, int exponent, std::string_view who, std::string_view name)
-    {
-        if (exponent != 0) {
-            S::add_scaled(x, T(0), static_cast<T>(power_of_two(exponent)), ConstMatrixView<T>(x));
-            require<argument_error>(S::all_finite(ConstMatrixView<T>(x)), who, ": ", name,
-                                    " is larger than its type holds");
-        }
-    }
-
-    ConstMatrixView<T> view_;
-    Tensor<T> copy_;
-    int exponent_ = 0;
-};
+}
 
 /// to(:, order[j]) = from(:, j) for the leading columns of `order`.
 template <class S, Scalar T>

@@ -113,9 +113,9 @@ template <class S, Scalar T>
 }
 
 template <class S, Scalar T>
-void finish(InterpolativeFactors<T>& result, const Stopped& stopped, const Leveled<S, T>& leveled, double norm)
+void finish(InterpolativeFactors<T>& result, const Stopped& stopped, const MatrixAtScale<S, T>& at_scale, double norm)
 {
-    result.info = {stopped.status, static_cast<Index>(result.columns.size()), stopped.error * leveled.factor(),
+    result.info = {stopped.status, static_cast<Index>(result.columns.size()), stopped.error * at_scale.factor(),
                    norm > 0.0 ? stopped.error / norm : 0.0, S::largest(std::as_const(result.coefficients).matrix())};
 }
 
@@ -188,10 +188,11 @@ requires StorageFor<S, T> && StorageFor<S, double>
                                                     Memory& memory)
 {
     detail::check_limits("interpolative", a.shape(), options.max_rank, options.rank);
-    const detail::Leveled<S, T> leveled(a, "interpolative", "a", memory);
+    const auto at_scale = detail::at_ordinary_scale<S, T>(a, "interpolative", "a", memory);
     InterpolativeFactors<T> result;
-    const auto stopped = detail::interpolate<S, T>(leveled.view(), options.rank, options.max_rank, 1.0, result, memory);
-    detail::finish<S, T>(result, stopped, leveled, std::sqrt(S::dot(leveled.view(), leveled.view())));
+    const auto stopped =
+        detail::interpolate<S, T>(at_scale.view(), options.rank, options.max_rank, 1.0, result, memory);
+    detail::finish<S, T>(result, stopped, at_scale, std::sqrt(S::dot(at_scale.view(), at_scale.view())));
     return result;
 }
 
@@ -209,8 +210,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
     require<argument_error>(options.oversampling >= 0, "interpolative: oversampling is ", options.oversampling);
     require<argument_error>(options.power_iterations >= 0, "interpolative: power_iterations is ",
                             options.power_iterations);
-    const detail::Leveled<S, T> leveled(a, "interpolative", "a", memory);
-    const ConstMatrixView<T> view = leveled.view();
+    const auto at_scale = detail::at_ordinary_scale<S, T>(a, "interpolative", "a", memory);
+    const ConstMatrixView<T> view = at_scale.view();
     const double squared = S::dot(view, view);
     const detail::ErrorRule rule(options.rank, squared);
     const Index all = std::min(a.rows, a.cols);
@@ -223,7 +224,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
         const Index height = wanted + options.oversampling;
         if (2 * height >= all || rule.exact()) {
             const auto stopped = detail::interpolate<S, T>(view, options.rank, options.max_rank, 1.0, result, memory);
-            detail::finish<S, T>(result, stopped, leveled, std::sqrt(squared));
+            detail::finish<S, T>(result, stopped, at_scale, std::sqrt(squared));
             return result;
         }
         const Tensor<T> sketch =
@@ -257,7 +258,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
             const bool met = rule.shown(std::span<const double>(lengths.data(), static_cast<std::size_t>(k)), error);
             if (met || (k == wanted && wanted == limit)) {
                 const auto status = detail::status_of(rule, met, false, k, limit, all);
-                detail::finish<S, T>(result, {error, status}, leveled, std::sqrt(squared));
+                detail::finish<S, T>(result, {error, status}, at_scale, std::sqrt(squared));
                 return result;
             }
         }

@@ -218,8 +218,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
                                         Memory& memory)
 {
     detail::check_nystrom(a.rows, a.cols, options);
-    const detail::Leveled<S, T> leveled(a, "nystrom", "a", memory);
-    const ConstMatrixView<T> view = leveled.view();
+    const auto at_scale = detail::at_ordinary_scale<S, T>(a, "nystrom", "a", memory);
+    const ConstMatrixView<T> view = at_scale.view();
     const double squared = S::dot(view, view);
     using Matrix = MatrixOperator<S, T>;
     const Matrix map(view, squared);
@@ -231,8 +231,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
     NystromFactors<T> result = detail::nystrom_by<S, T>(
         sketch, a.rows, std::min(a.rows, options.max_rank), options, measure,
         [&](const std::vector<double>&) { return squared; }, memory);
-    leveled.restore(result.values.matrix(), "nystrom", "s");
-    result.info.error *= leveled.factor();
+    detail::restore_scale<S, T>(result.values.matrix(), at_scale.exponent(), "nystrom", "s");
+    result.info.error *= at_scale.factor();
     return result;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/scale.hpp"
@@ -61,6 +62,27 @@ public:
 private:
     bool by_rows_;
     Tensor<T> data_;
+};
+
+/// 2^-exponent A: the matrix itself for 0, else a copy.
+template <class S, Scalar T>
+class MatrixAtScale {
+public:
+    MatrixAtScale(ConstMatrixView<T> a, int exponent, Memory& memory) : view_(a), exponent_(exponent)
+    {
+        if (exponent != 0) {
+            copy_.emplace(a, -exponent, memory);
+            view_ = copy_->matrix();
+        }
+    }
+    [[nodiscard]] ConstMatrixView<T> view() const { return view_; }
+    [[nodiscard]] int exponent() const { return exponent_; }
+    [[nodiscard]] double factor() const { return power_of_two(exponent_); }
+
+private:
+    ConstMatrixView<T> view_;
+    int exponent_;
+    std::optional<ScaledCopy<S, T>> copy_;
 };
 
 /// ||2^k A||², by blocks of rows.

@@ -107,8 +107,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
 [[nodiscard]] PivotedQrFactors<T> pivoted_qr(ConstMatrixView<T> a, const PivotedQrOptions& options, Memory& memory)
 {
     detail::check_limits("pivoted_qr", a.shape(), options.max_rank, options.rank);
-    const detail::Leveled<S, T> leveled(a, "pivoted_qr", "a", memory);
-    detail::PivotedReflections<S, T> columns(leveled.view(), memory);
+    const auto at_scale = detail::at_ordinary_scale<S, T>(a, "pivoted_qr", "a", memory);
+    detail::PivotedReflections<S, T> columns(at_scale.view(), memory);
     const detail::ErrorRule rule(options.rank, columns.squared_norm());
     const Index all = std::min(a.rows, a.cols);
     const Index limit = std::min({all, options.max_rank, rule.fixed().value_or(all)});
@@ -122,12 +122,12 @@ requires StorageFor<S, T> && StorageFor<S, double>
         columns.make_q(result.q.matrix());
         columns.make_r(result.r.matrix());
         detail::scatter_columns<S, T>(in_order.matrix(), std::as_const(result.r).matrix(), columns.order());
-        return detail::product_error<S, T>(leveled.view(), std::as_const(result.q).matrix(),
+        return detail::product_error<S, T>(at_scale.view(), std::as_const(result.q).matrix(),
                                            std::as_const(in_order).matrix(), memory);
     });
-    leveled.restore(result.r.matrix(), "pivoted_qr", "R");
+    detail::restore_scale<S, T>(result.r.matrix(), at_scale.exponent(), "pivoted_qr", "R");
     result.columns.assign(columns.order().begin(), columns.order().end());
-    result.info = {stopped.status, columns.taken(), stopped.error * leveled.factor(),
+    result.info = {stopped.status, columns.taken(), stopped.error * at_scale.factor(),
                    rule.norm() > 0.0 ? stopped.error / rule.norm() : 0.0};
     return result;
 }

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -86,12 +85,8 @@ template <class S, Scalar T, class Operator>
 [[nodiscard]] double measured_sketch(const GuardedOperator<S, T, Operator>& a,
                                      const RangeFinder<S, T, Operator>& finder, Memory& memory)
 {
-    ConstMatrixView<T> view = a.inner().dense();
-    std::optional<ScaledCopy<S, T>> scaled;
-    if (a.exponent() != 0) {
-        scaled.emplace(view, -a.exponent(), memory);
-        view = scaled->matrix();
-    }
+    const MatrixAtScale<S, T> scaled(a.inner().dense(), a.exponent(), memory);
+    const ConstMatrixView<T> view = scaled.view();
     return view.rows < view.cols
                ? residual_of_rows<S, T>(view.transposed(), finder.projected(), {}, finder.basis(), memory)
                : residual_of_rows<S, T>(view, finder.basis(), {}, finder.projected(), memory);

@@ -12,7 +12,8 @@ inline constexpr Index as_needed = std::numeric_limits<Index>::min();
 
 /// How a random sketch is brought closer to the leading singular vectors.
 enum class SketchMethod {
-    automatic,           ///< subspace iteration; block Krylov from there on where a fixed rank's values still move
+    automatic,           ///< subspace iteration; block Krylov from there on where a fixed rank's values still move, and
+                         ///< from the start for a fixed rank of an operator without a matrix behind it
     subspace_iteration,  ///< (AAᵀ)^q AΩ: a basis as wide as the sketch
     block_krylov,        ///< AΩ, (AAᵀ)AΩ, ..., (AAᵀ)^q AΩ: wider by a sketch with each step, and sooner there
 };
@@ -37,6 +38,12 @@ struct RandomizedSvdOptions {
     /// operator, whose rules live on them.
     Index probes = as_needed;
     SketchMethod method = SketchMethod::automatic;
+    /// Columns of a Krylov block of a fixed rank. Narrow blocks reach the same error with fewer columns, in more
+    /// passes; a singular value that comes more often than a block has columns is found only so many times. Automatic:
+    /// as many as the sketch has, so that each pass brings most; for an operator without a matrix behind it whose steps
+    /// are as many as needed 16, or an eighth of the sketch where that is more, and values that may come more often are
+    /// looked for.
+    Index krylov_block = as_needed;
     Signs signs = Signs::largest_right_positive;
     /// An operator without a matrix behind it is made dense, or given a sketch, of at most this many bytes. A rule that
     /// would need more ends with Status::rank_limit. Where the matrix is at hand there is no limit.
@@ -52,6 +59,8 @@ inline void check_options(const RandomizedSvdOptions& options, Index rows, Index
     require<argument_error>(options.power_iterations >= 0 || options.power_iterations == as_needed,
                             "randomized_svd: power_iterations is ", options.power_iterations);
     require<argument_error>(options.max_rank >= 1, "randomized_svd: max_rank is ", options.max_rank);
+    require<argument_error>(options.krylov_block >= 1 || options.krylov_block == as_needed,
+                            "randomized_svd: krylov_block is ", options.krylov_block);
     require<argument_error>(options.first_block >= 1, "randomized_svd: first_block is ", options.first_block);
     require<argument_error>(options.probes >= 0 || options.probes == as_needed, "randomized_svd: probes is ",
                             options.probes);

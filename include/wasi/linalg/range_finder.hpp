@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "wasi/core/random.hpp"
 #include "wasi/linalg/guarded_operator.hpp"
@@ -72,8 +73,8 @@ public:
     {
     }
 
-    [[nodiscard]] ConstMatrixView<T> basis() const { return q_.matrix(); }
-    [[nodiscard]] ConstMatrixView<T> projected() const { return projected_.matrix(); }
+    [[nodiscard]] ConstMatrixView<T> basis() const { return q_.matrix().col_block(0, have_); }
+    [[nodiscard]] ConstMatrixView<T> projected() const { return projected_.matrix().col_block(0, have_); }
     [[nodiscard]] Index width() const { return have_; }
     [[nodiscard]] Index probes() const { return probes_.shape()[1]; }
     /// By how much, relative to itself, the captured energy grew in the last power iteration or Krylov step; 1 before.
@@ -95,20 +96,20 @@ public:
         return S::dot(std::as_const(rest).matrix(), rest.matrix()) / static_cast<double>(probes());
     }
 
-    /// The largest `count` singular values of QᵀA, their squares summed.
-    [[nodiscard]] double leading_energy(Index count) const
+    /// The squares of the singular values of QᵀA, descending, as its Gram matrix in double has them.
+    [[nodiscard]] std::vector<double> squared_values() const
     {
         Tensor<double> gram = workspace<double>(*memory_, have_, have_);
         Tensor<double> squares = workspace<double>(*memory_, 1, have_);
         S::gram(gram.matrix(), 0.0, projected(), *memory_);
         static_cast<void>(S::eigh_leading(
             gram.matrix(), squares.span(), [](std::span<const double>) { return Index{0}; }, *memory_));
-        double sum = 0.0;
-        for (const double square : squares.span().first(static_cast<std::size_t>(std::min(count, have_)))) {
-            sum += square;
-        }
-        return sum;
+        return {squares.span().begin(), squares.span().end()};
     }
+
+    /// Room for `width` columns from the next time on that the basis grows: narrow blocks need not move all that is
+    /// there each time.
+    void reserve(Index width) { reserved_ = width; }
 
     /// Grows the basis to `width` columns, from fresh random vectors.
     void widen(Index width, const PowerIterations& iterations)
@@ -172,15 +173,12 @@ private:
         const bool complete = append_orthonormal<S, T>(q_.matrix(), old, added, *memory_);
         if (!complete && old > 0) {
             // A QR of all columns replaces those that repeat old ones; old ones change by rounding and sign only.
-            (void)S::orthonormalize(q_.matrix(), *memory_);
+            (void)S::orthonormalize(q_.matrix().col_block(0, width), *memory_);
         }
-        Tensor<T> wider = workspace<T>(*memory_, a_->cols(), width);
         const Index keep = complete ? old : 0;
-        if (keep > 0) {
-            S::copy(wider.matrix().col_block(0, keep), std::as_const(projected_).matrix());
-        }
-        apply_adjoint(wider.matrix().col_block(keep, width - keep), basis().col_block(keep, width - keep));
-        projected_ = std::move(wider);
+        make_room(projected_, keep, width, a_->cols());
+        apply_adjoint(projected_.matrix().col_block(keep, width - keep),
+                      std::as_const(q_).matrix().col_block(keep, width - keep));
         have_ = width;
         last_block_ = added;
     }
@@ -209,12 +207,21 @@ private:
 
     void append(Index width, ConstMatrixView<T> columns)
     {
-        Tensor<T> wider = workspace<T>(*memory_, a_->rows(), width);
-        if (have_ > 0) {
-            S::copy(wider.matrix().col_block(0, have_), std::as_const(q_).matrix());
+        make_room(q_, have_, width, a_->rows());
+        S::copy(q_.matrix().col_block(have_, width - have_), columns);
+    }
+
+    /// Room for `width` columns, the first `keep` as they are.
+    void make_room(Tensor<T>& columns, Index keep, Index width, Index height)
+    {
+        if (columns.shape()[1] >= width) {
+            return;
         }
-        S::copy(wider.matrix().col_block(have_, width - have_), columns);
-        q_ = std::move(wider);
+        Tensor<T> wider = workspace<T>(*memory_, height, std::max(width, reserved_));
+        if (keep > 0) {
+            S::copy(wider.matrix().col_block(0, keep), std::as_const(columns).matrix().col_block(0, keep));
+        }
+        columns = std::move(wider);
     }
 
     /// Y = Aᵀ X. The first time a few random vectors ride along, which tell whether this is the transpose of A at all.
@@ -272,10 +279,11 @@ private:
     Guarded* a_;
     RandomKey key_;
     Memory* memory_;
-    Tensor<T> q_;          // (m, w)
-    Tensor<T> projected_;  // (n, w)
+    Tensor<T> q_;          // (m, w), or wider: the first `have_` columns count
+    Tensor<T> projected_;  // (n, w), alike
     Tensor<T> probes_;     // (m, probes), A Ω
     Index have_ = 0;
+    Index reserved_ = 0;
     Index last_block_ = 0;
     Index block_ = 0;
     double growth_ = 1.0;

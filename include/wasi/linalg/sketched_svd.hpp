@@ -11,7 +11,8 @@
 #include "wasi/linalg/randomized_svd_options.hpp"
 #include "wasi/linalg/range_finder.hpp"
 #include "wasi/linalg/rank_rule.hpp"
-#include "wasi/linalg/residual.hpp"
+#include "wasi/linalg/sketch_error.hpp"
+#include "wasi/linalg/sketch_growth.hpp"
 #include "wasi/linalg/svd.hpp"
 
 namespace wasi::linalg {
@@ -22,42 +23,14 @@ namespace detail {
 /// bench/linalg/dense_crossover.cpp, see docs/linalg.md.
 inline constexpr double dense_share = 0.3;
 
-/// A fixed rank's captured energy counts as settled when a step adds less than this share.
-inline constexpr double settled_share = 5e-3;
-
-/// A rule on an operator is judged by a bound that fails with this probability.
-inline constexpr double bound_failure = 1e-6;
-
-/// What the rule would ask for at least: the values beyond those of the sketch are not above its last one, so the most
-/// favourable spectrum goes on with that one until the energy is used up.
-[[nodiscard]] inline Index least_rank(const RankRule& rule, Spectrum spectrum)
-{
-    std::vector<double> hopeful(spectrum.values.begin(), spectrum.values.end());
-    double left = spectrum.beyond;
-    const double last = hopeful.back();
-    while (last > 0.0 && left > 0.0 && static_cast<Index>(hopeful.size()) < std::min(spectrum.rows, spectrum.cols)) {
-        hopeful.push_back(std::min(last, std::sqrt(left)));
-        left -= last * last;
-    }
-    spectrum.values = hopeful;
-    spectrum.beyond = std::max(left, 0.0);
-    return rule.choose(spectrum);
-}
-
-/// What a sketch has of A, and how well that is known.
-struct Seen {
-    double energy = 0.0;    ///< ||QᵀA||²
-    double estimate = 0.0;  ///< of ||A - QQᵀA||², from the probes
-    double beyond = 0.0;    ///< the same as rules are to take it: a bound, or exact
-    double total = 0.0;     ///< ||A||²
-    bool exact = false;     ///< `beyond` is ||A||² - ||QᵀA||², large enough to be a number
-};
-
 /// The sketch of an operator, grown until a rank rule is met. See randomized_svd.
 template <class S, Scalar T, class Operator>
 class SketchedSvd {
 public:
     using Guarded = GuardedOperator<S, T, Operator>;
+
+    SketchedSvd(const SketchedSvd&) = delete;  // the parts know one another
+    SketchedSvd& operator=(const SketchedSvd&) = delete;
 
     /// `squared_norm`: ||A||² of A as the operator is scaled now; not positive: unknown.
     SketchedSvd(Guarded& a, double squared_norm, const RandomizedSvdOptions& options, RandomKey key, Memory& memory)
@@ -72,14 +45,10 @@ public:
           limit_(std::min(options.max_rank, smaller_)),
           extra_(std::min(options.oversampling, smaller_)),
           dense_from_(static_cast<Index>(dense_share * static_cast<double>(smaller_))),
-          finder_(a, probe_count(options), key, memory)
+          widest_(sketch_room<T>(a, options)),
+          finder_(a, probe_count<Operator>(options), key, memory),
+          growth_(finder_, options, smaller_, dense_from_, widest_)
     {
-        if constexpr (!has_matrix<Operator>) {
-            widest_ = std::clamp<Index>(static_cast<Index>(options.memory_limit / sizeof(T)) / (a.rows() + a.cols()), 1,
-                                        smaller_);
-        } else {
-            widest_ = smaller_;
-        }
     }
 
     [[nodiscard]] SvdFactors<T> run()
@@ -98,11 +67,11 @@ public:
             width = std::min(width, widest_);
         }
         for (;;) {
-            grow(width);
+            growth_.grow(width);
             if (fixed_) {
-                settle();
+                growth_.settle();
             }
-            seen_ = look();
+            look();
             SvdFactors<T> result = choose();
             if (wider_ > 0) {
                 if (goes_dense(wider_)) {
@@ -117,16 +86,6 @@ public:
     }
 
 private:
-    [[nodiscard]] static Index probe_count(const RandomizedSvdOptions& options)
-    {
-        if constexpr (has_matrix<Operator>) {
-            return options.probes == as_needed ? 8 : options.probes;
-        } else {
-            // Rules need the estimate, and the adjoint is looked at with the same vectors.
-            return options.probes == as_needed ? 16 : std::max<Index>(options.probes, 2);
-        }
-    }
-
     /// Whether a sketch of this width costs more than the dense way, which is open.
     [[nodiscard]] bool goes_dense(Index width) const
     {
@@ -143,83 +102,7 @@ private:
         return result;
     }
 
-    void grow(Index width)
-    {
-        const bool chosen = options_->power_iterations != as_needed;
-        const Index iterations = chosen ? options_->power_iterations : 2;
-        if (options_->method == SketchMethod::block_krylov) {
-            if (finder_.width() == 0) {
-                const Index block = std::min(width, fixed_ ? width : options_->first_block);
-                finder_.widen(block, {0, 0});
-                for (Index step = 0; fixed_ && chosen && step < iterations && finder_.width() < widest_; ++step) {
-                    finder_.extend(std::min(block, smaller_ - finder_.width()));
-                }
-            }
-            while (finder_.width() < width) {
-                finder_.extend(width - finder_.width());
-            }
-        } else if (fixed_ && !chosen && options_->method == SketchMethod::subspace_iteration) {
-            finder_.widen(width, {2, 8, settled_share});
-        } else {
-            finder_.widen(width, {iterations, iterations});
-        }
-    }
-
-    /// Krylov steps until the wanted values stand still, as long as that is cheaper than the dense way.
-    void settle()
-    {
-        if (options_->power_iterations != as_needed || options_->method == SketchMethod::subspace_iteration ||
-            finder_.growth() < settled_share) {
-            return;
-        }
-        const Index block = finder_.width();
-        double before = finder_.leading_energy(*fixed_);
-        while (finder_.width() + block <= std::max(dense_from_, 2 * block) && finder_.width() + block <= smaller_) {
-            finder_.extend(block);
-            const double after = finder_.leading_energy(*fixed_);
-            if (after - before <= settled_share * after) {
-                break;
-            }
-            before = after;
-        }
-    }
-
-    [[nodiscard]] Seen look() const
-    {
-        Seen seen;
-        seen.energy = S::dot(finder_.projected(), finder_.projected());
-        seen.estimate = finder_.residual_squared();
-        const double factor = finder_.probes() > 0 ? norm_bound_factor(finder_.probes(), bound_failure) : 1.0;
-        // Both energies are rounded, B = QᵀA in T among them, and Q is orthonormal to rounding only: their difference
-        // is off by `slack` of the whole, and no rule may live on it where it is not far larger.
-        constexpr double slack = 64.0 * static_cast<double>(epsilon<T>);
-        constexpr double blind = sizeof(T) < sizeof(double) ? 4e-3 : 1e-9;
-        const double known = std::ldexp(squared_norm_, 2 * (norm_exponent_ - a_->exponent()));
-        if (std::isnormal(known) && known > 0.0) {
-            seen.total = known;
-            const double rest = known - seen.energy;
-            if constexpr (!has_matrix<Operator>) {
-                require<argument_error>(rest >= -1e-3 * known && rest <= 1e-3 * known + 2.0 * factor * seen.estimate,
-                                        a_->who(), ": squared_norm() is ", squared_norm_, ", products with A say ",
-                                        squared_norm_ * ((seen.energy + seen.estimate) / known));
-            }
-            seen.exact = rest > blind * known || (share_ && *share_ > 8.0 * blind);
-            seen.beyond = seen.exact             ? std::max(rest, 0.0) + slack * known
-                          : has_matrix<Operator> ? 2.0 * seen.estimate
-                                                 : factor * seen.estimate;
-        } else {
-            seen.beyond = factor * seen.estimate;
-            seen.total = seen.energy + seen.beyond;
-        }
-        return seen;
-    }
-
-    [[nodiscard]] Spectrum spectrum(std::span<const double> values) const
-    {
-        return {values,        seen_.total, seen_.total,  rounding_floor<T>(a_->rows(), a_->cols(), values),
-                a_->rows(),    a_->cols(),  seen_.beyond, factor_rounding<T> * std::sqrt(seen_.total),
-                a_->exponent()};
-    }
+    void look() { seen_ = look_at<S, T>(*a_, finder_, squared_norm_, norm_exponent_, share_); }
 
     /// The triplets that the rule keeps; or none, and `wider_` is the width that the sketch needs first.
     [[nodiscard]] SvdFactors<T> choose()
@@ -229,7 +112,7 @@ private:
         return leading_svd<S, T>(
             finder_.projected(),
             [&](std::span<const double> values) {
-                const Spectrum found = spectrum(values);
+                const Spectrum found = spectrum_of<T>(*a_, seen_, values);
                 wanted_ = options_->rank.choose(found);
                 double tail = found.beyond;
                 for (const double value : values.subspan(static_cast<std::size_t>(wanted_))) {
@@ -289,15 +172,7 @@ private:
         info.passes = a_->passes() + (squared_norm_ > 0.0 ? 1 : 0);
         info.route = Route::randomized;
         if (!measured) {
-            const double tail = info.residual_estimate;
-            const bool estimated = finder_.probes() > 0;
-            info.residual_estimate = estimated ? std::sqrt(seen_.estimate + tail * tail) : -1.0;
-            const double factor = estimated ? norm_bound_factor(finder_.probes(), bound_failure) : 1.0;
-            const double unseen = seen_.exact ? seen_.beyond : factor * seen_.estimate;
-            info.residual_bound = seen_.exact || estimated
-                                      ? std::sqrt(unseen + tail * tail) + factor_rounding<T> * std::sqrt(seen_.total)
-                                      : -1.0;
-            info.bound_failure = seen_.exact ? 0.0 : bound_failure;
+            estimate_residual<T>(info, seen_, finder_.probes());
         }
         if (info.status == Status::ok && !met_) {
             info.status = finder_.width() >= widest_ && widest_ < smaller_ ? Status::rank_limit : Status::rule_not_met;
@@ -322,18 +197,13 @@ private:
     /// not enough. False where that ended in the dense SVD.
     [[nodiscard]] bool measure_rule(SvdFactors<T>& result)
     {
-        ConstMatrixView<T> matrix = a_->inner().dense();
-        std::optional<ScaledCopy<S, T>> scaled;
-        if (a_->exponent() != 0) {
-            scaled.emplace(matrix, -a_->exponent(), *memory_);
-            matrix = scaled->matrix();
-        }
+        const MatrixAtScale<S, T> matrix(a_->inner().dense(), a_->exponent(), *memory_);
         for (;;) {
             const double tail = result.info.residual_estimate;
             lift(result);
-            const double error = measured_residual<S, T>(matrix, result, *memory_);
+            const double error = measured_residual<S, T>(matrix.view(), result, *memory_);
             const std::vector<double> values(result.s.span().begin(), result.s.span().end());
-            Spectrum found = spectrum(values);
+            const Spectrum found = spectrum_of<T>(*a_, seen_, values);
             met_ = options_->rank.met(error * error, result.info.rank, found) || wanted_ > options_->max_rank;
             if (met_) {
                 result.info.residual_estimate = error;
@@ -349,13 +219,13 @@ private:
                     result = dense();
                     return false;
                 }
-                grow(wider_);
-                seen_ = look();
+                growth_.grow(wider_);
+                look();
                 result = choose();
             }
             if (!met_) {  // nothing wider to be had
                 lift(result);
-                const double last = measured_residual<S, T>(matrix, result, *memory_);
+                const double last = measured_residual<S, T>(matrix.view(), result, *memory_);
                 result.info.residual_estimate = last;
                 result.info.residual_bound = last;
                 return true;
@@ -374,8 +244,9 @@ private:
     Index limit_;
     Index extra_;
     Index dense_from_;
-    Index widest_ = 0;
+    Index widest_;
     RangeFinder<S, T, Operator> finder_;
+    SketchGrowth<S, T, Operator> growth_;
     Seen seen_;
     Index wanted_ = 0;
     Index wider_ = 0;

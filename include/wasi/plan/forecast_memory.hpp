@@ -13,14 +13,14 @@
 namespace wasi::plan::detail {
 
 /// A ledger that hears of unbooked memory.
-class ForecastMemory final : public DryRunMemory {
+class ForecastMemory final : public Memory {
 public:
     explicit ForecastMemory(Index threads) : threads_(threads) {}
     [[nodiscard]] void* allocate(std::size_t bytes, Tag tag) override { return ledger_.allocate(bytes, tag); }
     void release(void* block, std::size_t bytes, Tag tag) noexcept override { ledger_.release(block, bytes, tag); }
     void rebook(std::size_t bytes, Tag from, Tag to) noexcept override { ledger_.rebook(bytes, from, to); }
     void count_flops(double flops) noexcept override { ledger_.count_flops(flops); }
-    [[nodiscard]] Index threads() const noexcept override { return threads_; }
+    [[nodiscard]] std::ptrdiff_t concurrency() const noexcept override { return threads_; }
     void unbooked(std::size_t bytes) noexcept override
     {
         // The pages of the arena stay with the process up to its high-water mark.

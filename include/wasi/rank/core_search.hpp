@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/rank/break_point.hpp"
 #include "wasi/rank/partial_choice.hpp"
 
 namespace wasi::rank::detail {
@@ -23,12 +24,18 @@ public:
     /// Items as relaxation.hpp wants them, and sum of the least bytes <= budget. Choices within `tolerance` of the
     /// least cost count as equal. Past `max_nodes` partial choices only the most promising are followed.
     CoreSearch(std::vector<Items> layers, std::int64_t budget, std::int64_t tolerance, std::int64_t max_nodes)
-        : layers_(std::move(layers)), budget_(budget), tolerance_(tolerance), max_nodes_(max_nodes)
+        : layers_(std::move(layers)),
+          budget_(budget),
+          tolerance_(tolerance),
+          max_nodes_(max_nodes),
+          relaxation_(layers_, budget),
+          best_cost_(relaxation_.greedy_cost())
     {
         names_.resize(layers_.size());
         std::iota(names_.begin(), names_.end(), std::size_t{0});
-        best_.resize(layers_.size());
-        relax();
+        for (const Item& item : relaxation_.greedy()) {
+            best_.push_back(item.option);
+        }
     }
 
     /// Finds the best choice. Call once.
@@ -38,7 +45,7 @@ public:
             return;
         }
         order_layers();
-        std::vector<State> states{{0, 0, relaxed_, 0}};
+        std::vector<State> states{{0, 0, relaxation_.bound(), 0}};
         archive_.push_back({0, 0});
         bool changed = true;
         std::size_t joined = 16;
@@ -59,84 +66,25 @@ public:
 
     [[nodiscard]] std::int64_t cost() const { return best_cost_; }
     /// No choice costs less.
-    [[nodiscard]] std::int64_t lower_bound() const { return std::max(relaxed_, std::min(ceiling(), least_dropped_)); }
+    [[nodiscard]] std::int64_t lower_bound() const
+    {
+        return std::max(relaxation_.bound(), std::min(ceiling(), least_dropped_));
+    }
     /// The option of each layer.
     [[nodiscard]] const std::vector<std::size_t>& choice() const { return best_; }
     /// Partial choices that were looked at.
     [[nodiscard]] std::int64_t nodes() const { return nodes_; }
     /// False when the node limit cut something off that might have been better.
-    [[nodiscard]] bool complete() const { return std::max(relaxed_, least_dropped_) >= ceiling(); }
+    [[nodiscard]] bool complete() const { return std::max(relaxation_.bound(), least_dropped_) >= ceiling(); }
 
 private:
     static constexpr std::size_t beam_ = 128;             // partial choices followed past the node limit
     static constexpr std::size_t join_size_ = 1U << 14U;  // the longest list that states are joined with as they grow
 
     /// The bound of the relaxation is met: nothing is left to search.
-    [[nodiscard]] bool solved() const { return relaxed_ >= ceiling(); }
+    [[nodiscard]] bool solved() const { return relaxation_.bound() >= ceiling(); }
     /// At or above this a partial choice cannot better the incumbent.
     [[nodiscard]] std::int64_t ceiling() const { return best_cost_ - tolerance_; }
-
-    /// The bound of the whole problem, its slope, the choice at the break point, and a first incumbent: the greedy
-    /// solution, continued past the step that no longer fits.
-    void relax()
-    {
-        const std::vector<Edge> edges = sorted_edges(layers_);
-        for (const Items& items : layers_) {
-            base_.push_back(items.front());
-        }
-        std::vector<Item> chosen = base_;
-        std::vector<bool> stopped(layers_.size(), false);
-        std::int64_t bytes = sum(base_).first;
-        bool broken = false;
-        for (const Edge& edge : edges) {
-            if (stopped[edge.layer]) {
-                continue;
-            }
-            if (edge.bytes > budget_ - bytes) {
-                stopped[edge.layer] = true;
-                if (!broken) {
-                    broken = true;
-                    base_ = chosen;
-                    slope_cost_ = edge.cost;
-                    slope_bytes_ = edge.bytes;
-                }
-                continue;
-            }
-            bytes += edge.bytes;
-            Item& item = chosen[edge.layer];
-            item = {item.bytes + edge.bytes, item.cost - edge.cost, edge.option};
-        }
-        if (!broken) {
-            base_ = chosen;
-        }
-        const auto [base_bytes, base_cost] = sum(base_);
-        base_bytes_ = base_bytes;
-        base_cost_ = base_cost;
-        // Whole costs: what the relaxation can save beyond the break point is rounded down.
-        relaxed_ = base_cost -
-                   static_cast<std::int64_t>(static_cast<Wide>(slope_cost_) * (budget_ - base_bytes) / slope_bytes_);
-        best_cost_ = sum(chosen).second;
-        for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-            best_[layer] = chosen[layer].option;
-        }
-    }
-
-    [[nodiscard]] static std::pair<std::int64_t, std::int64_t> sum(const std::vector<Item>& items)
-    {
-        std::pair<std::int64_t, std::int64_t> result{0, 0};
-        for (const Item& item : items) {
-            result.first += item.bytes;
-            result.second += item.cost;
-        }
-        return result;
-    }
-
-    /// slope_bytes times what the relaxation loses by taking `item` instead of the layer's base: at least 0.
-    [[nodiscard]] Wide loss(const Item& item, std::size_t layer) const
-    {
-        return static_cast<Wide>(item.cost - base_[layer].cost) * slope_bytes_ +
-               static_cast<Wide>(item.bytes - base_[layer].bytes) * slope_cost_;
-    }
 
     /// The layers whose second choice is closest come first: the others are fixed sooner or later.
     void order_layers()
@@ -145,31 +93,28 @@ private:
         std::vector<Wide> second(layers_.size(), none);
         for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
             for (const Item& item : layers_[layer]) {
-                if (item.option != base_[layer].option) {
-                    second[layer] = std::min(second[layer], loss(item, layer));
+                if (item.option != relaxation_.base(layer).option) {
+                    second[layer] = std::min(second[layer], relaxation_.loss(item, layer));
                 }
             }
         }
         std::stable_sort(names_.begin(), names_.end(),
                          [&](std::size_t a, std::size_t b) { return second[a] < second[b]; });
         std::vector<Items> layers;
-        std::vector<Item> base;
         for (const std::size_t name : names_) {
             layers.push_back(std::move(layers_[name]));
-            base.push_back(base_[name]);
         }
         layers_ = std::move(layers);
-        base_ = std::move(base);
+        relaxation_.reorder(names_);
     }
 
     /// Items of layers from `stage` on that no better choice can hold.
     void remove_hopeless(std::size_t stage)
     {
-        const Wide allowed = static_cast<Wide>(ceiling() - 1 - base_cost_) * slope_bytes_ +
-                             static_cast<Wide>(budget_ - base_bytes_) * slope_cost_;
+        const Wide allowed = relaxation_.loss_below(ceiling(), budget_);
         for (std::size_t layer = stage; layer < layers_.size(); ++layer) {
             std::erase_if(layers_[layer], [&](const Item& item) {
-                return item.option != base_[layer].option && loss(item, layer) > allowed;
+                return item.option != relaxation_.base(layer).option && relaxation_.loss(item, layer) > allowed;
             });
         }
     }
@@ -282,7 +227,7 @@ private:
         const std::size_t point = rest.find(middle);
         std::int64_t base_bytes = 0;
         for (std::size_t layer = last; layer < layers_.size(); ++layer) {
-            base_bytes += base_[layer].bytes;
+            base_bytes += relaxation_.base(layer).bytes;
         }
         struct Found {
             const State* state;
@@ -337,16 +282,11 @@ private:
     std::int64_t budget_;
     std::int64_t tolerance_;
     std::int64_t max_nodes_;
-    std::vector<Item> base_;  // the choice at the break point
-    std::int64_t base_bytes_ = 0;
-    std::int64_t base_cost_ = 0;
-    std::int64_t slope_cost_ = 0;  // the break step: what it would save, for how many bytes
-    std::int64_t slope_bytes_ = 1;
-    std::int64_t relaxed_ = 0;
+    BreakPoint relaxation_;
     std::vector<Edge> edges_;
     std::vector<Record> archive_;
     std::vector<std::size_t> best_;  // by the caller's numbers
-    std::int64_t best_cost_ = 0;
+    std::int64_t best_cost_;
     std::int64_t least_dropped_ = std::numeric_limits<std::int64_t>::max();
     std::int64_t nodes_ = 0;
     bool cut_ = false;

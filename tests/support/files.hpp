@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace wasi_test {
+namespace wasi_tests {
 
 /// An empty folder of its own for each test, removed at the end.
 class TemporaryFolder {
@@ -83,4 +83,4 @@ inline bool has(std::string_view text, std::string_view part)
     return text.find(part) != std::string_view::npos;
 }
 
-}  // namespace wasi_test
+}  // namespace wasi_tests

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "files.hpp"
+#include <support/files.hpp>
 #include "wasi/io/atomic_file.hpp"
 
 // What a save asks of the system, in which order, and what is left of one whose process was killed.
@@ -22,9 +22,9 @@ namespace {
 using wasi::io::remove_stale_temporaries;
 using wasi::io::write_file_atomically;
 using wasi::io::detail::FileCalls;
-using wasi_test::bytes_of_file;
-using wasi_test::TemporaryFolder;
-using wasi_test::write_bytes;
+using wasi_tests::bytes_of_file;
+using wasi_tests::TemporaryFolder;
+using wasi_tests::write_bytes;
 
 std::vector<std::string> calls;  // those of the functions below, in order
 

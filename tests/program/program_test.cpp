@@ -80,7 +80,7 @@ TEST_CASE("every method leaves its five files, whole and readable")
         CHECK(model.contains(name) != low_rank);
         CHECK(model.contains(name + ".left") == low_rank);
         CHECK(model.metadata().at("method") == method);
-        CHECK(model.metadata().contains("free_factors") == (method == "factors"));
+        CHECK(model.metadata().contains("forms") == (method == "wsi" || method == "wasi" || method == "factors"));
         const auto again = run_program("finetune --weights '" + (folder / "run/model.safetensors").string() +
                                        "' --data digits --classes 10 --epochs 1 --method " + method + " --out '" +
                                        (folder / "more").string() + "'");
@@ -151,7 +151,7 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
     const std::vector<Case> cases{
         {"", "subcommand"},
         {"finetune --nonsense", "--"},
-        {finetune("--method lora", folder / "run"), "--method: 'lora'"},
+        {finetune("--method loro", folder / "run"), "--method: 'loro'"},
         {finetune("--energy 0", folder / "run"), "--energy: must be in (0, 1], got 0"},
         {finetune("--energy 1.5", folder / "run"), "got 1.5"},
         {finetune("--activation-energy -1", folder / "run"), "--activation-energy"},

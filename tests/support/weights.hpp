@@ -7,7 +7,7 @@
 
 namespace wasi_tests {
 
-/// The elements of every parameter of any model by its name, factors as L then R.
+/// The elements of every parameter of any model by its name, whatever holds it, its parts one after the other.
 template <class M>
 [[nodiscard]] std::map<std::string, std::vector<typename M::Value>> weights_of(M& model)
 {
@@ -19,11 +19,15 @@ template <class M>
         };
         if constexpr (requires { parameter.values; }) {
             append(parameter.values.data(), parameter.values.size());
-        } else if (const auto factors = parameter.form().factors()) {
-            append(factors->left().data, factors->left().size());
-            append(factors->right().data, factors->right().size());
         } else {
-            append(parameter.matrix().data, parameter.matrix().size());
+            for (const auto& part : parameter.form().parameters()) {
+                if (const auto* subspace = part.subspace()) {
+                    append(subspace->factors.left().data, subspace->factors.left().size());
+                    append(subspace->factors.right().data, subspace->factors.right().size());
+                } else {
+                    append(part.dense()->values.data(), part.dense()->values.size());
+                }
+            }
         }
     });
     return result;

@@ -156,10 +156,8 @@ public:
         files.add("report.html", [&](const auto& path) { wasi::io::write_file_atomically(path, report_page(run_)); });
         print_summary(run_);
         if (noted_signal() != 0) {
-            std::printf(
-                "Interrupted after step %zu; what was done so far is saved in %s, to be gone on with by "
-                "--resume.\n",
-                run_.steps.size(), files.folder().c_str());
+            std::printf("Interrupted after step %zu; what was done so far is saved in %s%s.\n", run_.steps.size(),
+                        files.folder().c_str(), save_failed_ ? "" : ", to be gone on with by --resume");
         }
     }
 
@@ -198,7 +196,18 @@ private:
         ledger_.record_events(record.step + 1 == drawn_step);
     }
 
-    void keep(Index next_step) { keeper_.save(*setup_.model, *setup_.optimizer, next_step, metrics()); }
+    /// A run file that cannot be written, on a full disk say, does not end the training that it is to secure.
+    void keep(Index next_step)
+    {
+        try {
+            keeper_.save(*setup_.model, *setup_.optimizer, next_step, metrics());
+        } catch (const wasi::io_error& failure) {
+            if (!save_failed_) {
+                std::fprintf(stderr, "\nwasi_vit: the run is not saved, and goes on: %s\n", failure.what());
+            }
+            save_failed_ = true;
+        }
+    }
 
     /// After divergence. Says what there is.
     [[nodiscard]] std::string leave_what_is_finite()
@@ -246,6 +255,7 @@ private:
     std::vector<std::vector<double>> energies_;
     std::vector<double> seconds_;
     std::vector<double> flops_;
+    bool save_failed_ = false;
 };
 
 }  // namespace

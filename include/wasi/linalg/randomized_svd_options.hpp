@@ -13,7 +13,7 @@ inline constexpr Index as_needed = std::numeric_limits<Index>::min();
 /// How a random sketch is brought closer to the leading singular vectors.
 enum class SketchMethod {
     automatic,           ///< subspace iteration; block Krylov from there on where a fixed rank's values still move, and
-                         ///< from the start for a fixed rank of an operator without a matrix behind it
+                         ///< from the start for a fixed rank of a large operator without a matrix behind it
     subspace_iteration,  ///< (AAᵀ)^q AΩ: a basis as wide as the sketch
     block_krylov,        ///< AΩ, (AAᵀ)AΩ, ..., (AAᵀ)^q AΩ: wider by a sketch with each step, and sooner there
 };

@@ -109,15 +109,13 @@ public:
           dense_from_(dense_from),
           widest_(widest)
     {
-        using enum SketchMethod;
-        krylov_ = fixed_ && (options.method == block_krylov ||
-                             (options.method == automatic && !has_matrix<Operator> && !steps_chosen_));
     }
 
     void grow(Index width)
     {
         using enum SketchMethod;
         const Index iterations = steps_chosen_ ? options_->power_iterations : 2;
+        krylov_ = fixed_ && (options_->method == block_krylov || krylov_pays(width));
         if (krylov_) {
             grow_krylov_space(width);
         } else if (options_->method == block_krylov) {
@@ -148,18 +146,30 @@ public:
             return;
         }
         settle_by(block_, width);
-        if (block_ < width && copies_may_be_missing(finder_->squared_values(), *fixed_, block_)) {
-            finder_->widen(std::min(finder_->width() + width, smaller_), {2, 2});
+        const Index wider = std::min({finder_->width() + width, smaller_, widest_});
+        if (block_ < width && wider > finder_->width() &&
+            copies_may_be_missing(finder_->squared_values(), *fixed_, block_)) {
+            finder_->widen(wider, {2, 2});
             settle_by(width, width);
         }
     }
 
 private:
+    /// Whether a fixed rank that leaves the method open goes into a Krylov space from the first column on: an operator
+    /// in narrow blocks, and large enough that they settle before the dense way is cheaper.
+    [[nodiscard]] bool krylov_pays(Index width) const
+    {
+        constexpr Index room = 4;  // sketches
+        return !has_matrix<Operator> && !steps_chosen_ && options_->method == SketchMethod::automatic &&
+               room * width <= dense_from_ && krylov_block(*options_, width, true) < width;
+    }
+
     /// A fixed rank's sketch from the first column on.
     void grow_krylov_space(Index width)
     {
         const Index steps = steps_chosen_ ? options_->power_iterations : 0;
-        block_ = krylov_block(*options_, width, !has_matrix<Operator> && !steps_chosen_);
+        // Narrow blocks need room to settle, and for the copies that they may miss.
+        block_ = krylov_block(*options_, width, !has_matrix<Operator> && !steps_chosen_ && 2 * width <= widest_);
         finder_->reserve(std::min(std::max(width, (steps + 1) * block_), smaller_));
         finder_->widen(block_, {0, 0});
         for (Index step = 0; finder_->width() < width || (step < steps && finder_->width() < widest_); ++step) {

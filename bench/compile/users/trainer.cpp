@@ -1,6 +1,9 @@
 // A user's training program: that of README.md.
 #include <iostream>
+#include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/optim/sgd.hpp>
 #include <wasi/storage/eigen.hpp>
+#include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
 using S = wasi::EigenStorage;

@@ -338,4 +338,39 @@ TEST_CASE("a gradient norm that is not finite changes no parameter")
     CHECK(snapshot(setup.model) == start);
 }
 
+TEST_CASE("streamed: a gradient that is not finite leaves its parameter alone, and says which it is")
+{
+    Setup setup(method("vanilla"));
+    for (const double clip_norm : {0.0, 1.0}) {
+        optim::StreamSink<double, EigenStorage> stream(setup.parameters(), setup.sgd, setup.memory, clip_norm);
+        stream.begin(0.1);
+        const auto start = snapshot(setup.model);
+        for (const double spoilt :
+             {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+            std::vector<double> bad(static_cast<std::size_t>(config.classes), 0.0);
+            bad.back() = spoilt;
+            const Dense gradient{wasi::ConstMatrixView<double>::row_major(bad.data(), 1, config.classes)};
+            CHECK_THROWS_WITH_AS(stream.take(setup.model.head->bias, gradient),
+                                 "the gradient of heads.head.bias holds NaN or infinity", wasi::divergence_error);
+        }
+        CHECK(snapshot(setup.model) == start);
+    }
+}
+
+TEST_CASE("a sink is made by its options, and accumulation asks for collecting")
+{
+    Setup setup(method("vanilla"));
+    const auto make = [&](const optim::SinkOptions& options) {
+        return optim::make_sink(setup.parameters(), static_cast<optim::Optimizer<double, EigenStorage>&>(setup.sgd),
+                                setup.memory, options);
+    };
+    using Stream = optim::StreamSink<double, EigenStorage>;
+    using Collect = optim::CollectSink<double, EigenStorage>;
+    CHECK(dynamic_cast<Stream*>(make({.collect = false}).get()) != nullptr);
+    CHECK(dynamic_cast<Collect*>(make({.collect = true}).get()) != nullptr);
+    CHECK(dynamic_cast<Collect*>(make({.collect = true, .accumulate = true}).get()) != nullptr);
+    CHECK_THROWS_WITH_AS(static_cast<void>(make({.collect = false, .accumulate = true})),
+                         "make_sink: gradients that add up are collected", wasi::argument_error);
+}
+
 }  // namespace

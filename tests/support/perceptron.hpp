@@ -90,6 +90,7 @@ struct Points {
     PerceptronConfig config;
     std::vector<T> values;
     std::vector<std::int64_t> labels;
+    double noise = 0.0;  ///< of an example in a batch: drawn from the key, so anew in each epoch
 
     Points(const PerceptronConfig& of, wasi::Index count, std::uint64_t seed) : config(of)
     {
@@ -105,14 +106,18 @@ struct Points {
     }
 
     [[nodiscard]] wasi::Index size() const { return static_cast<wasi::Index>(labels.size()); }
-    [[nodiscard]] wasi::Tensor<T> gather(std::span<const wasi::Index> which, wasi::RandomKey,
+    [[nodiscard]] wasi::Tensor<T> gather(std::span<const wasi::Index> which, wasi::RandomKey key,
                                          wasi::Memory& memory) const
     {
         wasi::Tensor<T> batch(memory, wasi::Tag{wasi::Use::input, 0},
                               config.example(static_cast<wasi::Index>(which.size())));
         T* target = batch.data();
         for (const wasi::Index index : which) {
-            target = std::copy_n(values.data() + index * config.inputs, config.inputs, target);
+            const wasi::RandomKey own = key.derive(static_cast<std::uint64_t>(index));
+            for (wasi::Index j = 0; j < config.inputs; ++j) {
+                const double drawn = noise > 0.0 ? noise * own.normal(static_cast<std::uint64_t>(j)) : 0.0;
+                *target++ = values[static_cast<std::size_t>(index * config.inputs + j)] + static_cast<T>(drawn);
+            }
         }
         return batch;
     }

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <map>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <support/files.hpp>
@@ -117,6 +120,77 @@ TEST_CASE("a model of one's own: a batch as a matrix and as tokens gives the sam
     const Outcome matrix = outcome(false);
     CHECK(matrix.losses.size() == 6);
     CHECK(outcome(true) == matrix);
+}
+
+TEST_CASE("a model of one's own: what is drawn for an example depends on the epoch, and on nothing else")
+{
+    // One batch an epoch, in order, and a rate of 0: losses differ by the noise alone.
+    const auto losses = [](double noise, Index micro_batches) {
+        wasi::Ledger memory;
+        Model model(config, memory);
+        fill(model, 1);
+        Points<float> data(config, 8, 2);
+        data.noise = noise;
+        optim::Sgd<float, EigenStorage> sgd({}, memory);
+        train::TrainOptions options = two_epochs(8);
+        options.shuffle = false;
+        options.rate = 0.0;
+        options.micro_batches = micro_batches;
+        return train_on(model, data, sgd, options).losses;
+    };
+    const auto plain = losses(0.0, 1);
+    const auto noisy = losses(0.5, 1);
+    CHECK(plain[0] == plain[1]);
+    CHECK(noisy[0] != noisy[1]);
+    CHECK(noisy[0] != plain[0]);
+    CHECK(losses(0.5, 1) == noisy);
+    const auto pieces = losses(0.5, 4);
+    for (std::size_t epoch = 0; epoch < 2; ++epoch) {
+        CHECK(pieces[epoch] == doctest::Approx(noisy[epoch]).epsilon(1e-6));
+    }
+}
+
+/// Half of the cross entropy.
+struct HalfLoss {
+    template <class T, class S>
+    [[nodiscard]] wasi::autograd::Variable<T> operator()(const wasi::autograd::Context<T, S>& context,
+                                                         const wasi::autograd::Variable<T>& logits,
+                                                         std::span<const std::int64_t> labels) const
+    {
+        const auto whole = wasi::autograd::cross_entropy(context, logits, labels);
+        wasi::Tensor<T> half = whole.value().clone({});
+        half.data()[0] *= T(0.5);
+        return context.tape->record(std::move(half), {}, [slot = whole.slot()](auto dy, auto& pass) {
+            auto own = pass.writable(std::move(dy));
+            own->data()[0] *= T(0.5);
+            pass.add(slot, std::move(own));
+        });
+    }
+};
+
+TEST_CASE("a model of one's own: with a loss of one's own; half the loss at twice the rate is the same run")
+{
+    const Points<float> data(config, 20, 2);
+    const auto run = [&](auto loss, double rate) {
+        wasi::Ledger memory;
+        Model model(config, memory);
+        fill(model, 1);
+        optim::Sgd<float, EigenStorage> sgd({}, memory);
+        std::vector<double> losses;
+        train::TrainOptions options = two_epochs(8);
+        options.rate = rate;
+        options.on_step = [&](const train::StepRecord& record) {
+            losses.push_back(record.loss);
+            return true;
+        };
+        static_cast<void>(train::train(model, data, sgd, options, RandomKey(5), loss));
+        return losses;
+    };
+    const auto whole = run(train::MeanCrossEntropy{}, 0.1);
+    const auto half = run(HalfLoss{}, 0.2);
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+        CHECK(half[i] == doctest::Approx(0.5 * whole[i]).epsilon(1e-5));
+    }
 }
 
 /// Threads of a scope.
@@ -276,7 +350,8 @@ TEST_CASE_TEMPLATE("a model of one's own: a resumed run is the uninterrupted one
 {
     const wasi_tests::TemporaryFolder folder;
     const auto path = folder / "run.safetensors";
-    const Points<T> data(config, 20, 2);  // batches of 8, 8, 4
+    Points<T> data(config, 20, 2);  // batches of 8, 8, 4
+    data.noise = 0.3;
     const files::RunFacts facts{{"data", "points"}};
     const auto values_of = [](auto& model) { return weights_of(model); };
 

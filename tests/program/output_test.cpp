@@ -140,7 +140,7 @@ TEST_CASE("output: when the folder fails at the end, everything goes to another 
         const std::string says = "the model and all files are in ";
         const auto at = ended.error.find(says);
         REQUIRE_MESSAGE(at != std::string::npos, ended.error);
-        const fs::path where = ended.error.substr(at + says.size(), ended.error.find('\n') - at - says.size());
+        const fs::path where = ended.error.substr(at + says.size(), ended.error.find('\n', at) - at - says.size());
         CHECK((!named || where == folder / "b/c"));
         CHECK(wasi::io::SafetensorsFile(where / "model.safetensors").contains("class_token"));
         CHECK(nlohmann::json::parse(contents(where / "report.json")).at("interrupted") == true);

@@ -15,6 +15,7 @@
 #include <wasi/files/file_state.hpp>
 #include <wasi/nn/layer_setup.hpp>
 #include <wasi/storage/eigen.hpp>
+#include <wasi/subspace/activation_subspace.hpp>
 
 namespace {
 
@@ -175,6 +176,49 @@ TEST_CASE_TEMPLATE("state: a weight subspace goes on with the same bits, past re
             CHECK(updates_again.repairs == updates.repairs);
             CHECK(again.low_rank().energy_at_start() == weight.low_rank().energy_at_start());
         }
+    }
+}
+
+TEST_CASE_TEMPLATE("state: an activation subspace goes on with the same bits, also of the fresh bases that are due", T,
+                   float, double)
+{
+    using Subspace = wasi::subspace::ActivationSubspace<T, EigenStorage>;
+    const TemporaryFolder folder;
+    const auto path = folder / "input";
+    wasi::Ledger memory;
+    const wasi::subspace::ActivationSubspaceOptions options{
+        .ranks = {3, 5, 6}, .restart_below = 0.0, .restart_every = 3};
+    const auto energies = [&](Subspace& subspace, int from, int to) {
+        std::vector<T> result;
+        for (int step = from; step < to; ++step) {
+            Tensor<T> x(memory, {}, Shape{4, 30, 96});  // large enough for bases that are drawn
+            EigenStorage::fill_normal(x.matrix(), wasi::RandomKey(static_cast<std::uint64_t>(step)));
+            const auto tucker = subspace.compress(std::as_const(x).template view<3>());
+            result.insert(result.end(), tucker.bases[2].span().begin(), tucker.bases[2].span().end());
+            result.insert(result.end(), tucker.core.span().begin(), tucker.core.span().end());
+        }
+        return result;
+    };
+    for (const int after : {1, 2, 4}) {
+        CAPTURE(after);
+        Subspace plain(options, wasi::RandomKey(7), memory, {});
+        Subspace other(options, wasi::RandomKey(8), memory, {});
+        CHECK(energies(plain, 0, after) != energies(other, 0, after));  // the key is felt
+        {
+            files::StateWriter writer(false);
+            plain.state(writer);
+            writer.write(path);
+        }
+        Subspace again(options, wasi::RandomKey(7), memory, {});
+        const wasi::io::SafetensorsFile file(path);
+        files::StateReader reader(file, path, false);
+        again.state(reader);
+        CHECK(again.captured_energy() == plain.captured_energy());
+        CHECK(again.ranks() == plain.ranks());
+        CHECK(again.drift() == plain.drift());
+        CHECK(energies(again, after, 8) == energies(plain, after, 8));
+        CHECK(again.restarts() == plain.restarts());
+        CHECK(again.restarts() == 3);
     }
 }
 

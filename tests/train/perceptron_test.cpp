@@ -46,14 +46,16 @@ constexpr PerceptronConfig config{};
 
 /// The first layer low rank with its input in Tucker form; the second and the head dense and exact.
 template <class T, class S>
-void set_up(Perceptron<T, S>& model)
+void set_up(Perceptron<T, S>& model, Index restart_every = 0)
 {
     nn::TuckerOptions tucker;
     // Of a batch of rank 4 a gradient has so many independent columns at most: with more features a step would find
     // fewer than a forecast counts.
     tucker.ranks = {4, 1, 3};
     tucker.restart_below = 0.0;
-    nn::set_up(model.first, nn::LayerSetup{nn::SubspaceOptions{{linalg::FixedRank{9}, false}}, tucker}, RandomKey(7));
+    tucker.restart_every = restart_every;
+    nn::set_up(model.first, nn::LayerSetup{nn::SubspaceOptions{{linalg::FixedRank{9}, false}}, tucker},
+               RandomKey(7).derive(model.first.layer()));
 }
 
 struct Outcome {
@@ -350,7 +352,9 @@ TEST_CASE_TEMPLATE("a model of one's own: a resumed run is the uninterrupted one
 {
     const wasi_tests::TemporaryFolder folder;
     const auto path = folder / "run.safetensors";
-    Points<T> data(config, 20, 2);  // batches of 8, 8, 4
+    PerceptronConfig wide = config;
+    wide.inputs = 96;              // so that fresh bases are drawn
+    Points<T> data(wide, 160, 2);  // batches of 64, 64, 32
     data.noise = 0.3;
     const files::RunFacts facts{{"data", "points"}};
     const auto values_of = [](auto& model) { return weights_of(model); };
@@ -361,7 +365,7 @@ TEST_CASE_TEMPLATE("a model of one's own: a resumed run is the uninterrupted one
     };
     const auto train_from = [&](auto& model, auto& optimizer, Index first_step, Index save_after) {
         Whole result;
-        train::TrainOptions options = two_epochs(8);
+        train::TrainOptions options = two_epochs(64);
         options.first_step = first_step;
         options.on_step = [&](const train::StepRecord& record) {
             result.losses.push_back(record.loss);
@@ -375,20 +379,24 @@ TEST_CASE_TEMPLATE("a model of one's own: a resumed run is the uninterrupted one
         return result;
     };
     wasi::Ledger memory;
-    Perceptron<T, EigenStorage> model(config, memory);
+    Perceptron<T, EigenStorage> model(wide, memory);
     fill(model, 1);
-    set_up(model);
+    set_up(model, 3);
     optim::Sgd<T, EigenStorage> momentum({.momentum = 0.9, .weight_decay = 1e-3}, memory);
-    const Whole whole = train_from(model, momentum, 0, 4);
+    const Whole whole = train_from(model, momentum, 0, 2);
 
-    Perceptron<T, EigenStorage> again(config, memory);
-    fill(again, 9);
-    optim::Sgd<T, EigenStorage> fresh({.momentum = 0.9, .weight_decay = 1e-3}, memory);
-    // Options beside fixed ranks are the caller's.
-    REQUIRE(files::load_run(again, fresh, facts, path, {.restart_below = 0.0}, RandomKey(7)) == 4);
-    const Whole rest = train_from(again, fresh, 4, 0);
-    CHECK(rest.losses == std::vector<double>(whole.losses.begin() + 4, whole.losses.end()));
+    const auto resumed = [&](RandomKey key) {
+        Perceptron<T, EigenStorage> again(wide, memory);
+        fill(again, 9);
+        optim::Sgd<T, EigenStorage> fresh({.momentum = 0.9, .weight_decay = 1e-3}, memory);
+        // Options beside fixed ranks are the caller's.
+        REQUIRE(files::load_run(again, fresh, facts, path, {.restart_below = 0.0, .restart_every = 3}, key) == 2);
+        return train_from(again, fresh, 2, 0);
+    };
+    const Whole rest = resumed(RandomKey(7));
+    CHECK(rest.losses == std::vector<double>(whole.losses.begin() + 2, whole.losses.end()));
     CHECK(rest.weights == whole.weights);
+    CHECK(resumed(RandomKey(8)).weights != whole.weights);  // the fresh basis is drawn with it
 }
 
 }  // namespace

@@ -24,5 +24,5 @@ function close_block() {
     cases_passed += part[1] + 0
     cases_failed += part[2] + 0
 }
-/^Test Passed\.$/ { ok = 1 }
+/^Test (Passed\.$|Pass Reason:)/ { ok = 1 }
 END { close_block(); print passed + 0, failed + 0 }

@@ -1,6 +1,5 @@
 // A model and data of one's own, as nn::Model and data::Batches ask for: that is all it takes to be trained here.
 #include <cstdio>
-#include <ranges>
 #include <wasi/autograd/ops/elementwise.hpp>
 #include <wasi/nn/initialize.hpp>
 #include <wasi/optim/sgd.hpp>
@@ -63,8 +62,11 @@ struct Clouds {
     }
     std::vector<std::int64_t> gather_labels(std::span<const Index> which) const
     {
-        const auto labels = std::views::transform(which, [](Index number) { return number % 3; });
-        return {labels.begin(), labels.end()};
+        std::vector<std::int64_t> labels;
+        for (const Index number : which) {
+            labels.push_back(number % 3);
+        }
+        return labels;
     }
     void check(Index) const {}
 };

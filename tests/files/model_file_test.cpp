@@ -76,9 +76,9 @@ TEST_CASE("a file holds free factors and weight subspaces, and each comes back a
     const auto loaded = setup.load();
     CHECK(snapshot(*loaded) == snapshot(setup.model));
     for (const auto& block : loaded->blocks) {
-        CHECK(block->in_proj.weight.held_as<nn::SubspaceWeight>() != nullptr);
-        CHECK(block->out_proj.weight.held_as<nn::FactorsWeight>() != nullptr);
-        CHECK(block->fc1.weight.held_as<nn::FactorsWeight>() != nullptr);
+        CHECK(block->in_proj.weight.held_as<nn::SubspaceOptions>() != nullptr);
+        CHECK(block->out_proj.weight.held_as<nn::FactorsOptions>() != nullptr);
+        CHECK(block->fc1.weight.held_as<nn::FactorsOptions>() != nullptr);
         CHECK(block->fc1.weight.rank() == 3);
         CHECK_FALSE(block->fc2.weight.is_low_rank());
     }
@@ -93,7 +93,7 @@ TEST_CASE("a change of form is in the file, and of a dense model the metadata sp
     }
     files::save_model(setup.model, setup.file.path());
     CHECK(wasi::io::SafetensorsFile(setup.file.path()).metadata().at("forms").find("=factors") == std::string::npos);
-    CHECK(setup.load()->blocks[0]->fc1.weight.held_as<nn::SubspaceWeight>() != nullptr);
+    CHECK(setup.load()->blocks[0]->fc1.weight.held_as<nn::SubspaceOptions>() != nullptr);
 
     Model<float> dense(tiny_config, setup.memory, wasi::RandomKey(1));
     files::save_model(dense, setup.file.path());
@@ -134,9 +134,9 @@ TEST_CASE("files from before forms had names: the weights that free_factors list
     const auto loaded = setup.load();
     CHECK(snapshot(*loaded) == snapshot(setup.model));
     for (const auto& block : loaded->blocks) {
-        CHECK(block->in_proj.weight.held_as<nn::SubspaceWeight>() != nullptr);
-        CHECK(block->out_proj.weight.held_as<nn::FactorsWeight>() != nullptr);
-        CHECK(block->fc1.weight.held_as<nn::FactorsWeight>() != nullptr);
+        CHECK(block->in_proj.weight.held_as<nn::SubspaceOptions>() != nullptr);
+        CHECK(block->out_proj.weight.held_as<nn::FactorsOptions>() != nullptr);
+        CHECK(block->fc1.weight.held_as<nn::FactorsOptions>() != nullptr);
     }
 }
 

@@ -116,7 +116,7 @@ void take_step(Weight<T>& weight, int step, double size)
     EigenStorage::fill_normal(p.matrix(), key.derive(1));
     EigenStorage::fill_normal(q.matrix(), key.derive(2));
     EigenStorage::add_scaled(p.matrix(), T(0), static_cast<T>(size), std::as_const(p).matrix());
-    weight.template held_as<nn::SubspaceWeight>()->subspace().update(
+    weight.template held_as<nn::SubspaceOptions>()->subspace().update(
         T(0.02), T(1e-3), {std::as_const(p).matrix(), std::as_const(q).matrix(), false},
         wasi::subspace::UpdateForm::rank_r);
 }
@@ -169,8 +169,8 @@ TEST_CASE_TEMPLATE("state: a weight subspace goes on with the same bits, past re
                 CAPTURE(step);
                 CHECK(same);
             }
-            const auto& updates = weight.template held_as<nn::SubspaceWeight>()->subspace().updates();
-            const auto& updates_again = again.template held_as<nn::SubspaceWeight>()->subspace().updates();
+            const auto& updates = weight.template held_as<nn::SubspaceOptions>()->subspace().updates();
+            const auto& updates_again = again.template held_as<nn::SubspaceOptions>()->subspace().updates();
             CHECK(updates.rank_r == 300);
             CHECK(updates_again.rank_r == updates.rank_r);
             CHECK(updates_again.repairs == updates.repairs);

@@ -40,7 +40,7 @@ constexpr std::uint16_t number = 3;
 [[nodiscard]] Adapter& adapt(Linear& layer, const nn::AdapterOptions& options, bool random_b = true)
 {
     nn::set_up(layer.weight, nn::WeightSetup(options));
-    Adapter& adapter = *layer.weight.held_as<nn::AdapterWeight>();
+    Adapter& adapter = *layer.weight.held_as<nn::AdapterOptions>();
     if (random_b) {
         adapter.b.values = random_tensor(layer.weight.memory(), adapter.b.values.shape(), 33);
     }

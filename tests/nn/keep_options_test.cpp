@@ -187,7 +187,7 @@ TEST_CASE("a basis moves once a step, also where the block runs twice")
         for (int step = 1; step <= 3; ++step) {
             (void)loss_and_gradients<float>(model, data, sink);
             for (const auto& block : model.blocks) {
-                CHECK(block->fc2.saves_with<wasi::nn::TuckerInput>()->subspace().restarts() == step);
+                CHECK(block->fc2.saves_with<wasi::nn::TuckerOptions>()->subspace().restarts() == step);
             }
         }
     }

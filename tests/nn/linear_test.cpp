@@ -334,7 +334,7 @@ TEST_CASE("saved inputs are booked under their layer, by what is really kept")
         memory.reset_peaks();
         (void)linear->forward({memory, nullptr}, x());
         CHECK(memory.of(saved).peak == 0);
-        const auto& subspace = linear->saves_with<nn::TuckerInput>()->subspace();
+        const auto& subspace = linear->saves_with<nn::TuckerOptions>()->subspace();
         CHECK(subspace.restarts() == 0);
         CHECK(subspace.basis().size() == 0);
     }
@@ -404,8 +404,8 @@ TEST_CASE("free factors: low rank for everybody, a weight subspace for nobody, u
         const bool free = std::holds_alternative<nn::FactorsOptions>(setup);
         CHECK(linear->weight.is_low_rank());
         CHECK(linear->weight.rank() == 4);
-        CHECK((linear->weight.held_as<nn::SubspaceWeight>() != nullptr) == !free);
-        CHECK((linear->weight.held_as<nn::FactorsWeight>() != nullptr) == free);
+        CHECK((linear->weight.held_as<nn::SubspaceOptions>() != nullptr) == !free);
+        CHECK((linear->weight.held_as<nn::FactorsOptions>() != nullptr) == free);
         CHECK(linear->weight.bytes() == sizeof(Real) * 4 * (12 + 8));
         CHECK(memory.of(Tag{Use::weight, layer}).current == linear->weight.bytes());
         CHECK(relative_distance(product(), before) <= 1e-14);

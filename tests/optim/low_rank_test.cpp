@@ -158,7 +158,7 @@ TEST_CASE("SGD with momentum moves a weight subspace by its velocity, whatever f
         CHECK(relative_distance(setup.left(), elements(reference.left())) <= 1e-13);
         CHECK(relative_distance(setup.right(), elements(reference.right())) <= 1e-13);
         CHECK(setup.memory.of(Tag{Use::optimiser_state, 2}).current == velocity.bytes());
-        CHECK(setup.weight.held_as<nn::SubspaceWeight>()->subspace().orthogonality_defect() <= 1e-14);
+        CHECK(setup.weight.held_as<nn::SubspaceOptions>()->subspace().orthogonality_defect() <= 1e-14);
     }
 }
 

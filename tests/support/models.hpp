@@ -76,7 +76,7 @@ template <class T, class S>
 template <class T, class S>
 [[nodiscard]] const wasi::subspace::ActivationSubspace<T, S>* compressor(const wasi::nn::Linear<T, S>& layer)
 {
-    const auto* saver = layer.template saves_with<wasi::nn::TuckerInput>();
+    const auto* saver = layer.template saves_with<wasi::nn::TuckerOptions>();
     return saver != nullptr ? &saver->subspace() : nullptr;
 }
 

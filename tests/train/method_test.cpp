@@ -41,9 +41,9 @@ TEST_CASE("methods are two switches; head freezes everything else")
             for (const auto& block : setup.model.blocks) {
                 for (auto* layer : {&block->in_proj, &block->out_proj, &block->fc1, &block->fc2}) {
                     const bool chosen = layers == Layers::all || layer == &block->fc1 || layer == &block->fc2;
-                    CHECK((layer->weight.held_as<nn::SubspaceWeight>() != nullptr) ==
+                    CHECK((layer->weight.held_as<nn::SubspaceOptions>() != nullptr) ==
                           (chosen && (method == train::method("wsi") || method == train::method("wasi"))));
-                    CHECK((layer->weight.held_as<nn::FactorsWeight>() != nullptr) ==
+                    CHECK((layer->weight.held_as<nn::FactorsOptions>() != nullptr) ==
                           (chosen && method == train::method("factors")));
                     CHECK((compressor(*layer) != nullptr) ==
                           (chosen && (method == train::method("asi") || method == train::method("wasi"))));
@@ -95,7 +95,7 @@ TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients
         wasi::nn::for_each_parameter(model, [&](auto& parameter) {
             CAPTURE(parameter.name());
             if constexpr (requires { parameter.form(); }) {
-                if (parameter.template held_as<nn::FactorsWeight>() != nullptr) {
+                if (parameter.template held_as<nn::FactorsOptions>() != nullptr) {
                     CHECK(sink.has(parameter.name() + ".left"));
                     CHECK(sink.has(parameter.name() + ".right"));
                     return;
@@ -137,7 +137,7 @@ TEST_CASE("weights that are low rank already keep rank and product, in the form 
             CHECK(fc1.rank() == 3);
             const bool low_rank = has_low_rank_weights(method);
             CHECK(setup.model.blocks[1]->fc1.weight.rank() == (low_rank ? 7 : 0));
-            CHECK((fc1.held_as<nn::FactorsWeight>() != nullptr) ==
+            CHECK((fc1.held_as<nn::FactorsOptions>() != nullptr) ==
                   (low_rank ? method == train::method("factors") : free));
             if (!low_rank) {
                 CHECK(loss_of<double>(setup.model, setup.data) == before);

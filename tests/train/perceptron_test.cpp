@@ -306,9 +306,9 @@ TEST_CASE("a model of one's own: planned within a budget, and trained within the
         fill(model, 1);
         plan::apply_plan(model, planned);
         for (const auto* layer : nn::selected_layers(model, nn::Layers::mlp)) {
-            compressed += layer->saves_with<nn::TuckerInput>() != nullptr ? 1 : 0;
+            compressed += layer->saves_with<nn::TuckerOptions>() != nullptr ? 1 : 0;
         }
-        CHECK(model.head.saves_with<nn::TuckerInput>() == nullptr);
+        CHECK(model.head.saves_with<nn::TuckerOptions>() == nullptr);
         ledger.open_arena();
         ledger.reset_peaks();
         const auto optimizer = optim::make_optimizer<float, EigenStorage>(run.optimizer, ledger);
@@ -335,8 +335,8 @@ TEST_CASE("a model of one's own: written and read, each weight in its form")
     Model read(config, memory);
     files::read_model(read, file, folder / "model.safetensors");
     CHECK(weights_of(read) == weights_of(model));
-    CHECK(read.first.weight.held_as<nn::SubspaceWeight>() != nullptr);
-    CHECK(read.second.weight.held_as<nn::FactorsWeight>() != nullptr);
+    CHECK(read.first.weight.held_as<nn::SubspaceOptions>() != nullptr);
+    CHECK(read.second.weight.held_as<nn::FactorsOptions>() != nullptr);
     const Points<float> data(config, 9, 2);
     const auto wanted = train::predict(model, data);
     const auto found = train::predict(read, data);

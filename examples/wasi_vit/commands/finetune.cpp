@@ -45,7 +45,7 @@ using wasi::Index;
         row.captured_energy = layer->weight.is_low_rank() ? layer->weight.low_rank().energy_at_start() : 1.0;
         row.weight_bytes = static_cast<double>(layer->weight.bytes());
         row.saved_input_bytes = static_cast<double>(ledger.of(wasi::Tag{wasi::Use::saved_input, layer->layer()}).peak);
-        if (const auto* saver = layer->saves_with<wasi::nn::TuckerInput>()) {
+        if (const auto* saver = layer->saves_with<wasi::nn::TuckerOptions>()) {
             row.activation_ranks = saver->subspace().ranks();
             for (const auto& step : energies) {
                 row.activation_energy.push_back(step.at(compressed));
@@ -62,7 +62,7 @@ using wasi::Index;
 {
     Index compressed = 0;
     wasi::nn::visit_layers(*setup.model, [&](wasi::nn::Place, auto& layer) {
-        compressed += layer.template saves_with<wasi::nn::TuckerInput>() != nullptr ? 1 : 0;
+        compressed += layer.template saves_with<wasi::nn::TuckerOptions>() != nullptr ? 1 : 0;
     });
     const double number = 20.0;  // 17 digits, point, exponent or comma
     return static_cast<double>(setup.total_steps) * (4.0 + static_cast<double>(compressed)) * number + 1048576.0;

@@ -70,7 +70,7 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
     if (!options.adapter.empty()) {
         wasi::files::load_adapter(*setup.model, options.adapter);
         wasi::nn::visit_layers(*setup.model, [](wasi::nn::Place, auto& layer) {
-            if (layer.weight.template held_as<wasi::nn::AdapterWeight>() == nullptr) {
+            if (layer.weight.template held_as<wasi::nn::AdapterOptions>() == nullptr) {
                 layer.weight.set_trainable(false);
             }
         });

@@ -131,7 +131,7 @@ void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
         nn::set_up(layer.weight, nn::WeightSetup(nn::AdapterOptions{
                                      .rank = shape[0],
                                      .alpha = config.rank_stabilized ? config.alpha * std::sqrt(rank) : config.alpha}));
-        auto& adapter = *layer.weight.template held_as<nn::AdapterWeight>();
+        auto& adapter = *layer.weight.template held_as<nn::AdapterOptions>();
         read(name_a, adapter.a.values);
         read(detail::peft_name(weight, "lora_B"), adapter.b.values);
     });
@@ -158,7 +158,7 @@ void save_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
         if (place.role == nn::Role::head) {
             write(std::string(detail::peft_prefix) + weight, std::as_const(layer.weight).dense());
             write(std::string(detail::peft_prefix) + layer.bias.name(), layer.bias.values);
-        } else if (const auto* adapter = layer.weight.template held_as<nn::AdapterWeight>()) {
+        } else if (const auto* adapter = layer.weight.template held_as<nn::AdapterOptions>()) {
             const nn::AdapterOptions own = adapter->options();
             require<argument_error>(!options || (options->rank == own.rank && options->alpha == own.alpha),
                                     "save_adapter: ", weight, " has another rank or alpha than the layers before");

@@ -45,11 +45,11 @@ public:
         std::swap(saver, saver_);
         return saver;
     }
-    /// The input's saver as this one, nullptr when it is another: layer.template saves_with<TuckerInput>().
-    template <template <Scalar, class> class Saver>
-    [[nodiscard]] const Saver<T, S>* saves_with() const
+    /// The saver that these options are for, nullptr when it is another: layer.template saves_with<TuckerOptions>().
+    template <class Options>
+    [[nodiscard]] const auto* saves_with() const
     {
-        return dynamic_cast<const Saver<T, S>*>(saver_.get());
+        return dynamic_cast<const typename Options::template Saver<T, S>*>(saver_.get());
     }
 
     /// Y = X Wᵀ + b. `wanted`: whether Y itself is needed. With Output::rebuild a later operation that would save Y

@@ -37,16 +37,16 @@ public:
 
     [[nodiscard]] WeightForm<T, S>& form() { return *form_; }
     [[nodiscard]] const WeightForm<T, S>& form() const { return *form_; }
-    /// The form as this one, nullptr when it is another: weight.template held_as<SubspaceWeight>().
-    template <template <Scalar, class> class Form>
-    [[nodiscard]] Form<T, S>* held_as()
+    /// The form that these options are for, nullptr when it is another: weight.template held_as<SubspaceOptions>().
+    template <class Options>
+    [[nodiscard]] auto* held_as()
     {
-        return dynamic_cast<Form<T, S>*>(form_.get());
+        return dynamic_cast<typename Options::template Form<T, S>*>(form_.get());
     }
-    template <template <Scalar, class> class Form>
-    [[nodiscard]] const Form<T, S>* held_as() const
+    template <class Options>
+    [[nodiscard]] const auto* held_as() const
     {
-        return dynamic_cast<const Form<T, S>*>(form_.get());
+        return dynamic_cast<const typename Options::template Form<T, S>*>(form_.get());
     }
     /// Held so from now on.
     void hold(std::unique_ptr<WeightForm<T, S>> form)
@@ -70,11 +70,11 @@ public:
     [[nodiscard]] std::size_t bytes() const { return form_->bytes(); }
 
     /// The dense values. Throws argument_error when it is held otherwise.
-    [[nodiscard]] Tensor<T>& dense() { return require_dense(held_as<DenseWeight>())->values(); }
-    [[nodiscard]] const Tensor<T>& dense() const { return require_dense(held_as<DenseWeight>())->parameter.values; }
+    [[nodiscard]] Tensor<T>& dense() { return require_dense(held_as<DenseOptions>())->values(); }
+    [[nodiscard]] const Tensor<T>& dense() const { return require_dense(held_as<DenseOptions>())->parameter.values; }
     /// The dense values as (O,I). Throws argument_error when it is held otherwise or holds nothing yet.
     [[nodiscard]] MatrixView<T> matrix() { return MatrixView<T>::row_major(dense().data(), outputs(), inputs()); }
-    [[nodiscard]] ConstMatrixView<T> matrix() const { return require_dense(held_as<DenseWeight>())->matrix(); }
+    [[nodiscard]] ConstMatrixView<T> matrix() const { return require_dense(held_as<DenseOptions>())->matrix(); }
     /// The factors. Throws argument_error when W is no product.
     [[nodiscard]] LowRankView<T> low_rank() const
     {

@@ -118,7 +118,7 @@ void prepare(D& model, const RunDescription<M>& run, Index restart_every)
     fits(run.keep.size(), blocks, "blocks");
     std::size_t at = 0;
     nn::visit_layers(model, [&](nn::Place, auto& layer) {
-        if (layer.weight.template held_as<nn::DenseWeight>() != nullptr) {
+        if (layer.weight.template held_as<nn::DenseOptions>() != nullptr) {
             static_cast<void>(layer.weight.dense());
         }
         if (run.layers.empty()) {

@@ -79,7 +79,7 @@ class RandomHeadScope {
 public:
     explicit RandomHeadScope(nn::Linear<T, S>* head)
     {
-        if (head == nullptr || head->weight.template held_as<nn::DenseWeight>() == nullptr) {
+        if (head == nullptr || head->weight.template held_as<nn::DenseOptions>() == nullptr) {
             return;
         }
         const auto values = std::as_const(head->weight).matrix();

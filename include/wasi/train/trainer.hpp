@@ -129,7 +129,7 @@ template <nn::Model M>
 {
     std::vector<double> result;
     nn::visit_layers(model, [&](nn::Place, nn::LayerOf<M>& layer) {
-        if (const auto* saver = layer.template saves_with<nn::TuckerInput>()) {
+        if (const auto* saver = layer.template saves_with<nn::TuckerOptions>()) {
             result.push_back(saver->subspace().captured_energy());
         }
     });

@@ -54,10 +54,10 @@ public:
     [[nodiscard]] static std::unique_ptr<AdapterWeight> start(LinearWeight<T, S>& weight, const AdapterOptions& options,
                                                               const LayerStatistics*)
     {
-        if (weight.template held_as<AdapterWeight>() != nullptr) {
+        if (weight.template held_as<AdapterOptions>() != nullptr) {
             return nullptr;
         }
-        auto* dense = weight.template held_as<DenseWeight>();
+        auto* dense = weight.template held_as<DenseOptions>();
         require<argument_error>(dense != nullptr, "AdapterWeight: ", weight.name(),
                                 " is low rank, an adapter needs a dense weight");
         require<argument_error>(options.rank >= 1 && std::isfinite(options.alpha), "AdapterWeight: rank ", options.rank,

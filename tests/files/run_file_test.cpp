@@ -278,7 +278,9 @@ TEST_CASE("run files: another version, and whatever is missing, is refused by na
     }
     CHECK(tensors > 40);  // weights, R Rᵀ, bases, velocities
     int words = 0;
-    for (const auto& [name, value] : Edited(saved.path).metadata) {
+    const auto metadata = Edited(saved.path).metadata;
+    for (const auto& entry : metadata) {
+        const std::string& name = entry.first;
         if (name == "wasi_run" || name.starts_with("fact ")) {
             continue;
         }

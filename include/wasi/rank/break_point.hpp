@@ -80,6 +80,7 @@ public:
     void reorder(const std::vector<std::size_t>& names)
     {
         std::vector<Item> base;
+        base.reserve(names.size());
         for (const std::size_t name : names) {
             base.push_back(base_[name]);
         }

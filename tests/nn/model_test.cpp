@@ -137,4 +137,26 @@ TEST_CASE("a rank is chosen for a form that has one")
     CHECK(nn::empty_form(model.first.weight, "butterfly") == nullptr);
 }
 
+/// A saver that is in no list.
+class OwnInput final : public nn::InputSaver<float, EigenStorage> {
+public:
+    [[nodiscard]] nn::SavedInput<float, EigenStorage> save(const wasi::autograd::Context<float, EigenStorage>& context,
+                                                           const wasi::autograd::Variable<float>& x,
+                                                           wasi::Tag tag) override
+    {
+        return {wasi::autograd::Saved<float, EigenStorage>(context, x, tag), nullptr, nullptr};
+    }
+};
+
+TEST_CASE("a way to save inputs that no list names is not taken for the first that one does")
+{
+    wasi::Ledger memory;
+    Model model({}, memory);
+    CHECK(nn::kind_of(nn::input_setup_of(model.first)) == "exact");
+    model.first.save_input_with(std::make_unique<OwnInput>());
+    CHECK_THROWS_AS((void)nn::input_setup_of(model.first), wasi::argument_error);
+    CHECK_THROWS_AS((void)nn::setup_of(model.first), wasi::argument_error);
+    CHECK(nn::kind_of(nn::setup_of(model.first.weight)) == "dense");
+}
+
 }  // namespace

@@ -162,12 +162,16 @@ TEST_CASE("a finished run may be made longer, in another folder, on other thread
     const auto longer = folder / "longer";
     const auto whole = folder / "whole";
     REQUIRE(run_program(constant + "--save-every 7 --out '" + shorter.string() + "'").status == 0);
+    // Of another run, which must not stand beside this one's model.
+    REQUIRE(run_program(tiny + "--method head --save-every 7 --out '" + longer.string() + "'").status == 0);
     const auto run = run_program(constant + "--epochs 2 --threads 2 --resume '" + shorter.string() + "' --out '" +
                                  longer.string() + "'");
     REQUIRE_MESSAGE(run.status == 0, run.error);
     REQUIRE(run_program(constant + "--epochs 2 --out '" + whole.string() + "'").status == 0);
     CHECK(contents(longer / "model.safetensors") == contents(whole / "model.safetensors"));
     CHECK(metrics(longer) == metrics(whole));
+    CHECK_FALSE(std::filesystem::exists(longer / "run.safetensors"));
+    CHECK(std::filesystem::exists(shorter / "run.safetensors"));
 }
 
 TEST_CASE("saving does not change the run")

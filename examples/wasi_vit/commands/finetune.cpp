@@ -99,8 +99,9 @@ public:
     {
         const FinetuneOptions& options = setup_.options;
         const Index first = setup_.training.first_step;
-        if (options.resume.empty()) {
-            keeper_.forget();
+        std::error_code ignored;
+        if (options.resume.empty() || !std::filesystem::equivalent(options.resume, options.out, ignored)) {
+            keeper_.forget();  // of an earlier run in this folder, not of the one that goes on
         }
         phases_.end("convert");
         ledger_.open_arena();

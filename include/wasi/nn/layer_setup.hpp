@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -100,28 +101,37 @@ void set_up(Linear<T, S>& layer, const LayerSetup& setup, RandomKey key, const L
 
 namespace detail {
 
-/// The first alternative of a variant that `is(Options{})` takes for its own; the first of all when none does.
+/// What match(std::type_identity<Options>) gives for the first alternative that it gives anything for.
 template <class Setup, std::size_t at = 0, class Match>
-[[nodiscard]] Setup find_setup(const Match& match)
+[[nodiscard]] std::optional<Setup> find_setup(const Match& match)
 {
     if constexpr (at < std::variant_size_v<Setup>) {
         if (auto found = match(std::type_identity<std::variant_alternative_t<at, Setup>>())) {
-            return *found;
+            return found;
         }
         return find_setup<Setup, at + 1>(match);
     } else {
-        return {};
+        return std::nullopt;
     }
+}
+
+/// Throws argument_error for a form or a saver that is in no list: what is not said must not pass for the first one.
+template <class Setup>
+[[nodiscard]] Setup listed(std::optional<Setup> found, const std::string& weight)
+{
+    require<argument_error>(found.has_value(), "setup_of: ", weight, " is held or saved in a way that no list names");
+    return *std::move(found);
 }
 
 }  // namespace detail
 
-/// How a weight is held now: setting a weight of the same values up so gives the same form and rank.
+/// How a weight is held now: setting a weight of the same values up so gives the same form and rank. Throws
+/// argument_error for a form that is not in the list of forms.
 template <Scalar T, class S>
 [[nodiscard]] WeightSetup setup_of(const LinearWeight<T, S>& weight)
 {
-    return detail::find_setup<WeightSetup>(
-        [&]<class Options>(std::type_identity<Options>) -> std::optional<WeightSetup> {
+    const auto found =
+        detail::find_setup<WeightSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<WeightSetup> {
             const auto* form = dynamic_cast<const typename Options::template Form<T, S>*>(&weight.form());
             if (form == nullptr) {
                 return std::nullopt;
@@ -132,23 +142,26 @@ template <Scalar T, class S>
                 return Options{};
             }
         });
+    return detail::listed(found, weight.name());
 }
 
-/// How a layer's input is saved now.
+/// How a layer's input is saved now. Throws argument_error for a saver that is not in the list of savers.
 template <Scalar T, class S>
 [[nodiscard]] InputSetup input_setup_of(const Linear<T, S>& layer)
 {
-    return detail::find_setup<InputSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<InputSetup> {
-        const auto* saver = dynamic_cast<const typename Options::template Saver<T, S>*>(&layer.input());
-        if (saver == nullptr) {
-            return std::nullopt;
-        }
-        if constexpr (requires { saver->options(); }) {
-            return Options{saver->options()};
-        } else {
-            return Options{};
-        }
-    });
+    const auto found =
+        detail::find_setup<InputSetup>([&]<class Options>(std::type_identity<Options>) -> std::optional<InputSetup> {
+            const auto* saver = dynamic_cast<const typename Options::template Saver<T, S>*>(&layer.input());
+            if (saver == nullptr) {
+                return std::nullopt;
+            }
+            if constexpr (requires { saver->options(); }) {
+                return Options{saver->options()};
+            } else {
+                return Options{};
+            }
+        });
+    return detail::listed(found, layer.weight.name());
 }
 
 /// How a layer is set up now.

@@ -102,7 +102,8 @@ constexpr const Method& method(std::string_view name)
     return setup;
 }
 
-/// What a method does beside holding weights: freezes what is not trained, sets up how inputs are saved.
+/// What a method does beside holding weights: freezes what is not trained, sets up how inputs are saved. What is frozen
+/// already stays so.
 template <nn::Model M>
 void prepare_training(M& model, const MethodOptions& options, RandomKey key)
 {

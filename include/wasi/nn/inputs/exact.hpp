@@ -40,7 +40,6 @@ struct ExactOptions {
     static constexpr std::string_view kind = "exact";
     template <Scalar T, class S>
     using Saver = ExactInput<T, S>;
-    friend bool operator==(const ExactOptions&, const ExactOptions&) = default;
 };
 
 }  // namespace wasi::nn

@@ -40,10 +40,17 @@ function(make_package kind version)
 endfunction()
 
 set(failures 0)
-# expect(CHOSEN REFUSED PACKAGE...): what is chosen where only these are installed, and a word of the refusal, or "".
+# expect(CHOSEN REFUSED PACKAGE... [SYSTEM PACKAGE]): what is chosen where only these are installed, and a word of the
+# refusal, or "". The one after SYSTEM is where the system installs, the others are in CMAKE_PREFIX_PATH.
 function(expect chosen refused)
     set(prefixes "")
-    foreach(package IN LISTS ARGN)
+    cmake_parse_arguments(of "" "SYSTEM" "" ${ARGN})
+    if(of_SYSTEM)
+        string(REGEX MATCH "^([a-z]+)-(.*)$" parts "${of_SYSTEM}")
+        make_package(${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
+        set(system "${FOLDER}/${of_SYSTEM}")
+    endif()
+    foreach(package IN LISTS of_UNPARSED_ARGUMENTS)
         if(NOT package STREQUAL "EXISTING")
             string(REGEX MATCH "^([a-z]+)-(.*)$" parts "${package}")
             make_package(${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
@@ -58,7 +65,7 @@ function(expect chosen refused)
     execute_process(
         # A generator that asks nothing of the machine: nothing is built, so any program will do for make.
         COMMAND "${CMAKE_COMMAND}" -G "Unix Makefiles" -S "${CMAKE_CURRENT_FUNCTION_LIST_DIR}" -B "${FOLDER}/build"
-                "-DMODULE=${MODULE}"
+                "-DMODULE=${MODULE}" "-DSYSTEM=${system}"
                 "-DCMAKE_PREFIX_PATH=${prefixes}" -DEXISTING=${existing} "-DCMAKE_MAKE_PROGRAM=${CMAKE_COMMAND}"
         OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE result)
     if(NOT result EQUAL 0 OR NOT output MATCHES "chosen ${chosen}\n" OR
@@ -90,6 +97,13 @@ expect(3.4.0 "" plain-3.3.9 plain-3.4.0)
 expect(5.0.1 "" plain-3.3.9 naive-5.0.1)
 expect(5.0.1 "" naive-6.0.0 ranges-5.0.1)
 expect(none "3.3.9.*6.0.0" plain-3.3.9 ranges-6.0.0)
+# What the caller points at comes before what the system has, whatever is the newer.
+foreach(kind IN ITEMS plain naive ranges)
+    expect(5.0.1 "" ${kind}-5.0.1 SYSTEM plain-3.4.0)
+    expect(3.4.0 "" ${kind}-3.4.0 SYSTEM ranges-5.0.1)
+endforeach()
+expect(3.4.0 "" plain-3.3.9 SYSTEM plain-3.4.0)
+expect(5.0.1 "" SYSTEM naive-5.0.1)
 
 if(failures GREATER 0)
     message(FATAL_ERROR "${failures} choices are wrong")

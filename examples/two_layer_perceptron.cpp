@@ -79,7 +79,7 @@ int main()
     Perceptron<wasi::EigenStorage> model({}, memory);
     for (auto* layer : {&model.first, &model.second}) {
         nn::fill_uniform(layer->weight.dense(), 0.3, wasi::RandomKey(layer->layer()));
-        layer->bias.values.fill(0.0F);
+        std::ranges::fill(layer->bias.values.span(), 0.0F);
     }
     wasi::train::apply_method(model, {.method = wasi::train::method("wsi"), .weight_rank = 8}, wasi::RandomKey(3));
     wasi::optim::Sgd<float, wasi::EigenStorage> sgd({.weight_decay = 1e-4}, memory);

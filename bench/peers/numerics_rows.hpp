@@ -155,7 +155,8 @@ private:
 
     void restart()
     {
-        weight_ = std::make_unique<Weight>(Weight::from_factors(left_.clone({}), right_.clone({})));
+        weight_ = std::make_unique<Weight>(Weight::from_factors(wasi::clone<wasi::EigenStorage>(left_, wasi::Tag{}),
+                                                                wasi::clone<wasi::EigenStorage>(right_, wasi::Tag{})));
         step_ = 0;
     }
 

@@ -45,7 +45,8 @@ public:
     void take(autograd::Parameter& parameter, const autograd::Gradient<Real>& gradient) override
     {
         recorded.take(parameter, gradient);
-        static_cast<DenseParameter&>(parameter).values.fill(std::numeric_limits<double>::quiet_NaN());
+        std::ranges::fill(static_cast<DenseParameter&>(parameter).values.span(),
+                          std::numeric_limits<double>::quiet_NaN());
     }
     RecordingSink<Real> recorded;
 };
@@ -77,7 +78,7 @@ TEST_CASE("a parameter may be changed the moment its gradient is handed over")
         std::vector<wasi::Tensor<Real>> before;
         const std::array<DenseParameter*, 4> all{&norms.gain0, &norms.bias0, &norms.gain1, &norms.bias1};
         for (const DenseParameter* parameter : all) {
-            before.push_back(parameter->values.clone({}));
+            before.push_back(wasi::clone<wasi::EigenStorage>(parameter->values, wasi::Tag{}));
         }
         SpoilingSink spoiling;
         const auto found = graph.backward(spoiling);

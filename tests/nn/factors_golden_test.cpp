@@ -63,7 +63,8 @@ void check_series(const std::string& name, optim::Optimizer<typename E::Scalar, 
     for (int step = 0; step < 10; ++step) {
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
-        const auto logits = layer.forward(context, autograd::Variable<T>(x.clone({})));
+        const auto logits =
+            layer.forward(context, autograd::Variable<T>(wasi::clone<wasi::EigenStorage>(x, wasi::Tag{})));
         const auto loss = autograd::cross_entropy(context, logits, labels);
         losses.push_back(static_cast<double>(*loss.value().data()));
         tape.backward(loss, sink);

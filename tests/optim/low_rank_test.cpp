@@ -225,7 +225,7 @@ TEST_CASE("free factors without a gradient: the product decays as a dense weight
 {
     const auto share_left = [](auto make, double rate) {
         Setup<double> setup(free_factors());
-        setup.p.fill(0.0);
+        std::ranges::fill(setup.p.span(), 0.0);
         const auto before = setup.product();
         auto optimizer = make(setup.memory);
         setup.step(*optimizer, rate, 1.0, false);

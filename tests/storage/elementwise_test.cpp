@@ -221,6 +221,38 @@ TEST_CASE_TEMPLATE("fill_normal: the same bits in both storages and every layout
     CHECK(one(0, 2) == static_cast<T>(key.normal(2)));
 }
 
+TEST_CASE_TEMPLATE("fill, add_constant: every layout, a diagonal, and nothing beside it", E, WASI_SHIPPED_ENGINES)
+{
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
+    for (const auto& shape : shapes) {
+        for (const Layout layout : layouts) {
+            INFO(shape[0], " x ", shape[1], ", ", layout.text());
+            Matrix<T> got(shape[0], shape[1], layout);
+            Matrix<T> expected(shape[0], shape[1], layout);
+            const auto both = [&](auto change) {
+                change(S(), got.view());
+                change(NaiveStorage(), expected.view());
+                CHECK(same_bits(got.view(), expected.view()));
+                CHECK(got.guard_intact());
+            };
+            both([](auto storage, wasi::MatrixView<T> a) { decltype(storage)::fill(a, T(3)); });
+            both([](auto storage, wasi::MatrixView<T> a) { decltype(storage)::add_constant(a, T(0.1)); });
+            both([](auto storage, wasi::MatrixView<T> a) { decltype(storage)::fill(a.diagonal(), T(1)); });
+            both([](auto storage, wasi::MatrixView<T> a) { decltype(storage)::add_constant(a.diagonal(), T(-0.3)); });
+        }
+    }
+    Matrix<T> wide(2, 3);
+    S::fill(wide.view(), T(0));
+    S::fill(wide.view().diagonal(), T(1));
+    S::add_constant(wide.view().diagonal(), T(1));
+    for (Index i = 0; i < 2; ++i) {
+        for (Index j = 0; j < 3; ++j) {
+            CHECK(wide(i, j) == (i == j ? T(2) : T(0)));
+        }
+    }
+}
+
 TEST_CASE("the naive storage turns a result that is overwritten to NaN first")
 {
     // An input that overlaps the output, but is not the same elements, is found.

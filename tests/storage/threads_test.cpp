@@ -94,7 +94,7 @@ TEST_CASE_TEMPLATE("threads: factorizations", E, WASI_SHIPPED_ENGINES)
     const auto tall = normal<T>(400, 90, 6);
     const auto wide = normal<T>(70, 260, 7);
     check_same_bits<T>([&] {
-        auto q = tall.clone({});
+        auto q = wasi::clone<wasi::EigenStorage>(tall, wasi::Tag{});
         static_cast<void>(S::orthonormalize(q.matrix(), wasi::plain_memory()));
         return list<T>(std::move(q));
     });
@@ -108,13 +108,13 @@ TEST_CASE_TEMPLATE("threads: factorizations", E, WASI_SHIPPED_ENGINES)
     Tensor<T> gram = wasi::workspace<T>(wasi::plain_memory(), 90, 90);
     S::multiply(gram.matrix(), T(1), tall.matrix().transposed(), tall.matrix(), T(0), wasi::plain_memory());
     check_same_bits<T>([&] {
-        auto v = gram.clone({});
+        auto v = wasi::clone<wasi::EigenStorage>(gram, wasi::Tag{});
         auto w = normal<T>(1, 90, 0);
         CHECK(S::eigh(v.matrix(), w.span(), wasi::plain_memory()));
         return list<T>(std::move(v), std::move(w));
     });
     check_same_bits<T>([&] {
-        auto a = gram.clone({});
+        auto a = wasi::clone<wasi::EigenStorage>(gram, wasi::Tag{});
         auto b = normal<T>(90, 130, 8);
         CHECK(S::solve_spd(a.matrix(), b.matrix(), wasi::plain_memory()));
         return list<T>(std::move(b));
@@ -171,9 +171,9 @@ TEST_CASE_TEMPLATE("threads: row kernels", E, WASI_SHIPPED_ENGINES)
         return list<T>(std::move(gelu), std::move(gelu_backward), std::move(relu), std::move(relu_backward));
     });
     check_same_bits<T>([&] {
-        auto p = x.clone({});
+        auto p = wasi::clone<wasi::EigenStorage>(x, wasi::Tag{});
         S::softmax(p.matrix(), T(0.5));
-        auto backward = dy.clone({});
+        auto backward = wasi::clone<wasi::EigenStorage>(dy, wasi::Tag{});
         S::softmax_backward(backward.matrix(), p.matrix(), T(0.5));
         auto loss_gradient = empty();
         auto loss = normal<T>(1, 1, 0);

@@ -304,7 +304,7 @@ TEST_CASE("zeros, and input that is refused")
 {
     auto subspace = make<double>({.ranks = {linalg::Energy{0.9}, linalg::Energy{0.9}, linalg::Energy{0.9}}});
     Tensor<double> zeros(wasi::plain_memory(), {}, {2, 9, inputs});
-    zeros.fill(0.0);
+    std::ranges::fill(zeros.span(), 0.0);
     const auto factors = subspace.compress(std::as_const(zeros).view<3>());
     CHECK(factors.captured_energy == 1.0);
     CHECK(orthonormality_defect(factors.bases[2].matrix()) <= 1e-13);

@@ -178,7 +178,7 @@ TEST_CASE_TEMPLATE("weight: sizes of R, P, Q and the step that make up for one a
     // Zeros stay zeros.
     auto zero = subspace::WeightSubspace<T, S>::from_factors(tensor(start.left), [] {
         Tensor<T> right(plain_memory(), {}, {6, 30});
-        right.fill(T(0));
+        std::ranges::fill(right.span(), T(0));
         return right;
     }());
     Matrix<T> nothing(48, 2);
@@ -292,12 +292,12 @@ TEST_CASE_TEMPLATE("low-rank gradient: 2^a dY and 2^b X make 2^(a+b) P", T, floa
         const auto gradient = [&](int of_dy, int of_x) {
             const auto scaled = times_power(dy, of_dy);
             wasi::tensor::Tucker<T, 3> of_scaled;
-            of_scaled.core = factors.core.clone({});
+            of_scaled.core = wasi::clone<wasi::EigenStorage>(factors.core, wasi::Tag{});
             for (T& value : of_scaled.core.span()) {
                 value = std::ldexp(value, of_x);
             }
             for (std::size_t mode = 0; mode < 3; ++mode) {
-                of_scaled.bases[mode] = factors.bases[mode].clone({});
+                of_scaled.bases[mode] = wasi::clone<wasi::EigenStorage>(factors.bases[mode], wasi::Tag{});
             }
             return subspace::low_rank_gradient<S, T>({scaled.view().data, {4, 7, 9}}, of_scaled, order, plain_memory());
         };

@@ -130,8 +130,8 @@ TEST_CASE("factors that do not fit or are not finite are refused")
     const auto make = [&](Index o, Index k, Index k2, Index i, double last) {
         Tensor<double> left(memory, {}, {o, k});
         Tensor<double> right(memory, {}, {k2, i});
-        left.fill(2.0);  // orthonormal columns are not asked for
-        right.fill(last);
+        std::ranges::fill(left.span(), 2.0);  // orthonormal columns are not asked for
+        std::ranges::fill(right.span(), last);
         return Factors<double>::from_factors(std::move(left), std::move(right));
     };
     CHECK(make(6, 2, 2, 5, 1.0).rank() == 2);
@@ -140,7 +140,7 @@ TEST_CASE("factors that do not fit or are not finite are refused")
     CHECK_THROWS_AS(make(6, 7, 7, 9, 1.0), wasi::shape_error);
     CHECK_THROWS_AS(make(6, 2, 2, 5, std::numeric_limits<double>::infinity()), wasi::argument_error);
     Tensor<double> w(memory, {}, {4, 3});
-    w.fill(std::numeric_limits<double>::quiet_NaN());
+    std::ranges::fill(w.span(), std::numeric_limits<double>::quiet_NaN());
     CHECK_THROWS_AS((void)Factors<double>::start(w.matrix(), linalg::FixedRank{2}, memory, {}), wasi::argument_error);
 }
 

@@ -60,7 +60,8 @@ private:
     };
     [[nodiscard]] Subspace<T> goal() const
     {
-        return Subspace<T>::from_factors(goal_.left.clone({}), goal_.right.clone({}));
+        return Subspace<T>::from_factors(wasi::clone<wasi::EigenStorage>(goal_.left, wasi::Tag{}),
+                                         wasi::clone<wasi::EigenStorage>(goal_.right, wasi::Tag{}));
     }
 
     Index r_;
@@ -120,7 +121,8 @@ TEST_CASE("rank-r update: L is made orthonormal again, and the weight stays")
     auto left = filled<float>(60, 10, 1, true);
     const auto noise = filled<float>(60, 10, 5);
     EigenStorage::add_scaled(left.matrix(), 1.0F, 2e-6F, noise.matrix());
-    auto held = Subspace<float>::from_factors(left.clone({}), filled<float>(10, 40, 2));
+    auto held =
+        Subspace<float>::from_factors(wasi::clone<wasi::EigenStorage>(left, wasi::Tag{}), filled<float>(10, 40, 2));
     const auto before = dense(held);
     const double defect = held.orthogonality_defect();
     CHECK(defect > 2e-5);

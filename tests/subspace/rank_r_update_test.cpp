@@ -60,7 +60,7 @@ template <class T>
     steps.back().eta = 30.0;
 
     steps.push_back(generic<T>("P = 0", 96, 64, 16, 4));
-    steps.back().p.fill(T(0));
+    std::ranges::fill(steps.back().p.span(), T(0));
     steps.push_back(generic<T>("P in span(L)", 96, 64, 16, 4));
     const Tensor<T> mix = filled<T>(16, 4, 9);
     EigenStorage::multiply(steps.back().p.matrix(), T(1), std::as_const(steps.back().left).matrix(), mix.matrix(), T(0),
@@ -131,8 +131,9 @@ TEST_CASE_TEMPLATE("rank-r update: the same on the strict storage, which poisons
         CAPTURE(step.name);
         const auto exact = step.in_double();
         const auto w_plus = dense_step(exact.subspace(), exact.eta, exact.shrink, exact.gradient());
-        auto update =
-            wasi::subspace::WeightSubspace<T, NaiveStorage>::from_factors(step.left.clone({}), step.right.clone({}));
+        auto update = wasi::subspace::WeightSubspace<T, NaiveStorage>::from_factors(
+            wasi::clone<wasi::EigenStorage>(step.left, wasi::Tag{}),
+            wasi::clone<wasi::EigenStorage>(step.right, wasi::Tag{}));
         update.update(static_cast<T>(step.eta), static_cast<T>(step.shrink), step.gradient(), UpdateForm::rank_r);
         CHECK(update.updates().rank_r == 1);
         CHECK(orthonormality_defect(update.left()) <= tolerance<T>(step.left.matrix().rows, 1.0));
@@ -179,8 +180,8 @@ TEST_CASE_TEMPLATE("rank-r update: declines where the plain form is safer, and t
     {
         // L is a part of the identity and P is zero there, so A = 0 without rounding.
         auto step = generic<T>("", 20, 15, 4, 2);
-        step.right.fill(T(0));
-        step.left.fill(T(0));
+        std::ranges::fill(step.right.span(), T(0));
+        std::ranges::fill(step.left.span(), T(0));
         for (Index k = 0; k < 4; ++k) {
             step.left.matrix()(k, k) = T(1);
             step.p.matrix()(k, 0) = T(0);
@@ -253,8 +254,8 @@ TEST_CASE_TEMPLATE("rank-r update: a Gram matrix that is no longer one is comput
 {
     const auto step = generic<T>("", 40, 30, 8, 3);
     auto& memory = wasi::plain_memory();
-    Tensor<T> left = step.left.clone({});
-    Tensor<T> right = step.right.clone({});
+    Tensor<T> left = wasi::clone<wasi::EigenStorage>(step.left, wasi::Tag{});
+    Tensor<T> right = wasi::clone<wasi::EigenStorage>(step.right, wasi::Tag{});
     wasi::subspace::RightGram<T, EigenStorage> gram(memory, {});
     gram.compute(step.right.matrix());
     Tensor<double> wrong(memory, {}, {8, 8});
@@ -282,8 +283,8 @@ TEST_CASE_TEMPLATE("rank-r update: the Gram matrix follows R, and is computed ag
 {
     const auto step = generic<T>("", 48, 40, 10, 3);
     auto& memory = wasi::plain_memory();
-    Tensor<T> left = step.left.clone({});
-    Tensor<T> right = step.right.clone({});
+    Tensor<T> left = wasi::clone<wasi::EigenStorage>(step.left, wasi::Tag{});
+    Tensor<T> right = wasi::clone<wasi::EigenStorage>(step.right, wasi::Tag{});
     wasi::subspace::RightGram<T, EigenStorage> gram(memory, {});
     Index computed = 0;
     for (std::uint64_t n = 0; n < 2 * 64 + 1; ++n) {

@@ -24,7 +24,7 @@ using Velocity = wasi::subspace::TangentVelocity<T, EigenStorage>;
 [[nodiscard]] Tensor<double> identity(Index n)
 {
     Tensor<double> result(wasi::plain_memory(), {}, {n, n});
-    result.fill(0.0);
+    std::ranges::fill(result.span(), 0.0);
     for (Index i = 0; i < n; ++i) {
         result.matrix()(i, i) = 1.0;
     }
@@ -78,7 +78,7 @@ TEST_CASE_TEMPLATE("rank K = O: momentum and decay are exactly those of the dens
     Velocity<T> velocity(weight, wasi::plain_memory(), {});
     auto w = dense_step(weight, 0.0, 0.0, problem.gradient());
     Tensor<double> v(wasi::plain_memory(), {}, w.shape());
-    v.fill(0.0);
+    std::ranges::fill(v.span(), 0.0);
     const double scale = frobenius_norm(problem.w.matrix());
     for (std::uint64_t n = 0; n < 20; ++n) {
         const Problem<T> other(7, 12, 3, 0.5, 10 + n);  // another gradient at every step
@@ -105,7 +105,7 @@ TEST_CASE("a few steps differ from dense momentum and truncation by the second p
         Velocity<double> velocity(weight, wasi::plain_memory(), {});
         Tensor<double> w = dense(weight);
         Tensor<double> v(wasi::plain_memory(), {}, w.shape());
-        v.fill(0.0);
+        std::ranges::fill(v.span(), 0.0);
         const auto gradient_at = [&](const Tensor<double>& at) {
             Tensor<double> g = dense_step(problem.start(6), -1.0, 1.0, problem.gradient());
             for (Index i = 0; i < g.size(); ++i) {
@@ -145,7 +145,7 @@ struct Quadratic {
 
     [[nodiscard]] Tensor<double> gradient(const Tensor<double>& w) const
     {
-        Tensor<double> g = w.clone({});
+        Tensor<double> g = wasi::clone<wasi::EigenStorage>(w, wasi::Tag{});
         EigenStorage::add_scaled(g.matrix(), 1.0, -1.0, goal.matrix());
         return g;
     }
@@ -192,19 +192,19 @@ TEST_CASE("a quadratic: converges like dense momentum, where a velocity for each
 
     Tensor<double> w = dense(problem.from.start(Quadratic::rank));
     Tensor<double> v(memory, {}, w.shape());
-    v.fill(0.0);
-    const auto reference = problem.run(w.clone({}), [&](const Tensor<double>& g) {
+    std::ranges::fill(v.span(), 0.0);
+    const auto reference = problem.run(wasi::clone<wasi::EigenStorage>(w, wasi::Tag{}), [&](const Tensor<double>& g) {
         dense_momentum(w, v, g, {rate, momentum, 0.0, 1.0});
         w = best(w, Quadratic::rank);
-        return w.clone({});
+        return wasi::clone<wasi::EigenStorage>(w, wasi::Tag{});
     });
 
     // L <- L - rate v_L, R <- R - rate v_R, then L orthonormal again with R paired, and the velocities as they were.
     auto bare = problem.from.start(Quadratic::rank);
     Tensor<double> v_left(memory, {}, {Quadratic::outputs, Quadratic::rank});
     Tensor<double> v_right(memory, {}, {Quadratic::rank, Quadratic::inputs});
-    v_left.fill(0.0);
-    v_right.fill(0.0);
+    std::ranges::fill(v_left.span(), 0.0);
+    std::ranges::fill(v_right.span(), 0.0);
     const auto by_factor = problem.run(dense(bare), [&](const Tensor<double>& g) {
         wasi::subspace::add_partial_gradients<EigenStorage, double>(v_left.matrix(), v_right.matrix(), momentum, 1.0,
                                                                     bare.left(), bare.right(),

@@ -88,7 +88,7 @@ template <class T>
 {
     auto& memory = wasi::plain_memory();
     const auto svd = linalg::truncated_svd<EigenStorage, double>(w.matrix(), {.rank = linalg::FixedRank{rank}}, memory);
-    Tensor<double> scaled = svd.u.clone({});
+    Tensor<double> scaled = wasi::clone<wasi::EigenStorage>(svd.u, wasi::Tag{});
     for (Index i = 0; i < scaled.matrix().rows; ++i) {
         for (Index k = 0; k < scaled.matrix().cols; ++k) {
             scaled.matrix()(i, k) *= svd.s.data()[k];

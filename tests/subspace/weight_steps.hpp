@@ -49,7 +49,11 @@ struct Step {
     double shrink = 1e-3;
     bool q_orthonormal = true;
 
-    [[nodiscard]] Subspace<T> subspace() const { return Subspace<T>::from_factors(left.clone({}), right.clone({})); }
+    [[nodiscard]] Subspace<T> subspace() const
+    {
+        return Subspace<T>::from_factors(wasi::clone<wasi::EigenStorage>(left, wasi::Tag{}),
+                                         wasi::clone<wasi::EigenStorage>(right, wasi::Tag{}));
+    }
     [[nodiscard]] linalg::Factored<T> gradient() const { return {p.matrix(), q.matrix(), q_orthonormal}; }
     [[nodiscard]] Subspace<T> after(UpdateForm form) const
     {

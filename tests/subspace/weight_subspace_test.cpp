@@ -263,7 +263,7 @@ TEST_CASE_TEMPLATE("degenerate steps: zero rows of R, no gradient, a gradient in
         auto held = low.start(4);
         Tensor<T> left(memory, {}, {20, 6});
         Tensor<T> right(memory, {}, {6, 15});
-        right.fill(T(0));
+        std::ranges::fill(right.span(), T(0));
         EigenStorage::fill_normal(left.matrix(), wasi::RandomKey(3));
         EigenStorage::copy(left.matrix().col_block(0, 4), held.left());
         (void)EigenStorage::orthonormalize(left.matrix(), memory);
@@ -283,7 +283,7 @@ TEST_CASE_TEMPLATE("degenerate steps: zero rows of R, no gradient, a gradient in
     SUBCASE("R = 0")
     {
         Tensor<T> right(memory, {}, {6, 15});
-        right.fill(T(0));
+        std::ranges::fill(right.span(), T(0));
         Tensor<T> left(memory, {}, {20, 6});
         EigenStorage::copy(left.matrix(), problem.start(6).left());
         auto subspace = Subspace<T>::from_factors(std::move(left), std::move(right));
@@ -303,7 +303,7 @@ TEST_CASE("a gradient whose Q is not orthonormal is worth its product")
     auto other = problem.start(6);
     const auto p = Problem<double>::tensor(random_matrix<double>(20, 3, 41));
     const auto q = Problem<double>::tensor(random_matrix<double>(15, 3, 42));
-    auto orthonormal = q.clone({});
+    auto orthonormal = wasi::clone<wasi::EigenStorage>(q, wasi::Tag{});
     (void)EigenStorage::orthonormalize(orthonormal.matrix(), wasi::plain_memory());
     Tensor<double> mixing(wasi::plain_memory(), {}, {3, 3});
     Tensor<double> mixed(wasi::plain_memory(), {}, {20, 3});
@@ -371,7 +371,7 @@ TEST_CASE("bad input is refused, by name and shape")
     Tensor<double> left(memory, {}, {6, 3});
     EigenStorage::copy(left.matrix(), subspace.left());
     CHECK_THROWS_AS(from(std::move(left), std::move(spoilt)), wasi::argument_error);
-    auto nan = problem.w.clone({});
+    auto nan = wasi::clone<wasi::EigenStorage>(problem.w, wasi::Tag{});
     nan.data()[3] = std::numeric_limits<double>::quiet_NaN();
     CHECK_THROWS_AS((void)Subspace<double>::start(std::as_const(nan).matrix(), linalg::FixedRank{2}, memory, {}),
                     wasi::argument_error);
@@ -382,7 +382,7 @@ TEST_CASE("bad input is refused, by name and shape")
                     wasi::argument_error);
     // An R that is no longer finite ends the next step along the tangent space; it must not go on for ever.
     auto lost = matrix(3, 5);
-    lost.fill(std::numeric_limits<double>::quiet_NaN());
+    std::ranges::fill(lost.span(), std::numeric_limits<double>::quiet_NaN());
     const auto d_left = matrix(6, 3);
     subspace.update(0.1, 0.0, linalg::FactorGradients<double>{d_left.matrix(), std::as_const(lost).matrix()});
     CHECK_THROWS_AS(subspace.update(0.1, 0.0, linalg::FactorGradients<double>{d_left.matrix(), matrix(3, 5).matrix()}),

@@ -51,7 +51,7 @@ struct Graph {
     {
         std::vector<Variable> constants;
         for (const auto& input : inputs) {
-            constants.emplace_back(input.clone({}));
+            constants.emplace_back(wasi::clone<wasi::EigenStorage>(input, wasi::Tag{}));
         }
         const Variable y = forward({memory, nullptr}, constants);
         const auto weights = random_tensor(memory, y.shape(), 99);
@@ -69,7 +69,7 @@ struct Graph {
         const Context context{memory, &tape};
         std::vector<Variable> leaves;
         for (const auto& input : inputs) {
-            leaves.push_back(Variable::leaf(input.clone({})));
+            leaves.push_back(Variable::leaf(wasi::clone<wasi::EigenStorage>(input, wasi::Tag{})));
         }
         {
             const Variable y = forward(context, leaves);

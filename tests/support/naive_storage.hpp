@@ -191,6 +191,16 @@ struct NaiveStorage : NaiveRowKernels {
         return all_finite(a) ? found : std::numeric_limits<double>::infinity();
     }
     template <wasi::Scalar T>
+    static void fill(View<T> y, Value<T> value)
+    {
+        for_each(y, [&](Index i, Index j) { y(i, j) = value; });
+    }
+    template <wasi::Scalar T>
+    static void add_constant(View<T> y, Value<T> value)
+    {
+        for_each(y, [&](Index i, Index j) { y(i, j) += value; });
+    }
+    template <wasi::Scalar T>
     static void fill_normal(View<T> a, wasi::RandomKey key)
     {
         for_each(a, [&](Index i, Index j) {

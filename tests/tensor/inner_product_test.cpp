@@ -126,9 +126,9 @@ TEST_CASE_TEMPLATE("distance: sees what the difference of energies cannot", E, W
     const auto a = random_form<T, 3>({12, 10, 14}, {3, 2, 4}, 5, true);
     const double norm = std::sqrt(wasi_tests::squares(expanded(a).view()));
     Tucker<T, 3> b;
-    b.core = a.core.clone({});
+    b.core = wasi::clone<wasi::EigenStorage>(a.core, wasi::Tag{});
     for (std::size_t m = 0; m < 3; ++m) {
-        b.bases[m] = a.bases[m].clone({});
+        b.bases[m] = wasi::clone<wasi::EigenStorage>(a.bases[m], wasi::Tag{});
     }
     b.core.data()[7] += static_cast<T>(small * norm);
     const double moved = std::abs(static_cast<double>(b.core.data()[7]) - static_cast<double>(a.core.data()[7]));

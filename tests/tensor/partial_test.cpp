@@ -37,18 +37,18 @@ void check_partial(const PlainTensor<typename E::Scalar, N>& x, const Tucker<typ
     CHECK(form.ranks() == ranks);
     CHECK(form.shape() == x.shape);
     Tucker<T, N> whole;
-    whole.core = form.core.clone({});
+    whole.core = wasi::clone<wasi::EigenStorage>(form.core, wasi::Tag{});
     std::size_t bytes = form.core.bytes();
     for (std::size_t m = 0; m < N; ++m) {
         CHECK(form.bases[m].empty() == without[m]);
         if (without[m]) {
             whole.bases[m] = wasi::workspace<T>(memory, x.shape[m], x.shape[m]);
-            whole.bases[m].fill(T(0));
+            std::ranges::fill(whole.bases[m].span(), T(0));
             for (Index i = 0; i < x.shape[m]; ++i) {
                 whole.bases[m].matrix()(i, i) = T(1);
             }
         } else {
-            whole.bases[m] = form.bases[m].clone({});
+            whole.bases[m] = wasi::clone<wasi::EigenStorage>(form.bases[m], wasi::Tag{});
             bytes += form.bases[m].bytes();
             CHECK(wasi_tests::orthonormality_defect(form.bases[m].matrix()) <= tolerance<T>(16, 1.0));
         }

@@ -160,7 +160,7 @@ struct HalfLoss {
                                                          std::span<const std::int64_t> labels) const
     {
         const auto whole = wasi::autograd::cross_entropy(context, logits, labels);
-        wasi::Tensor<T> half = whole.value().clone({});
+        wasi::Tensor<T> half = wasi::clone<wasi::EigenStorage>(whole.value(), wasi::Tag{});
         half.data()[0] *= T(0.5);
         return context.tape->record(std::move(half), {}, [slot = whole.slot()](auto dy, auto& pass) {
             auto own = pass.writable(std::move(dy));

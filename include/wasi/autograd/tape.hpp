@@ -42,7 +42,7 @@ public:
             }
             if (sum.use_count() > 1) {  // shared with another slot: add into the newcomer, or into a copy
                 if (gradient.use_count() > 1) {
-                    gradient = std::make_shared<Tensor<T>>(gradient->clone(Tag{Use::gradient, 0}));
+                    gradient = std::make_shared<Tensor<T>>(clone<S>(*gradient, Tag{Use::gradient, 0}));
                 }
                 std::swap(sum, gradient);
             }
@@ -65,7 +65,7 @@ public:
         [[nodiscard]] SharedTensor<T> writable(SharedTensor<T> gradient) const
         {
             if (gradient.use_count() > 1) {
-                return std::make_shared<Tensor<T>>(gradient->clone(Tag{Use::gradient, 0}));
+                return std::make_shared<Tensor<T>>(clone<S>(*gradient, Tag{Use::gradient, 0}));
             }
             return gradient;
         }
@@ -105,7 +105,7 @@ public:
         require<argument_error>(root.wants_gradient() && !nodes_.empty(),
                                 "Tape::backward: nothing was recorded for this value");
         Tensor<T> start(*memory_, Tag{Use::gradient, 0}, root.shape());
-        start.fill(seed);
+        S::fill(start.matrix(), seed);
         play(*root.slot(), std::make_shared<Tensor<T>>(std::move(start)), sink);
     }
 

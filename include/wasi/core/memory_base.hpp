@@ -2,6 +2,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -32,8 +33,8 @@ struct Tag {
 };
 
 /// The memory of one run: gives aligned blocks, knows what each is for, and counts the floating-point work done on
-/// them. Passed down, never global. A custom arena or a device allocator implements the first four calls; the others
-/// do nothing unless overridden.
+/// them. Passed down, never global. A custom arena implements the first four calls, a device's
+/// allocator host, read and write too; the others do nothing unless overridden.
 class Memory {
 public:
     static constexpr std::size_t alignment = 64;
@@ -57,6 +58,13 @@ public:
     /// Threads of the real run whose memory a dry run (storage/dry.hpp) stands for: so many workspaces may be alive at
     /// once inside a parallel_for.
     [[nodiscard]] virtual std::ptrdiff_t concurrency() const noexcept { return 1; }
+    /// Where numbers live that the host itself reads and writes (spectra above all). This memory, unless its blocks are
+    /// a device's.
+    [[nodiscard]] virtual Memory& host() noexcept { return *this; }
+    /// Bytes of one of its blocks to the host, and back. Copies, unless the blocks are a device's.
+    virtual void read(void* to, const void* block, std::size_t bytes) const { std::memcpy(to, block, bytes); }
+    virtual void write(void* block, const void* from, std::size_t bytes) const { std::memcpy(block, from, bytes); }
+
     /// Told by a dry run: an upper bound of what a primitive takes beside the books at this moment (Eigen's packed
     /// operands, the copies inside its decompositions).
     virtual void unbooked(std::size_t) noexcept {}

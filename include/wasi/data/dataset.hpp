@@ -47,7 +47,9 @@ struct Dataset {
         Tensor<T> batch(memory, Tag{Use::input, 0}, Shape{static_cast<Index>(indices.size()), channels, height, width});
         T* target = batch.data();
         for (const Index index : indices) {
-            target = std::copy_n(images.data() + index * image_size(), image_size(), target);
+            memory.write(target, images.data() + index * image_size(),
+                         static_cast<std::size_t>(image_size()) * sizeof(T));
+            target += image_size();
         }
         return batch;
     }

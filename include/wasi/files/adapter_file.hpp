@@ -105,7 +105,10 @@ void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
         require<shape_error>(std::equal(shape.begin(), shape.end(), values.shape().begin(), values.shape().end()),
                              path.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
                              shape_text(values.shape()));
-        file.read(name, values.span());
+        detail::fill_on_host(values, [&](std::span<T> numbers) {
+            file.read(name, numbers);
+            return true;
+        });
         require<argument_error>(S::all_finite(std::as_const(values).matrix()), path.string(), ": tensor ", name,
                                 " holds NaN or infinity");
         used.insert(name);
@@ -147,11 +150,12 @@ template <Scalar T, class S>
 void save_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder)
 {
     std::vector<io::TensorToWrite> tensors;
+    detail::HostCopies copies;
     std::set<std::string> targets;
     std::optional<nn::AdapterOptions> options;
     const auto write = [&](std::string name, const Tensor<T>& values) {
         tensors.push_back(
-            {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), values.span()});
+            {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), copies.of(values)});
     };
     nn::visit_layers(model, [&](nn::Place place, nn::Linear<T, S>& layer) {
         const std::string& weight = layer.weight.name();

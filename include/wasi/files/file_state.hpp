@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -29,10 +31,49 @@ template <class Number>
     return failure == std::errc() ? std::string(text, end) : std::string();
 }
 
+/// Whether the host may read and write the tensor's elements itself.
+template <Scalar T>
+[[nodiscard]] bool of_host(const Tensor<T>& values)
+{
+    return &values.memory().host() == &values.memory();
+}
+
+/// What `fill` gives that puts numbers into the tensor: into its own elements, or by way of a copy on the host.
+template <Scalar T, class F>
+auto fill_on_host(Tensor<T>& values, const F& fill)
+{
+    if (of_host(values)) {
+        return fill(values.span());
+    }
+    Tensor<T> copy(values.memory().host(), Tag{}, values.shape());
+    const auto result = fill(copy.span());
+    values.memory().write(values.data(), copy.data(), copy.bytes());
+    return result;
+}
+
+/// The elements of tensors for the host to read: as they are, or a copy that lives as long as this object.
+class HostCopies {
+public:
+    template <Scalar T>
+    [[nodiscard]] std::span<const T> of(const Tensor<T>& values)
+    {
+        if (of_host(values)) {
+            return values.span();
+        }
+        auto& copy =
+            std::get<std::vector<Tensor<T>>>(copies_).emplace_back(values.memory().host(), Tag{}, values.shape());
+        values.memory().read(copy.data(), values.data(), values.bytes());
+        return std::as_const(copy).span();
+    }
+
+private:
+    std::tuple<std::vector<Tensor<float>>, std::vector<Tensor<double>>> copies_;
+};
+
 }  // namespace detail
 
-/// Gathers what it visits, without copies of tensors; write() while they still stand. `metadata` may be added to
-/// before.
+/// Gathers what it visits, without copies of tensors that the host can read; write() while they still stand. `metadata`
+/// may be added to before.
 class StateWriter final : public State {
 public:
     explicit StateWriter(bool values_only) : values_only_(values_only) {}
@@ -62,12 +103,13 @@ private:
         }
         bytes_ += values.bytes();
         tensors_.push_back(
-            {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), values.span()});
+            {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), copies_.of(values)});
     }
 
     bool values_only_;
     std::size_t bytes_ = 0;
     std::vector<io::TensorToWrite> tensors_;
+    detail::HostCopies copies_;
 };
 
 /// Reads what it visits. Throws io_error for what is missing, shape_error for another shape, argument_error for NaN or
@@ -137,10 +179,11 @@ private:
         require<shape_error>(std::equal(shape.begin(), shape.end(), values.shape().begin(), values.shape().end()),
                              path_.string(), ": tensor ", name, " has shape ", shape_text(shape), ", the model needs ",
                              shape_text(values.shape()));
-        file_->read(name, values.span());
-        const auto bad =
-            std::find_if(values.span().begin(), values.span().end(), [](T value) { return !(value - value == T(0)); });
-        require<argument_error>(bad == values.span().end(), path_.string(), ": tensor ", name, " ", shape_text(shape),
+        const bool finite = detail::fill_on_host(values, [&](std::span<T> numbers) {
+            file_->read(name, numbers);
+            return std::all_of(numbers.begin(), numbers.end(), [](T value) { return value - value == T(0); });
+        });
+        require<argument_error>(finite, path_.string(), ": tensor ", name, " ", shape_text(shape),
                                 " holds NaN or infinity");
         read_.insert(name);
     }

@@ -137,7 +137,7 @@ private:
         const detail::BlockShift<S, T> high(a_, high_.span(), {}, height, memory);
         Tensor<double> sums = workspace<double>(memory, 1, cols() + 1);  // the last: of squares
         Tensor<double> ones = workspace<double>(memory, 1, high.height());
-        ones.fill(1.0);
+        S::fill(ones.matrix(), 1.0);
         detail::sum_over_blocks<S>(
             sums.matrix(), rows(), high.height(), memory, [&](Index first, Index count, MatrixView<double> sum) {
                 detail::WideBlock<T> block(a_, count, memory);

@@ -90,7 +90,7 @@ void sum_over_blocks(MatrixView<double> total, Index rows, Index height, Memory&
     const Index blocks = (rows + height - 1) / height;
     const Index pieces = std::clamp<Index>(blocks, 1, 8);
     Tensor<double> partial(memory, Tag{Use::workspace, 0}, Shape{pieces, total.rows, total.cols});
-    partial.fill(0.0);
+    S::fill(partial.matrix(), 0.0);
     parallel_for(pieces, [&](Index piece) {
         const auto sum = partial.template view<3>().slice(piece);
         for (Index block = piece * blocks / pieces; block < (piece + 1) * blocks / pieces; ++block) {
@@ -111,7 +111,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
     const Index height = std::min(centering_height(y.cols), y.rows);
     Tensor<double> mean = workspace<double>(memory, 1, y.cols);
     Tensor<double> weights = workspace<double>(memory, 1, height);
-    weights.fill(scale);
+    S::fill(weights.matrix(), scale);
     sum_over_blocks<S>(mean.matrix(), y.rows, height, memory, [&](Index first, Index count, MatrixView<double> sum) {
         WideBlock<T> block(y, height, memory);
         S::convert(block.rows(count), y.row_block(first, count));

@@ -81,10 +81,8 @@ public:
     {
         const Index k = q.cols;
         Tensor<T> columns = workspace<T>(*memory_, k, rows_);  // Qᵀ
-        columns.fill(T(0));
-        for (Index j = 0; j < k; ++j) {
-            columns.matrix()(j, j) = T(1);
-        }
+        S::fill(columns.matrix(), T(0));
+        S::fill(columns.matrix().diagonal(), T(1));
         for (Index last = k; last > 0;) {
             const Index first = (last - 1) / panel_width * panel_width;
             apply_reflections<S, T>(columns.matrix().block(first, first, k - first, rows_ - first),

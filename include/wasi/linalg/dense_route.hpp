@@ -77,10 +77,8 @@ template <class S, Scalar T, class Operator>
             const Index columns = std::min(block, count - first);
             Tensor<T> unit = workspace<T>(memory, count, columns);
             Tensor<T> image = workspace<T>(memory, length, columns);
-            unit.fill(T(0));
-            for (Index j = 0; j < columns; ++j) {
-                unit.matrix()(first + j, j) = T(1);
-            }
+            S::fill(unit.matrix(), T(0));
+            S::fill(unit.matrix().row_block(first, unit.shape()[1]).diagonal(), T(1));
             if (by_columns) {
                 a.apply(image.matrix(), std::as_const(unit).matrix(), memory);
                 S::copy(matrix.matrix().col_block(first, columns), image.matrix());

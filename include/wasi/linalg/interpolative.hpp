@@ -88,10 +88,8 @@ void coefficients_from(MatrixView<T> coefficients, ConstMatrixView<T> r, std::sp
 {
     const Index k = r.rows;
     Tensor<T> solved = workspace<T>(memory, k, r.cols);
-    solved.fill(T(0));
-    for (Index i = 0; i < k; ++i) {
-        solved.matrix()(i, i) = T(1);
-    }
+    S::fill(solved.matrix(), T(0));
+    S::fill(solved.matrix().diagonal(), T(1));
     const auto rest = solved.matrix().col_block(k, r.cols - k);
     S::copy(rest, r.col_block(k, r.cols - k));
     solve_upper<S, T>(rest, r.col_block(0, k), negligible, memory);

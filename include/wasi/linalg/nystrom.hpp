@@ -123,7 +123,7 @@ template <class S, Scalar T, class Operator, class ErrorOf, class Reference>
         const bool met = rule.shown(kept, error);
         if (met || down || width == widest || !converged) {
             result.vectors = workspace<T>(memory, size, k);
-            result.values = workspace<T>(memory, 1, k);
+            result.values = host_row<T>(memory, k);
             S::copy(result.vectors.matrix(), std::as_const(vectors).matrix().col_block(0, k));
             for (Index j = 0; j < k; ++j) {
                 const double value = kept[static_cast<std::size_t>(j)] * sketch.factor();

@@ -94,9 +94,9 @@ public:
                     std::as_const(image_).matrix(), T(0), *memory_);
         const double clear = 100.0 * std::sqrt(static_cast<double>(size_)) * static_cast<double>(epsilon<T>) * size;
         make_symmetric(core.matrix(), shift, clear);
-        Tensor<T> squares = workspace<T>(*memory_, 1, width_);
+        Tensor<T> squares = host_row<T>(*memory_, width_);
         if (!S::eigh(core.matrix(), squares.span(), *memory_)) {
-            vectors = omega_.clone({});
+            vectors = clone<S>(omega_, Tag{});
             values.assign(static_cast<std::size_t>(width_), 0.0);
             return false;
         }

@@ -43,10 +43,8 @@ template <class S, Scalar T, class Centered>
         const Index count = std::min(width, n - first);
         Tensor<T> unit = workspace<T>(memory, n, count);
         Tensor<T> image = workspace<T>(memory, c.rows(), count);
-        unit.fill(T(0));
-        for (Index j = 0; j < count; ++j) {
-            unit.matrix()(first + j, j) = T(1);
-        }
+        S::fill(unit.matrix(), T(0));
+        S::fill(unit.matrix().row_block(first, unit.shape()[1]).diagonal(), T(1));
         c.apply(image.matrix(), std::as_const(unit).matrix(), memory);
         c.apply_adjoint(unit.matrix(), std::as_const(image).matrix(), memory);
         require<argument_error>(S::all_finite(std::as_const(unit).matrix()),
@@ -86,7 +84,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
     detail::check(options, a.rows(), a.cols());
     Tensor<T> ones = workspace<T>(memory, a.rows(), 1);
     Tensor<T> sums = workspace<T>(memory, a.cols(), 1);
-    ones.fill(T(1));
+    S::fill(ones.matrix(), T(1));
     a.apply_adjoint(sums.matrix(), std::as_const(ones).matrix(), memory);
     require<argument_error>(S::all_finite(std::as_const(sums).matrix()),
                             "pca: Aᵀ applied to a finite vector gave NaN or infinity");

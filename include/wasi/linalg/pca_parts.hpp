@@ -89,7 +89,7 @@ template <class S, Scalar W, class Centered>
                                                              const PcaOptions& options, bool strict, Memory& memory)
 {
     const Index most = std::min<Index>(c.rows(), c.cols());
-    Tensor<double> squares = workspace<double>(memory, 1, c.cols());
+    Tensor<double> squares = host_row<double>(memory, c.cols());
     std::vector<double> values(static_cast<std::size_t>(most));
     Index wanted = 0;
     double total = 0.0;
@@ -195,22 +195,23 @@ template <class S, Scalar T, Scalar W, class Centered>
     const bool products = parts.solver == Solver::covariance;  // scores are C V and not yet computed; else U
     if (options.signs == Signs::largest_right_positive) {
         const MatrixView<W> none{nullptr, 0, k, k, 1};
-        settle_signs<S, W>(products || parts.scores.empty() ? none : parts.scores.matrix(), parts.components.matrix());
+        settle_signs<S, W>(products || parts.scores.empty() ? none : parts.scores.matrix(), parts.components.matrix(),
+                           memory);
     }
     if (!options.scores) {
         parts.scores.reset();
     } else if (products) {
         c.apply(parts.scores.matrix(), std::as_const(parts.components).matrix(), memory);
     }
-    PcaFactors<T> result{workspace<T>(memory, 1, n),
+    PcaFactors<T> result{host_row<T>(memory, n),
                          {},
                          {},
-                         workspace<T>(memory, 1, k),
+                         host_row<T>(memory, k),
                          {parts.info, std::ldexp(total, 2 * exponent) / freedom, 0.0, parts.solver, options.whiten},
-                         workspace<T>(memory, 1, k),
-                         workspace<T>(memory, 1, k),
-                         workspace<T>(memory, 1, n),
-                         workspace<T>(memory, 1, k)};
+                         host_row<T>(memory, k),
+                         host_row<T>(memory, k),
+                         host_row<T>(memory, n),
+                         host_row<T>(memory, k)};
     double kept = 0.0;
     for (Index j = 0; j < k; ++j) {
         const double s = parts.values[static_cast<std::size_t>(j)];

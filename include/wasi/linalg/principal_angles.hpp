@@ -43,7 +43,7 @@ requires StorageFor<S, T> && StorageFor<S, double>
     }
     const Tensor<T> rest = detail::outside_of<S, T>(u, v, memory);
     Tensor<double> gram = workspace<double>(memory, v.cols, v.cols);
-    Tensor<double> values = workspace<double>(memory, 1, v.cols);
+    Tensor<double> values = host_row<double>(memory, v.cols);
     S::gram(gram.matrix(), 0.0, rest.matrix(), memory);
     if (!S::eigh(gram.matrix(), values.span(), memory)) {
         return std::min(1.0, std::sqrt(S::dot(rest.matrix(), rest.matrix())));  // the Frobenius norm, an upper bound
@@ -68,7 +68,7 @@ requires StorageFor<S, T>
         const Index k = std::min(a.rows, a.cols);
         Tensor<T> left = workspace<T>(memory, a.rows, k);
         Tensor<T> right = workspace<T>(memory, a.cols, k);
-        Tensor<T> s = workspace<T>(memory, 1, k);
+        Tensor<T> s = host_row<T>(memory, k);
         std::vector<double> values(static_cast<std::size_t>(count), 0.0);
         if (!S::svd(a, left.matrix(), s.span(), right.matrix(), memory)) {
             values.assign(values.size(), std::nan(""));

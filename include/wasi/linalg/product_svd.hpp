@@ -177,7 +177,7 @@ requires StorageFor<S, T>
     lift(result.u, pair.p);
     lift(result.v, pair.q);
     if (options.signs == Signs::largest_right_positive) {
-        settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+        settle_signs<S, T>(result.u.matrix(), result.v.matrix(), memory);
     }
     return result;
 }

@@ -86,7 +86,7 @@ public:
         if (probes() == 0) {
             return 0.0;
         }
-        Tensor<T> rest = probes_.clone({});
+        Tensor<T> rest = clone<S>(probes_, Tag{});
         Tensor<T> coefficients = workspace<T>(*memory_, have_, probes());
         for (int sweep = 0; sweep < 2; ++sweep) {  // twice: what is left may be tiny beside what is taken away
             S::multiply(coefficients.matrix(), T(1), basis().transposed(), std::as_const(rest).matrix(), T(0),
@@ -100,7 +100,7 @@ public:
     [[nodiscard]] std::vector<double> squared_values() const
     {
         Tensor<double> gram = workspace<double>(*memory_, have_, have_);
-        Tensor<double> squares = workspace<double>(*memory_, 1, have_);
+        Tensor<double> squares = host_row<double>(*memory_, have_);
         S::gram(gram.matrix(), 0.0, projected(), *memory_);
         static_cast<void>(S::eigh_leading(
             gram.matrix(), squares.span(), [](std::span<const double>) { return Index{0}; }, *memory_));
@@ -267,7 +267,7 @@ private:
     [[nodiscard]] bool ill_conditioned(ConstMatrixView<T> block) const
     {
         Tensor<double> gram = workspace<double>(*memory_, block.cols, block.cols);
-        Tensor<double> squares = workspace<double>(*memory_, 1, block.cols);
+        Tensor<double> squares = host_row<double>(*memory_, block.cols);
         S::gram(gram.matrix(), 0.0, block, *memory_);
         const Index found = S::eigh_leading(
             gram.matrix(), squares.span(), [](std::span<const double>) { return Index{0}; }, *memory_);

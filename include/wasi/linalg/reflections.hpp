@@ -88,8 +88,8 @@ void apply_reflections(MatrixView<T> x, ConstMatrixView<T> lines, std::span<cons
     Tensor<T> booked = workspace<T>(memory, width, height);
     Tensor<T> overlap = workspace<T>(memory, width, width);
     Tensor<T> triangle = workspace<T>(memory, width, width);
-    booked.fill(T(0));
-    triangle.fill(T(0));
+    S::fill(booked.matrix(), T(0));
+    S::fill(triangle.matrix(), T(0));
     for (Index i = 0; i < width; ++i) {
         T* const v = booked.data() + i * height;
         v[i] = T(1);

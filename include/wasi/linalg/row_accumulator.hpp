@@ -202,9 +202,9 @@ private:
         if (options_.signs == Signs::largest_right_positive) {
             const MatrixView<T> none{nullptr, 0, kept, kept, 1};
             if (options_.growing && options_.sign_of_growing) {
-                settle_signs<S, T>(stacked.factors.v.matrix(), growing.matrix());
+                settle_signs<S, T>(stacked.factors.v.matrix(), growing.matrix(), *memory_);
             } else {
-                settle_signs<S, T>(options_.growing ? growing.matrix() : none, stacked.factors.v.matrix());
+                settle_signs<S, T>(options_.growing ? growing.matrix() : none, stacked.factors.v.matrix(), *memory_);
             }
         }
         vectors_ = std::move(stacked.factors.v);

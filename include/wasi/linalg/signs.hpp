@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "wasi/storage/concept.hpp"
+#include "wasi/storage/host_matrix.hpp"
 
 namespace wasi::linalg {
 
@@ -21,14 +22,16 @@ enum class Signs {
 /// u_based_decision=False, but for the ties). U may have no rows. n k comparisons, exact.
 template <class S, Scalar T>
 requires StorageFor<S, T>
-void settle_signs(MatrixView<T> u, MatrixView<T> v)
+void settle_signs(MatrixView<T> u, MatrixView<T> v, Memory& memory = plain_memory())
 {
+    const HostMatrix<S, T> host(v, memory);
+    const ConstMatrixView<T> elements = host.view();
     constexpr T nearly = T(1) - T(1e-3);
     const auto count = static_cast<std::size_t>(v.cols);
     std::vector<T> largest(count, T(0));
     std::vector<T> deciding(count, T(0));
     const auto for_each_element =
-        [v](auto&& visit) {  // in the order in which they lie in memory; of a column, from the top
+        [v = elements](auto&& visit) {  // in the order in which they lie in memory; of a column, from the top
             const Index outer = v.is_row_major() ? v.rows : v.cols;
             const Index inner = v.is_row_major() ? v.cols : v.rows;
             for (Index i = 0; i < outer; ++i) {

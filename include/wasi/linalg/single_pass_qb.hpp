@@ -54,7 +54,7 @@ requires StorageFor<S, T> && std::is_invocable_r_v<Index, Next&, MatrixView<T>>
     Tensor<T> z = workspace<T>(memory, cols, width);                // AᵀAΩ
     S::fill_normal(random.matrix().col_block(0, width), key.derive(0));
     S::fill_normal(random.matrix().col_block(width, probes), key.derive(1));
-    z.fill(T(0));
+    S::fill(z.matrix(), T(0));
     double total = 0.0;
     Index done = 0;
     {

@@ -179,7 +179,7 @@ private:
         }
         rescale(result, a_->exponent(), a_->who());
         if (options_->signs == Signs::largest_right_positive) {
-            settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+            settle_signs<S, T>(result.u.matrix(), result.v.matrix(), *memory_);
         }
     }
 

@@ -77,7 +77,7 @@ template <class S, Scalar T, class Operator>
     };
     Tensor<T> start;
     if constexpr (!has_matrix<Operator>) {
-        start = x.clone({});
+        start = clone<S>(x, Tag{});
     }
     a.apply_first(y.matrix(), std::as_const(x).matrix(), memory);
     if constexpr (!has_matrix<Operator>) {

@@ -122,7 +122,7 @@ public:
         const ConstMatrixView<T> none{nullptr, 0, rank, rank, 1};
         Tensor<T> stays = copy(sum_.empty() ? none : sum_.vectors());
         Tensor<T> grows = copy(sum_.empty() || !options_.growing_side ? none : sum_.growing());
-        SvdFactors<T> result{std::move(grows), workspace<T>(*memory_, 1, rank), std::move(stays), {}};
+        SvdFactors<T> result{std::move(grows), host_row<T>(*memory_, rank), std::move(stays), {}};
         for (Index j = 0; j < rank; ++j) {
             result.s.data()[j] =
                 static_cast<T>(std::ldexp(sum_.values()[static_cast<std::size_t>(j)], sum_.exponent()));

@@ -159,7 +159,7 @@ private:
             detail::scale_to<S, T>(moved.matrix(), std::as_const(moved).matrix(), -half);
         }
         Tensor<double> gram = workspace<double>(*memory_, width, width);
-        Tensor<double> squares = workspace<double>(*memory_, 1, width);
+        Tensor<double> squares = host_row<double>(*memory_, width);
         S::gram(gram.matrix(), 0.0, std::as_const(image).matrix(), *memory_);
         if (!S::eigh(gram.matrix(), squares.span(), *memory_)) {
             return {};  // restart

@@ -32,8 +32,7 @@ requires StorageFor<S, T>
 [[nodiscard]] SvdFactors<T> thin_svd(ConstMatrixView<T> a, Memory& memory)
 {
     const Index k = std::min(a.rows, a.cols);
-    SvdFactors<T> result{
-        workspace<T>(memory, a.rows, k), workspace<T>(memory, 1, k), workspace<T>(memory, a.cols, k), {}};
+    SvdFactors<T> result{workspace<T>(memory, a.rows, k), host_row<T>(memory, k), workspace<T>(memory, a.cols, k), {}};
     result.info.rank = k;
     result.info.captured_energy = 1.0;
     result.info.passes = 1;
@@ -67,9 +66,7 @@ template <class S, Scalar T>
     S::multiply(u, T(1), a, std::as_const(scaled).matrix(), T(0), memory);
     Tensor<T> gram = workspace<T>(memory, k, k);
     S::multiply(gram.matrix(), T(1), u.transposed(), u, T(0), memory);
-    for (Index j = 0; j < k; ++j) {
-        gram.matrix()(j, j) -= T(1);
-    }
+    S::add_constant(gram.matrix().diagonal(), T(-1));
     const double defect = std::sqrt(S::dot(std::as_const(gram).matrix(), gram.matrix()));
     if (defect <= 2.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>)) {
         return true;
@@ -85,7 +82,7 @@ template <class S, Scalar T>
 {
     const Index n = a.cols;
     Tensor<double> gram = workspace<double>(memory, n, n);
-    Tensor<double> squares = workspace<double>(memory, 1, n);
+    Tensor<double> squares = host_row<double>(memory, n);
     S::gram(gram.matrix(), 0.0, a, memory);
     std::vector<double> values(static_cast<std::size_t>(n));
     const Index k = S::eigh_leading(
@@ -98,7 +95,7 @@ template <class S, Scalar T>
     if (k < 0) {
         return std::nullopt;
     }
-    SvdFactors<T> result{workspace<T>(memory, a.rows, k), workspace<T>(memory, 1, k), workspace<T>(memory, n, k), {}};
+    SvdFactors<T> result{workspace<T>(memory, a.rows, k), host_row<T>(memory, k), workspace<T>(memory, n, k), {}};
     S::convert(result.v.matrix(), std::as_const(gram).matrix().col_block(0, k));
     for (Index j = 0; j < k; ++j) {
         result.s.data()[j] = static_cast<T>(values[static_cast<std::size_t>(j)]);
@@ -118,10 +115,10 @@ template <class S, Scalar T>
     if (k == full.s.size()) {
         return full;
     }
-    SvdFactors<T> result{workspace<T>(memory, full.u.shape()[0], k), workspace<T>(memory, 1, k),
+    SvdFactors<T> result{workspace<T>(memory, full.u.shape()[0], k), host_row<T>(memory, k),
                          workspace<T>(memory, full.v.shape()[0], k), full.info};
     S::copy(result.u.matrix(), full.u.matrix().col_block(0, k));
-    S::copy(result.s.matrix(), full.s.matrix().col_block(0, k));
+    std::copy_n(full.s.data(), k, result.s.data());
     S::copy(result.v.matrix(), full.v.matrix().col_block(0, k));
     result.info.rank = k;
     return result;
@@ -258,7 +255,7 @@ requires StorageFor<S, T>
         detail::rescale(result, exponent, "truncated_svd");
     }
     if (options.signs == Signs::largest_right_positive) {
-        settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+        settle_signs<S, T>(result.u.matrix(), result.v.matrix(), memory);
     }
     return result;
 }

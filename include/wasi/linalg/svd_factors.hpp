@@ -35,7 +35,7 @@ struct SvdInfo {
     Route route = Route::dense;
 };
 
-/// U (m,k), s (k), V (n,k) as booked tensors.
+/// U (m,k), s (k), V (n,k) as booked tensors; s is the host's (host_row).
 template <Scalar T>
 struct SvdFactors {
     Tensor<T> u;
@@ -125,7 +125,7 @@ template <MatrixLike A, Scalar T>
     Svd<typename F::Matrix, typename F::Vector> result{F::make_matrix(factors.u.shape()[0], k), F::make_vector(k),
                                                        F::make_matrix(factors.v.shape()[0], k), factors.info};
     S::copy(F::view(result.u), factors.u.matrix());
-    S::copy(as_row(F::span(result.s)), factors.s.matrix());
+    std::copy_n(factors.s.data(), k, F::span(result.s).begin());
     S::copy(F::view(result.v), factors.v.matrix());
     return result;
 }

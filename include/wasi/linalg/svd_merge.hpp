@@ -182,7 +182,7 @@ requires StorageFor<S, T>
                                                  options.max_rank, 0, memory);
     k.reset();
     const Index rank = stacked.rank;
-    SvdFactors<T> result{workspace<T>(memory, rows, rank), workspace<T>(memory, 1, rank), {}, {}};
+    SvdFactors<T> result{workspace<T>(memory, rows, rank), host_row<T>(memory, rank), {}, {}};
     Index row = 0;
     at = 0;
     for (const auto* f : parts) {
@@ -207,7 +207,7 @@ requires StorageFor<S, T>
     }
     detail::rescale(result, exponent, "merge");
     if (options.signs == Signs::largest_right_positive) {
-        settle_signs<S, T>(result.u.matrix(), result.v.matrix());
+        settle_signs<S, T>(result.u.matrix(), result.v.matrix(), memory);
     }
     return result;
 }
@@ -232,7 +232,7 @@ requires MatrixLike<Matrix>
         };
         Vector values = svd.s;  // a Family views vectors to write to them
         const auto span = F::span(values);
-        Tensor<T> s = workspace<T>(memory, 1, static_cast<Index>(span.size()));
+        Tensor<T> s = host_row<T>(memory, static_cast<Index>(span.size()));
         std::copy(span.begin(), span.end(), s.data());
         return SvdFactors<T>{matrix(svd.u), std::move(s), matrix(svd.v), svd.info};
     };

@@ -1,6 +1,8 @@
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 
 #include "wasi/core/random.hpp"
 #include "wasi/storage/tensor.hpp"
@@ -8,13 +10,29 @@
 /// The initial values that torchvision gives a Vision Transformer (the distributions, not the same numbers).
 namespace wasi::nn {
 
+namespace detail {
+
+/// Element i becomes of(i), piece by piece: the tensor's memory need not be the host's.
+template <Scalar T, class F>
+void generate(Tensor<T>& values, const F& of)
+{
+    std::array<T, 1024> piece;
+    for (Index first = 0; first < values.size(); first += static_cast<Index>(piece.size())) {
+        const Index count = std::min(static_cast<Index>(piece.size()), values.size() - first);
+        for (Index i = 0; i < count; ++i) {
+            piece[static_cast<std::size_t>(i)] = static_cast<T>(of(static_cast<std::uint64_t>(first + i)));
+        }
+        values.memory().write(values.data() + first, piece.data(), static_cast<std::size_t>(count) * sizeof(T));
+    }
+}
+
+}  // namespace detail
+
 /// Uniform in [-bound, bound].
 template <Scalar T>
 void fill_uniform(Tensor<T>& values, double bound, RandomKey key)
 {
-    for (Index i = 0; i < values.size(); ++i) {
-        values.data()[i] = static_cast<T>(bound * (2.0 * key.uniform(static_cast<std::uint64_t>(i)) - 1.0));
-    }
+    detail::generate(values, [&](std::uint64_t i) { return bound * (2.0 * key.uniform(i) - 1.0); });
 }
 
 /// Normal with the given deviation; with `cut` above 0, values beyond cut deviations are drawn again (truncated
@@ -22,13 +40,13 @@ void fill_uniform(Tensor<T>& values, double bound, RandomKey key)
 template <Scalar T>
 void fill_normal(Tensor<T>& values, double deviation, RandomKey key, double cut = 0.0)
 {
-    for (Index i = 0; i < values.size(); ++i) {
-        double value = key.normal(static_cast<std::uint64_t>(i));
+    detail::generate(values, [&](std::uint64_t i) {
+        double value = key.normal(i);
         for (std::uint64_t retry = 1; cut > 0.0 && std::abs(value) > cut; ++retry) {
-            value = key.derive(retry).normal(static_cast<std::uint64_t>(i));
+            value = key.derive(retry).normal(i);
         }
-        values.data()[i] = static_cast<T>(deviation * value);
-    }
+        return deviation * value;
+    });
 }
 
 /// Xavier: bound sqrt(6 / (fan_in + fan_out)) (Glorot, Bengio 2010).

@@ -14,8 +14,8 @@ struct LayerNorm {
     LayerNorm(const std::string& name, Memory& memory, Index width)
         : gain(name + ".weight", memory, Shape{width}), bias(name + ".bias", memory, Shape{width})
     {
-        gain.values.fill(T(1));
-        bias.values.fill(T(0));
+        S::fill(gain.values.matrix(), T(1));
+        S::fill(bias.values.matrix(), T(0));
     }
 
     [[nodiscard]] autograd::Variable<T> forward(const autograd::Context<T, S>& context, const autograd::Variable<T>& x,

@@ -94,7 +94,7 @@ public:
     ~RandomHeadScope()
     {
         if (head_ != nullptr) {
-            head_->weight.dense().fill(T(0));
+            S::fill(head_->weight.dense().matrix(), T(0));
         }
     }
 

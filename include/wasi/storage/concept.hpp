@@ -40,6 +40,8 @@ using ChooseCount = std::function<Index(std::span<const double>)>;
 ///   dot(a, b) -> double                      sum of a_ij b_ij, products and sum in double
 ///   all_finite(a) -> bool
 ///   largest(a) -> double                     largest |a_ij|; infinity where an element is NaN or infinite, 0 for no elements
+///   fill(y, value)                           y_ij = value
+///   add_constant(y, value)                   y_ij += value
 ///   fill_normal(a, key)                      element (i,j) = key.normal(i cols + j)
 template <class S, class T>
 concept StorageFor =
@@ -60,6 +62,8 @@ concept StorageFor =
     { S::dot(a, a) } -> std::same_as<double>;
     { S::all_finite(a) } -> std::same_as<bool>;
     { S::largest(a) } -> std::same_as<double>;
+    { S::fill(c, x) };
+    { S::add_constant(c, x) };
     { S::fill_normal(c, key) };
 };
 

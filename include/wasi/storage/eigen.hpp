@@ -104,6 +104,16 @@ struct EigenStorage {
         return eigen::largest<std::remove_const_t<T>>(a);
     }
     template <Scalar T>
+    static void fill(MatrixView<T> y, Value<T> value)
+    {
+        eigen::fill<T>(y, value);
+    }
+    template <Scalar T>
+    static void add_constant(MatrixView<T> y, Value<T> value)
+    {
+        eigen::add_constant<T>(y, value);
+    }
+    template <Scalar T>
     static void fill_normal(MatrixView<T> a, RandomKey key)
     {
         eigen::fill_normal<T>(a, key);

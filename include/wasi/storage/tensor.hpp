@@ -136,18 +136,6 @@ public:
         shape_ = shape;
     }
 
-    [[nodiscard]] Tensor clone(Tag tag) const
-    {
-        if (empty()) {
-            return {};
-        }
-        Tensor copy(*memory_, tag, shape_);
-        std::copy_n(data_, size(), copy.data_);
-        return copy;
-    }
-
-    void fill(T value) { std::fill_n(data_, size(), value); }
-
 private:
     [[nodiscard]] static std::size_t byte_count(const Shape& shape)
     {
@@ -182,6 +170,25 @@ template <Scalar T>
 [[nodiscard]] Tensor<T> workspace(Memory& memory, Index rows, Index cols)
 {
     return Tensor<T>(memory, Tag{Use::workspace, 0}, Shape{rows, cols});
+}
+
+/// A row of numbers that the host reads and writes itself: singular values and eigenvalues, what follows from them.
+template <Scalar T>
+[[nodiscard]] Tensor<T> host_row(Memory& memory, Index count)
+{
+    return workspace<T>(memory.host(), 1, count);
+}
+
+/// A copy under another tag, made by the storage S in the tensor's own memory; empty of an empty one.
+template <class S, Scalar T>
+[[nodiscard]] Tensor<T> clone(const Tensor<T>& tensor, Tag tag)
+{
+    if (tensor.empty()) {
+        return {};
+    }
+    Tensor<T> copy(tensor.memory(), tag, tensor.shape());
+    S::copy(copy.matrix(), tensor.matrix());
+    return copy;
 }
 
 }  // namespace wasi

@@ -34,6 +34,11 @@ struct MatrixView {
         return is_row_major() ? (row_stride == cols || rows <= 1) : (col_stride == rows || cols <= 1);
     }
 
+    /// Elements (i, i) as a column.
+    [[nodiscard]] MatrixView diagonal() const
+    {
+        return {data, rows < cols ? rows : cols, 1, row_stride + col_stride, 1};
+    }
     [[nodiscard]] MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
     [[nodiscard]] MatrixView row_block(Index first, Index count) const
     {

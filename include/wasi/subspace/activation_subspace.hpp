@@ -143,7 +143,7 @@ private:
             S::copy(basis_.matrix(), result.bases[2].matrix());
         } else {
             basis_.reset();  // never two of them
-            basis_ = result.bases[2].clone(tag_);
+            basis_ = clone<S>(result.bases[2], tag_);
         }
     }
 

@@ -42,7 +42,7 @@ template <class S, Scalar T>
     S::copy(outside.matrix(), p);
     S::multiply(outside.matrix(), T(-1), left, inside, T(1), memory);
     Tensor<T> u = workspace<T>(memory, p.rows, d);
-    Tensor<T> s = workspace<T>(memory, 1, d);
+    Tensor<T> s = host_row<T>(memory, d);
     Tensor<T> v = workspace<T>(memory, p.cols, d);
     if (!S::svd(std::as_const(outside).matrix(), u.matrix(), s.span(), v.matrix(), memory)) {
         return std::nullopt;

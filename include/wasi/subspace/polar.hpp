@@ -24,9 +24,7 @@ void polar_factor(MatrixView<T> a, Memory& memory)
     const double enough = 4.0 * std::sqrt(static_cast<double>(n)) * static_cast<double>(epsilon<T>);
     for (int iteration = 0; iteration < 12; ++iteration) {
         S::multiply(gram.matrix(), T(1), a.transposed(), a, T(0), memory);
-        for (Index j = 0; j < n; ++j) {
-            gram.matrix()(j, j) -= T(1);
-        }
+        S::add_constant(gram.matrix().diagonal(), T(-1));
         const double defect = std::sqrt(S::dot(std::as_const(gram).matrix(), gram.matrix()));
         if (defect <= enough) {
             return;
@@ -42,7 +40,7 @@ void polar_factor(MatrixView<T> a, Memory& memory)
         linalg::detail::scale_to<S, T>(a, a, k);
     }
     S::multiply(gram.matrix(), T(1), a.transposed(), a, T(0), memory);
-    Tensor<T> w = workspace<T>(memory, 1, n);
+    Tensor<T> w = host_row<T>(memory, n);
     (void)S::eigh(gram.matrix(), w.span(), memory);
     Tensor<T> scaled = workspace<T>(memory, n, n);
     S::copy(scaled.matrix(), gram.matrix());

@@ -32,6 +32,14 @@ void change_right(MatrixView<T> r, T shrink, ConstMatrixView<T> left, ConstMatri
     });
 }
 
+template <class S>
+[[nodiscard]] double trace(ConstMatrixView<double> a, Memory& memory)
+{
+    Tensor<double> ones = workspace<double>(memory, a.rows, 1);
+    S::fill(ones.matrix(), 1.0);
+    return S::dot(a.diagonal(), std::as_const(ones).matrix());
+}
+
 /// The rotation of L towards the outside part, as the thin SVD E = U diag(s) Xᵀ; e columns.
 struct Tilt {
     Tensor<double> x;       // (K,e)
@@ -49,8 +57,8 @@ template <class S>
     tilt.x_less = workspace<double>(memory, e_transposed.rows, e);
     tilt.u_tilt = workspace<double>(memory, e_transposed.cols, e);
     Tensor<double> u = workspace<double>(memory, e_transposed.cols, e);
-    Tensor<double> s = workspace<double>(memory, 1, e);
-    Tensor<double> c_less = workspace<double>(memory, 1, e);
+    Tensor<double> s = host_row<double>(memory, e);
+    Tensor<double> c_less = host_row<double>(memory, e);
     if (!S::svd(e_transposed, tilt.x.matrix(), s.span(), u.matrix(), memory)) {
         return false;
     }
@@ -162,13 +170,8 @@ requires StorageFor<S, T> && StorageFor<S, double>
         }
         Tensor<double> damped = workspace<double>(memory, rank, rank);
         S::copy(damped.matrix(), std::as_const(square).matrix());
-        double trace = 0.0;
-        for (Index j = 0; j < rank; ++j) {
-            trace += square.matrix()(j, j);
-        }
-        for (Index j = 0; j < rank; ++j) {
-            damped.matrix()(j, j) += gram.uncertainty(trace);
-        }
+        const double trace = detail::trace<S>(std::as_const(square).matrix(), memory);
+        S::add_constant(damped.matrix().diagonal(), gram.uncertainty(trace));
         S::copy(e.matrix(), std::as_const(onto).matrix());
         if (S::solve_spd(damped.matrix(), e.matrix(), memory) && S::all_finite(std::as_const(e).matrix())) {
             break;

@@ -41,7 +41,7 @@ requires StorageFor<S, T>
     }
     const ConstMatrixView<T> r = scaled ? scaled->matrix() : right;
     if (trace == 0.0) {
-        direction.fill(T(0));
+        S::fill(direction.matrix(), T(0));
         return direction;
     }
     T damping = static_cast<T>(static_cast<double>(epsilon<T>) * trace);
@@ -49,9 +49,7 @@ requires StorageFor<S, T>
         require<argument_error>(std::isfinite(damping), "WeightSubspace: R Rᵀ of R ", shape_text(right.shape()),
                                 " overflows");
         S::multiply(square.matrix(), T(1), r, r.transposed(), T(0), memory);
-        for (Index j = 0; j < k; ++j) {
-            square.matrix()(j, j) += damping;
-        }
+        S::add_constant(square.matrix().diagonal(), damping);
         solved = S::solve_spd(square.matrix(), direction.matrix().transposed(), memory);
     }
     if (shift != 0) {

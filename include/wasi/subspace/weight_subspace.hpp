@@ -199,8 +199,8 @@ public:
             return;
         }
         Memory& memory = left_.memory();
-        const Tensor<T> before = left_.clone(Tag{Use::workspace, left_.tag().layer});
-        const Tensor<T> right_before = right_.clone(Tag{Use::workspace, right_.tag().layer});
+        const Tensor<T> before = clone<S>(left_, Tag{Use::workspace, left_.tag().layer});
+        const Tensor<T> right_before = clone<S>(right_, Tag{Use::workspace, right_.tag().layer});
         polar_factor<S, T>(left_.matrix(), memory);
         Tensor<T> turn = workspace<T>(memory, rank(), rank());
         S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);

@@ -103,7 +103,7 @@ requires StorageFor<S, T>
         shape[m] += joined[m] ? block_b.shape[m] : 0;
     }
     result.core = make_tensor<T>(memory, shape);
-    result.core.fill(T(0));
+    S::fill(result.core.matrix(), T(0));
     detail::add_to_block<S, T, N>(result.core.template view<N>(), block_a, {}, static_cast<T>(options.alpha));
     detail::add_to_block<S, T, N>(result.core.template view<N>(), block_b, behind, static_cast<T>(options.beta));
     linalg::require_finite<S, T>(std::as_const(result.core).matrix(), "add", "the core of the sum");

@@ -95,10 +95,8 @@ requires StorageFor<S, T>
         S::copy(basis.matrix(), unfolded);
         static_cast<void>(S::orthonormalize(basis.matrix(), memory));
     } else {
-        basis.fill(T(0));
-        for (Index i = 0; i < order; ++i) {
-            basis.matrix()(i, i) = T(1);
-        }
+        S::fill(basis.matrix(), T(0));
+        S::fill(basis.matrix().diagonal(), T(1));
     }
     return {std::move(basis), linalg::Status::not_converged};
 }
@@ -170,7 +168,7 @@ requires StorageFor<S, T>
         }
     };
     Tensor<T> copied;
-    Tensor<double> squares = workspace<double>(memory, 1, order);
+    Tensor<double> squares = host_row<double>(memory, order);
     const bool tall = n > others;
     Tensor<double> gram;
     ConstMatrixView<T> unfolded;

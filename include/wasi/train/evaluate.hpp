@@ -12,8 +12,8 @@
 
 namespace wasi::train {
 
-/// Logits (count, classes) of all examples in their order, in batches, without a tape. Throws argument_error for a
-/// batch_size below 1.
+/// Logits (count, classes) of all examples in their order, for the host to read; in batches, without a tape. Throws
+/// argument_error for a batch_size below 1.
 template <nn::Model M, data::Batches<typename M::Value> D>
 [[nodiscard]] Tensor<typename M::Value> predict(M& model, const D& data, Index batch_size = 64)
 {
@@ -24,13 +24,13 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     const autograd::Context<T, S> context{memory, nullptr};
     const Index count = data.size();
     batch_size = std::min(batch_size, std::max<Index>(count, 1));
-    Tensor<T> result(memory, Tag{}, Shape{count, model.config().classes});
+    Tensor<T> result(memory.host(), Tag{}, Shape{count, model.config().classes});
     for (Index first = 0; first < count; first += batch_size) {
         std::vector<Index> which(static_cast<std::size_t>(std::min(batch_size, count - first)));
         std::iota(which.begin(), which.end(), first);
         const auto logits = model.forward(
             context, nn::Source<T>([&](Memory& where) { return data.gather(which, RandomKey(0), where); }));
-        S::copy(result.matrix().row_block(first, static_cast<Index>(which.size())), logits.value().matrix());
+        memory.read(result.data() + first * result.shape()[1], logits.value().data(), logits.value().bytes());
     }
     return result;
 }

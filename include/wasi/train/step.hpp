@@ -65,7 +65,9 @@ public:
             autograd::Tape<T, S> tape(memory);
             const autograd::Context<T, S> context{memory, &tape};
             const auto loss = loss_(context, model_->forward(context, source), labels);
-            const double value = static_cast<double>(*loss.value().data());
+            T of_batch;
+            memory.read(&of_batch, loss.value().data(), sizeof of_batch);
+            const auto value = static_cast<double>(of_batch);
             // A loss whose square leaves T is lost, and the parameters, still finite here, would overflow next.
             require<divergence_error>(std::abs(value) < std::sqrt(static_cast<double>(std::numeric_limits<T>::max())),
                                       "the loss is ", value);

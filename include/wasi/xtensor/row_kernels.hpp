@@ -40,7 +40,7 @@ template <Scalar T>
 void add_partial_rows(std::span<T> sums, ConstMatrixView<T> partial)
 {
     auto total = line(sums);
-    total.fill(T(0));
+    std::fill_n(total.data(), total.size(), T(0));
     for (Index piece = 0; piece < partial.rows; ++piece) {
         xt::noalias(total) += row(partial, piece);
     }
@@ -53,7 +53,7 @@ void column_sums(std::span<T> sums, ConstMatrixView<T> y, Memory& memory)
     Tensor<T> partial = workspace<T>(memory, (y.rows + height - 1) / height, y.cols);
     eigen::for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index piece) {
         auto total = row(partial.matrix(), piece);
-        total.fill(T(0));
+        std::fill_n(total.data(), total.size(), T(0));
         for (Index i = first; i < first + count; ++i) {
             xt::noalias(total) += row(y, i);
         }
@@ -166,8 +166,8 @@ void layer_norm_backward(MatrixView<T> dx, std::span<T> dgain, std::span<T> dbia
         auto gain_sum = row(gain_sums.matrix(), piece);
         auto bias_sum = row(bias_sums.matrix(), piece);
         auto normalised = row(normalised_rows.matrix(), piece);
-        gain_sum.fill(T(0));
-        bias_sum.fill(T(0));
+        std::fill_n(gain_sum.data(), gain_sum.size(), T(0));
+        std::fill_n(bias_sum.data(), bias_sum.size(), T(0));
         for (Index i = first; i < first + count; ++i) {
             const auto at = static_cast<std::size_t>(i);
             const auto upstream = row(dy, i);

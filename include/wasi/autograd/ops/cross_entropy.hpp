@@ -22,7 +22,7 @@ template <Scalar T, class S>
     }
     Tensor<T> gradient = context.make(logits.shape());
     Tensor<T> loss = context.make(Shape{1});
-    *loss.data() = static_cast<T>(S::cross_entropy(gradient.matrix(), x, labels));
+    S::fill(loss.matrix(), static_cast<T>(S::cross_entropy(gradient.matrix(), x, labels)));
     if (context.tape == nullptr || !logits.wants_gradient()) {
         return Variable<T>(std::move(loss));
     }
@@ -30,7 +30,9 @@ template <Scalar T, class S>
     return context.tape->record(
         std::move(loss), {},
         [slot = logits.slot(), gradient = std::move(gradient)](SharedTensor<T> dy, auto& pass) mutable {
-            S::add_scaled(gradient.matrix(), *dy->data(), T(0), std::as_const(gradient).matrix());
+            T upstream;
+            pass.memory().read(&upstream, dy->data(), sizeof upstream);
+            S::add_scaled(gradient.matrix(), upstream, T(0), std::as_const(gradient).matrix());
             gradient.rebook(Tag{Use::gradient, 0});
             pass.add(slot, std::move(gradient));
         });

@@ -58,7 +58,7 @@ template <Scalar T, class S>
             SharedTensor<T> dy, auto& pass) {
             const auto give = [&](const std::shared_ptr<GradientSlot<T>>& to, const Saved<T, S>& other) {
                 if (to) {
-                    Tensor<T> gradient = dy->clone(Tag{Use::gradient, 0});
+                    Tensor<T> gradient = clone<S>(*dy, Tag{Use::gradient, 0});
                     S::multiply_elements(gradient.matrix(), std::as_const(*other.get(pass.memory())).matrix());
                     pass.add(to, std::move(gradient));
                 }

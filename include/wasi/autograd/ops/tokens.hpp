@@ -79,7 +79,7 @@ template <Scalar T, class S>
     return context.tape->record(std::move(y), {},
                                 [slot = x.slot(), batch, tokens, dim, column_block](SharedTensor<T> dy, auto& pass) {
                                     Tensor<T> dx(pass.memory(), Tag{Use::gradient, 0}, Shape{batch, tokens, dim});
-                                    dx.fill(T(0));
+                                    S::fill(dx.matrix(), T(0));
                                     S::copy(column_block(dx.template view<3>()), std::as_const(*dy).matrix());
                                     pass.add(slot, std::move(dx));
                                 });

@@ -215,16 +215,16 @@ private:
 
     void zero_head()
     {
-        head->weight.dense().fill(T(0));
-        head->bias.values.fill(T(0));
+        S::fill(head->weight.dense().matrix(), T(0));
+        S::fill(head->bias.values.matrix(), T(0));
     }
 
     void initialize(RandomKey key)
     {
-        class_token.values.fill(T(0));
+        S::fill(class_token.values.matrix(), T(0));
         const double patch_inputs = static_cast<double>(patch_projection.weight.inputs());
         fill_normal(patch_projection.weight.dense(), std::sqrt(1.0 / patch_inputs), key.derive(1), 2.0);
-        patch_projection.bias.values.fill(T(0));
+        S::fill(patch_projection.bias.values.matrix(), T(0));
         fill_normal(positions.values, 0.02, key.derive(2));
         std::uint64_t name = 3;
         for (const auto& block : blocks) {
@@ -238,7 +238,7 @@ private:
                 if (is_mlp) {
                     fill_normal(linear->bias.values, 1e-6, key.derive(name++));
                 } else {
-                    linear->bias.values.fill(T(0));
+                    S::fill(linear->bias.values.matrix(), T(0));
                 }
             }
         }

@@ -68,7 +68,7 @@ public:
         form->b.values = Tensor<T>(weight.memory(), weight.tag(), Shape{weight.outputs(), options.rank});
         fill_uniform(form->a.values, 1.0 / std::sqrt(static_cast<double>(weight.inputs())),
                      RandomKey(options.seed).derive(weight.tag().layer));
-        form->b.values.fill(T(0));
+        S::fill(form->b.values.matrix(), T(0));
         return form;
     }
     [[nodiscard]] static std::unique_ptr<AdapterWeight> empty(LinearWeight<T, S>& weight)

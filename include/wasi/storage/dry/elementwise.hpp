@@ -51,6 +51,14 @@ struct Elementwise {
         return 1.0;
     }
     template <Scalar T>
+    static void fill(MatrixView<T>, Value<T>)
+    {
+    }
+    template <Scalar T>
+    static void add_constant(MatrixView<T>, Value<T>)
+    {
+    }
+    template <Scalar T>
     static void fill_normal(MatrixView<T>, RandomKey)
     {
     }

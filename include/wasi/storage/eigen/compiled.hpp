@@ -21,6 +21,8 @@
     TEMPLATE double dot<T>(ConstMatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE bool all_finite<T>(ConstMatrixView<T>); \
     TEMPLATE double largest<T>(ConstMatrixView<T>); \
+    TEMPLATE void fill<T>(MatrixView<T>, T); \
+    TEMPLATE void add_constant<T>(MatrixView<T>, T); \
     TEMPLATE void fill_normal<T>(MatrixView<T>, RandomKey); \
     TEMPLATE void adamw_step<T>(MatrixView<T>, MatrixView<T>, MatrixView<T>, ConstMatrixView<T>, const AdamWStep<T>&); \
     TEMPLATE void add_to_rows<T>(MatrixView<T>, std::span<const T>); \

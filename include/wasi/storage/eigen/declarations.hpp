@@ -40,6 +40,10 @@ template <Scalar T>
 template <Scalar T>
 [[nodiscard]] double largest(ConstMatrixView<T> a);
 template <Scalar T>
+void fill(MatrixView<T> y, T value);
+template <Scalar T>
+void add_constant(MatrixView<T> y, T value);
+template <Scalar T>
 void fill_normal(MatrixView<T> a, RandomKey key);
 template <Scalar T>
 void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step);

@@ -175,6 +175,24 @@ template <Scalar T>
     return *std::max_element(partial.begin(), partial.end());
 }
 
+template <Scalar T>
+void fill(MatrixView<T> y, T value)
+{
+    const MatrixView<T> rows = y.is_row_major() ? y : y.transposed();
+    for_row_pieces(rows.rows, rows.cols, [&](Index first, Index count, Index) {
+        row_major_map(rows.row_block(first, count)).setConstant(value);
+    });
+}
+
+template <Scalar T>
+void add_constant(MatrixView<T> y, T value)
+{
+    const MatrixView<T> rows = y.is_row_major() ? y : y.transposed();
+    for_row_pieces(rows.rows, rows.cols, [&](Index first, Index count, Index) {
+        row_major_map(rows.row_block(first, count)).array() += value;
+    });
+}
+
 /// Element (i, j) = key.normal(i cols + j), whatever the layout.
 template <Scalar T>
 void fill_normal(MatrixView<T> a, RandomKey key)

@@ -59,17 +59,26 @@ int main(int argument_count, char** arguments)
     wasi_examples::PredictOptions predict_options;
     wasi_examples::CompareOptions compare_options;
     wasi_examples::InspectOptions inspect_options;
+    wasi_examples::ExportCommandOptions export_options;
+    wasi_examples::CompressOptions compress_options;
+    wasi_examples::ExpandOptions expand_options;
     CLI::App* finetune = app.add_subcommand("finetune", "train a model and write what came of it");
     CLI::App* plan = app.add_subcommand("plan", "show how a run would stay within a budget of bytes");
     CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
     CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
+    CLI::App* write_as = app.add_subcommand("export", "write a model for torchvision, timm or Hugging Face");
+    CLI::App* compress = app.add_subcommand("compress", "hold the weights of a model as factors and write it");
+    CLI::App* expand = app.add_subcommand("expand", "multiply the factors of a model out and write it");
     using wasi_examples::add_options;
     add_options(*finetune, wasi_examples::finetune_table(), finetune_options);
     add_options(*plan, wasi_examples::plan_table(), plan_options);
     add_options(*predict, wasi_examples::predict_table(), predict_options);
     add_options(*compare, wasi_examples::compare_table(), compare_options);
     add_options(*inspect, wasi_examples::inspect_table(), inspect_options);
+    add_options(*write_as, wasi_examples::export_table(), export_options);
+    add_options(*compress, wasi_examples::compress_table(), compress_options);
+    add_options(*expand, wasi_examples::expand_table(), expand_options);
     try {
         app.parse(argument_count, arguments);
     } catch (const CLI::Success& asked) {  // --help, --version
@@ -88,6 +97,15 @@ int main(int argument_count, char** arguments)
         }
         if (inspect->parsed()) {
             return wasi_examples::inspect(inspect_options);
+        }
+        if (write_as->parsed()) {
+            return wasi_examples::export_model(export_options);
+        }
+        if (compress->parsed()) {
+            return wasi_examples::compress(compress_options);
+        }
+        if (expand->parsed()) {
+            return wasi_examples::expand(expand_options);
         }
         return predict->parsed() ? wasi_examples::predict(predict_options) : wasi_examples::compare(compare_options);
     } catch (const wasi::error& failure) {

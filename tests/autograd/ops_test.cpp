@@ -11,6 +11,8 @@
 #include <wasi/autograd/ops/cross_entropy.hpp>
 #include <wasi/autograd/ops/elementwise.hpp>
 #include <wasi/autograd/ops/layer_norm.hpp>
+#include <wasi/autograd/ops/pool_tokens.hpp>
+#include <wasi/autograd/ops/scale_columns.hpp>
 #include <wasi/autograd/ops/tokens.hpp>
 
 namespace {
@@ -40,6 +42,7 @@ TEST_CASE("add and multiply")
 TEST_CASE("gelu and relu")
 {
     check_function([](const Context& c, const auto& x) { return autograd::gelu(c, x[0]); }, {{4, 5}});
+    check_function([](const Context& c, const auto& x) { return autograd::quick_gelu(c, x[0]); }, {{4, 5}});
     check_function([](const Context& c, const auto& x) { return autograd::relu(c, x[0]); }, {{4, 5}});
 }
 
@@ -185,6 +188,73 @@ TEST_CASE("prepend a token with positions, select a token")
             graph.check();
         }
     }
+}
+
+TEST_CASE("several tokens before the others, some without positions, and pools of tokens")
+{
+    auto& memory = wasi::plain_memory();
+    DenseParameter first("first", memory, {1, 1, 3});
+    DenseParameter second("second", memory, {1, 1, 3});
+    DenseParameter free("free", memory, {1, 2, 3});
+    DenseParameter positions("positions", memory, {1, 6, 3});
+    DenseParameter gain("gain", memory, {3});
+    std::uint64_t seed = 3;
+    for (auto* parameter : {&first, &second, &free, &positions, &gain}) {
+        wasi_tests::randomize(*parameter, seed++);
+    }
+    const auto prepend = [&](const Context& c, const auto& x) {
+        return autograd::prepend_tokens(c, x[0], {{&first, &second}, &free}, positions);
+    };
+    Graph graph{memory, {}, {&first, &second, &free, &positions}, prepend};
+    graph.inputs.push_back(random_tensor(memory, {2, 4, 3}, 1));
+    SUBCASE("prepend")
+    {
+        graph.check();
+        const auto y = prepend({memory, nullptr}, std::vector{Variable(random_tensor(memory, {2, 4, 3}, 1))});
+        REQUIRE(y.shape() == Shape{2, 8, 3});
+        const double* row = y.value().data() + 2 * 3;  // the registers have no position
+        CHECK(row[4] == free.values.data()[4]);
+        CHECK(row[6] == graph.inputs[0].data()[0] + positions.values.data()[6]);
+    }
+    SUBCASE("frozen positions")
+    {
+        positions.set_trainable(false);
+        graph.check();
+    }
+    SUBCASE("pools")
+    {
+        for (const autograd::TokenPool pool : {autograd::TokenPool{2, -1}, {1, 4}, {0, 2}, {8, 7}}) {
+            graph.forward = [&, pool](const Context& c, const auto& x) {
+                return autograd::pool_tokens(c, prepend(c, x), pool);
+            };
+            graph.check();
+        }
+        const auto x = random_tensor(memory, {2, 4, 3}, 1);
+        const auto y =
+            autograd::pool_tokens(Context{memory, nullptr}, Variable(random_tensor(memory, {2, 4, 3}, 1)), {1, 2});
+        REQUIRE(y.shape() == Shape{2, 6});
+        CHECK(y.value().data()[6] == x.data()[12]);
+        CHECK(y.value().data()[9] == doctest::Approx((x.data()[18] + x.data()[21]) / 2).epsilon(1e-15));
+    }
+    SUBCASE("layer scale")
+    {
+        graph.parameters.push_back(&gain);
+        graph.forward = [&](const Context& c, const auto& x) {
+            return autograd::scale_columns(c, autograd::gelu(c, prepend(c, x)), gain);
+        };
+        graph.check();
+        gain.set_trainable(false);
+        graph.check();
+    }
+    CHECK_THROWS_AS(
+        (void)autograd::pool_tokens(Context{memory, nullptr}, Variable(random_tensor(memory, {2, 4, 3}, 1)), {0, -1}),
+        wasi::shape_error);
+    CHECK_THROWS_AS(
+        (void)autograd::pool_tokens(Context{memory, nullptr}, Variable(random_tensor(memory, {2, 4, 3}, 1)), {0, 4}),
+        wasi::shape_error);
+    CHECK_THROWS_AS(
+        (void)autograd::scale_columns(Context{memory, nullptr}, Variable(random_tensor(memory, {2, 4}, 1)), gain),
+        wasi::shape_error);
 }
 
 TEST_CASE("cross entropy")

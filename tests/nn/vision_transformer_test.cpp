@@ -45,6 +45,85 @@ TEST_CASE("the gradient of every parameter against central differences")
     CHECK(count == static_cast<int>(sink.size()));
 }
 
+/// What other families than torchvision's do otherwise, in several combinations.
+const std::vector<wasi::nn::VisionTransformerConfig>& other_configs()
+{
+    using wasi::nn::Gelu;
+    using wasi::nn::Pooling;
+    const auto changed = [](auto change) {
+        auto config = smallest;
+        change(config);
+        return config;
+    };
+    static const std::vector<wasi::nn::VisionTransformerConfig> configs{
+        changed([](auto& c) {  // CLIP
+            c.epsilon = 1e-2;
+            c.gelu = Gelu::quick;
+            c.pre_norm = true;
+        }),
+        changed([](auto& c) {  // distilled DeiT
+            c.distillation_token = true;
+            c.pooling = Pooling::class_and_distillation;
+        }),
+        changed([](auto& c) {  // DINOv2 with registers
+            c.registers = 3;
+            c.layer_scale = true;
+            c.pooling = Pooling::class_and_mean;
+        }),
+        changed([](auto& c) {  // averaged, without a class token
+            c.class_token = false;
+            c.registers = 1;
+            c.pooling = Pooling::mean;
+        }),
+        changed([](auto& c) {  // averaged before the norm, without a head
+            c.pooling = Pooling::mean_before_norm;
+            c.head = false;
+            c.classes = 6;
+        })};
+    return configs;
+}
+
+TEST_CASE("other families: every gradient against central differences, also where branches run again")
+{
+    for (const auto& config : other_configs()) {
+        CAPTURE(to_string(config.pooling));
+        wasi::Ledger memory;
+        Model<double> model{config, memory, wasi::RandomKey(1)};
+        const auto data = random_images<double>(config, 3, 5);
+        randomize(model, 3);
+        RecordingSink<double> sink;
+        (void)loss_and_gradients<double>(model, data, sink);
+        int count = 0;
+        wasi::nn::for_each_parameter(model, [&](auto& parameter) {
+            CAPTURE(parameter.name());
+            const auto wanted = central_differences(dense_span(parameter), [&] { return loss_of(model, data); });
+            REQUIRE(sink.has(parameter.name()));
+            CHECK(relative_distance(sink.at(parameter.name()).dense, wanted) <= 1e-7);
+            ++count;
+        });
+        CHECK(count == static_cast<int>(sink.size()));
+        for (const auto recompute : {wasi::nn::Recompute::halves, wasi::nn::Recompute::block}) {
+            wasi::nn::keep(model, {.recompute = recompute});
+            RecordingSink<double> again;
+            (void)loss_and_gradients<double>(model, data, again);
+            wasi::nn::for_each_parameter(model, [&](auto& parameter) {
+                CHECK(again.at(parameter.name()).dense == sink.at(parameter.name()).dense);
+            });
+        }
+    }
+}
+
+TEST_CASE("without a head the result is the features; a new head reads them")
+{
+    wasi::Ledger memory;
+    Model<double> model{other_configs().back(), memory, wasi::RandomKey(1)};
+    const auto data = random_images<double>(model.config(), 3, 5);
+    CHECK(wasi::nn::head_of(model) == nullptr);
+    CHECK(train::predict(model, data, Index{2}).shape() == wasi::Shape{3, 6});
+    model.replace_head(4);
+    CHECK(train::predict(model, data, Index{2}).shape() == wasi::Shape{3, 4});
+}
+
 TEST_CASE("low-rank weights: every other gradient is exact, and factor gradients are those of the factors")
 {
     Tiny tiny;
@@ -167,6 +246,13 @@ TEST_CASE("configs and images that make no sense are refused by name")
                          wasi::argument_error);
     CHECK_THROWS_AS(refused([](auto& c) { c.classes = -1; }), wasi::argument_error);
     CHECK_THROWS_AS(refused([](auto& c) { c.mlp = Index{1} << 40; }), wasi::argument_error);
+    CHECK_THROWS_AS(refused([](auto& c) { c.epsilon = 0.0; }), wasi::argument_error);
+    CHECK_THROWS_AS(refused([](auto& c) { c.class_token = false; }), wasi::argument_error);
+    CHECK_THROWS_AS(refused([](auto& c) { c.head = false; }), wasi::argument_error);
+    CHECK_THROWS_AS(refused([](auto& c) { c.registers = -1; }), wasi::argument_error);
+    CHECK_THROWS_WITH_AS(refused([](auto& c) { c.pooling = wasi::nn::Pooling::class_and_distillation; }),
+                         "VisionTransformerConfig: pooling class_and_distillation without a distillation token",
+                         wasi::argument_error);
     auto config = smallest;
     config.heads = 4;
     wasi::Ledger memory;

@@ -207,6 +207,35 @@ TEST_CASE("memory forecast: what blocks keep")
     }
 }
 
+TEST_CASE("memory forecast: what other families of Vision Transformers have")
+{
+    const ThreadScope threads(1);
+    using wasi::nn::Pooling;
+    std::vector<VisionTransformerConfig> configs(4, small);
+    configs[0].gelu = wasi::nn::Gelu::quick;
+    configs[0].pre_norm = true;
+    configs[1].distillation_token = true;
+    configs[1].pooling = Pooling::class_and_distillation;
+    configs[2].registers = 4;
+    configs[2].layer_scale = true;
+    configs[2].pooling = Pooling::class_and_mean;
+    configs[3].class_token = false;
+    configs[3].pooling = Pooling::mean_before_norm;
+    for (const auto& config : configs) {
+        for (const Method method : {method("vanilla"), method("wsi")}) {
+            for (const auto recompute : {wasi::nn::Recompute::nothing, wasi::nn::Recompute::block}) {
+                CAPTURE(to_string(config.pooling));
+                CAPTURE(method.name);
+                TrainOptions training;
+                training.batch_size = 12;
+                const auto run = train_really(config, fixed_ranks(method), training, {}, 24, {.recompute = recompute});
+                check_equal(run);
+                check_bound(run, 1);
+            }
+        }
+    }
+}
+
 TEST_CASE("memory forecast: optimisers that keep something")
 {
     const ThreadScope threads(1);

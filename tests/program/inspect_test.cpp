@@ -313,7 +313,7 @@ TEST_CASE("inspect: what makes no sense is refused in one line, with status 2 an
         {"inspect --weights /nowhere.safetensors --out '" + (folder / "run").string() + "'", "/nowhere.safetensors"},
         {"inspect --weights '" WASI_TEST_DATA "/golden/vit_cli_data.safetensors' --out '" + (folder / "run").string() +
              "'",
-         "class_token"},
+         "no Vision Transformer is recognised"},
         {on("nan.safetensors"), "encoder_layer_1.mlp.3.weight"},
         {on("missing.safetensors"), "encoder_layer_1.mlp.3.weight is missing"},
         {"inspect --weights '" + weights + "' --out '" + weights + "'", "is not a folder"},

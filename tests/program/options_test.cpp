@@ -81,6 +81,15 @@ const std::string usual = "--data digits:0-1 --epochs 1 --threads 1 ";
     return std::to_string(
         wasi::io::SafetensorsFile(folder / "model.safetensors").info("heads.head.weight").shape.at(0));
 }
+/// A model of two blocks that has layer scale (tests/golden), and how many of its factors the result has.
+const std::string golden_dinov2 = std::string(WASI_TEST_DATA) + "/golden/checkpoints/timm_dinov2";
+[[nodiscard]] std::string layer_scales(const Folder& folder)
+{
+    const auto names = wasi::io::SafetensorsFile(folder / "model.safetensors").names();
+    return std::to_string(std::count_if(names.begin(), names.end(), [](const std::string& name) {
+        return name.find("layer_scale") != std::string::npos;
+    }));
+}
 const Look saved_inputs = in_report("/ledger_peak_bytes/saved_input");
 const Look saved_activations = in_report("/ledger_peak_bytes/saved_activation");
 
@@ -110,6 +119,11 @@ constexpr int head_input = 32 * 16;
         {"--classes", {"2", "5"}, class_count, {"2", "5"}},
         {"--heads", {"2", "4"}, in_model("heads"), {"2", "4"}},
         {"--heads", {"2", "4"}, in_model("heads"), {"2", "4"}, "--weights '" + model + "'"},
+        {"--train-layer-scale",
+         {"off", "on"},
+         layer_scales,
+         {"0", "4"},
+         "--classes 2 --weights '" + golden_dinov2 + "'"},
         {"--data", {"digits:0-1", "digits:2-3"}, losses},
         {"--layers", {"mlp", "all"}, layer_count, {"4", "8"}},
         {"--memory-budget", {"1GiB", "2000MB"}, in_report("/memory_plan/budget_bytes"), {"1073741824", "2000000000"}},

@@ -190,7 +190,7 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
          "/nowhere.safetensors"},
         {"finetune --weights '" + golden + "vit_cli_data.safetensors' --data digits --out '" +
              (folder / "run").string() + "'",
-         "class_token"},
+         "no Vision Transformer is recognised"},
         {"finetune " + small + "--data " + data + " --out '" + (folder / "run").string() + "'", "(24, 3, 16, 16)"},
         {"finetune " + weights + "--heads 5 --data " + data + " --out '" + (folder / "run").string() + "'",
          "not a multiple of heads 5"},

@@ -54,6 +54,20 @@ TEST_CASE_TEMPLATE("gelu_backward is the derivative of gelu", E, WASI_TEST_DOUBL
     });
 }
 
+TEST_CASE_TEMPLATE("quick_gelu_backward is the derivative of quick_gelu", E, WASI_TEST_DOUBLE_ENGINES)
+{
+    using S = typename E::Storage;
+    auto x = random_matrix<double>(5, 9, 1);
+    const auto dy = random_matrix<double>(5, 9, 2);
+    Matrix<double> y(5, 9);
+    Matrix<double> dx(5, 9);
+    S::quick_gelu_backward(dx.view(), dy.view(), x.view());
+    check_derivative(dx, x, [&] {
+        S::quick_gelu(y.view(), x.view());
+        return weighted_sum(dy, y);
+    });
+}
+
 TEST_CASE_TEMPLATE("relu_backward is the derivative of relu", E, WASI_TEST_DOUBLE_ENGINES)
 {
     using S = typename E::Storage;

@@ -127,6 +127,53 @@ TEST_CASE_TEMPLATE("gelu and relu with their gradients", E, WASI_SHIPPED_ENGINES
     }
 }
 
+TEST_CASE_TEMPLATE("quick gelu with its gradient, and columns that are scaled", E, WASI_SHIPPED_ENGINES)
+{
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
+    for (const auto& shape : shapes) {
+        const Index rows = shape[0];
+        const Index cols = shape[1];
+        CAPTURE(rows);
+        CAPTURE(cols);
+        auto x = random_matrix<T>(rows, cols, 5);
+        const auto dy = random_matrix<T>(rows, cols, 6);
+        if (cols >= 5 && rows >= 4) {
+            for (const auto& [i, value] : {std::pair<Index, double>{0, 60.0}, {1, -60.0}, {2, 0.0}, {3, -0.0}}) {
+                x(i, 1) = static_cast<T>(value);
+            }
+        }
+        const double largest = std::max(1.0, wasi_tests::max_abs(x.view()));
+        Matrix<T> fast(rows, cols);
+        Matrix<T> slow(rows, cols);
+        S::quick_gelu(fast.view(), x.view());
+        NaiveStorage::quick_gelu(slow.view(), x.view());
+        CHECK(max_difference(fast.view(), slow.view()) <= tolerance<T>(1, largest));
+        S::quick_gelu_backward(fast.view(), dy.view(), x.view());
+        NaiveStorage::quick_gelu_backward(slow.view(), dy.view(), x.view());
+        const double bound = tolerance<T>(1, 2.0 * largest * std::max(1.0, wasi_tests::max_abs(dy.view())));
+        CHECK(max_difference(fast.view(), slow.view()) <= bound);
+        for (const bool over_upstream : {true, false}) {
+            auto in_place = over_upstream ? dy : x;
+            S::quick_gelu_backward(in_place.view(), over_upstream ? in_place.view() : dy.view(),
+                                   over_upstream ? x.view() : in_place.view());
+            CHECK(max_difference(in_place.view(), slow.view()) <= bound);
+        }
+        const auto factors = random_matrix<T>(1, cols, 7);
+        const std::span<const T> v(factors.view().data, static_cast<std::size_t>(cols));
+        S::scale_columns(x.view(), v);
+        auto wanted = random_matrix<T>(rows, cols, 5);
+        if (cols >= 5 && rows >= 4) {
+            for (const auto& [i, value] : {std::pair<Index, double>{0, 60.0}, {1, -60.0}, {2, 0.0}, {3, -0.0}}) {
+                wanted(i, 1) = static_cast<T>(value);
+            }
+        }
+        NaiveStorage::scale_columns(wanted.view(), v);
+        CHECK(same_bits(x.view(), wanted.view()));
+        CHECK(fast.guard_intact());
+    }
+}
+
 TEST_CASE("the naive row kernels refuse what the concept does not allow")
 {
     const auto x = random_matrix<float>(4, 6, 15);

@@ -43,6 +43,34 @@ struct NaiveRowKernels : NaiveElements {
         for_each(y, [&](Index i, Index j) { y(i, j) *= x(i, j); });
     }
     template <wasi::Scalar T>
+    static void scale_columns(View<T> y, InRow<T> v)
+    {
+        expect_plain(y);
+        naive::expect(static_cast<Index>(v.size()) == y.cols, "scale_columns: shapes");
+        for_each(y, [&](Index i, Index j) { y(i, j) *= at(v, j); });
+    }
+    template <wasi::Scalar T>
+    static void quick_gelu(View<T> y, In<T> x)
+    {
+        using W = Wide<T>;
+        expect_plain(y, x);
+        overwrite(
+            y, [](W value) { return value / (W(1) + std::exp(W(-1.702L) * value)); }, x);
+    }
+    template <wasi::Scalar T>
+    static void quick_gelu_backward(View<T> dx, In<T> dy, In<T> x)
+    {
+        using W = Wide<T>;
+        expect_plain(dx, dy);
+        expect_plain(dx, x);
+        const auto slope = [](W value) {
+            const W share = W(1) / (W(1) + std::exp(W(-1.702L) * value));
+            return share * (W(1) + W(1.702L) * value * (W(1) - share));
+        };
+        overwrite(
+            dx, [&](W upstream, W value) { return upstream * slope(value); }, dy, x);
+    }
+    template <wasi::Scalar T>
     static void gelu(View<T> y, In<T> x)
     {
         expect_plain(y, x);

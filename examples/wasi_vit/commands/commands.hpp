@@ -9,5 +9,8 @@ namespace wasi_examples {
 [[nodiscard]] int predict(const PredictOptions& options);
 [[nodiscard]] int compare(const CompareOptions& options);
 [[nodiscard]] int inspect(const InspectOptions& options);
+[[nodiscard]] int export_model(const ExportCommandOptions& options);
+[[nodiscard]] int compress(const CompressOptions& options);
+[[nodiscard]] int expand(const ExpandOptions& options);
 
 }  // namespace wasi_examples

@@ -83,7 +83,8 @@ class Finetune {
 public:
     explicit Finetune(const FinetuneOptions& given)
         : setup_(set_up_training(given, ledger_, phases_)),
-          keeper_(given.out, setup_.facts, std::string(setup_.options.method->name), setup_.training.micro_batches)
+          keeper_(given.out, setup_.facts, std::string(setup_.options.method->name), setup_.training.micro_batches,
+                  setup_.origin)
     {
         run_.method = setup_.options.method->name;
         run_.title = run_.method + (setup_.options.layers == wasi::nn::Layers::mlp ? ", MLP layers" : "") + ", seed " +
@@ -133,13 +134,19 @@ public:
         phases_.end("step");
     }
 
+    [[nodiscard]] std::map<std::string, std::string> model_metadata() const
+    {
+        auto metadata = setup_.origin;
+        metadata["method"] = run_.method;
+        return metadata;
+    }
+
     /// The files that a signal must not keep from being written.
     void save_model(ResultFiles& files)
     {
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
-        files.add("model.safetensors", [&](const auto& path) {
-            wasi::files::save_model(*setup_.model, path, {{"method", run_.method}});
-        });
+        files.add("model.safetensors",
+                  [&](const auto& path) { wasi::files::save_model(*setup_.model, path, model_metadata()); });
         if (setup_.options.method == wasi::train::method("lora")) {
             files.add("adapter_model.safetensors",
                       [&](const auto& path) { wasi::files::save_adapter(*setup_.model, path.parent_path()); });
@@ -219,7 +226,7 @@ private:
             return "its parameters are no longer finite; metrics.csv is in " + out.string() +
                    (setup_.options.save_every > 0 ? ", and the last run that was saved" : ", no model");
         }
-        wasi::files::save_model(*setup_.model, out / "model.safetensors", {{"method", run_.method}});
+        wasi::files::save_model(*setup_.model, out / "model.safetensors", model_metadata());
         return "metrics.csv and the last finite model are in " + out.string();
     }
 

@@ -1,12 +1,11 @@
 #include <algorithm>
 
-#include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/safetensors.hpp>
-#include <wasi/storage/eigen.hpp>
 #include <wasi/train/evaluate.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
+#include "commands/weights.hpp"
 #include "files/output_folder.hpp"
 #include "options/run_options.hpp"
 
@@ -17,8 +16,7 @@ int predict(const PredictOptions& options)
     check_file(options.out);
     use_threads(options.threads);
     wasi::Ledger ledger;
-    const auto model =
-        wasi::files::load_model<float, wasi::EigenStorage>(options.weights, ledger, {.heads = options.heads});
+    const auto model = load_weights({options.weights, options.heads, false}, ledger).model;
     auto data = load_images(options.images);
     data.labels.assign(static_cast<std::size_t>(data.count), 0);  // not read by predict; the check wants one an image
     data.check(model->config().classes);

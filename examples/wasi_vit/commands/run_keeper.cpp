@@ -23,6 +23,7 @@ constexpr const char* run_name = "run.safetensors";
 constexpr const char* metrics_name = "metrics.csv";
 constexpr const char* method_key = "method";
 constexpr const char* micro_batches_key = "micro_batches";
+constexpr const char* preprocessing_key = "preprocessing";
 
 /// A number that other data will not have (Fowler, Noll, Vo: FNV-1a on words).
 [[nodiscard]] std::string fingerprint(const wasi::data::Dataset<float>& data)
@@ -64,8 +65,7 @@ SavedRun::SavedRun(const std::filesystem::path& folder) : file_(folder / run_nam
 
 std::unique_ptr<RunModel> SavedRun::make_model(wasi::Memory& memory) const
 {
-    const wasi::io::SafetensorsFile file(file_);
-    return std::make_unique<RunModel>(wasi::files::config_from_file(file, file_, {}), memory);
+    return std::make_unique<RunModel>(wasi::files::config_from_file(file_), memory);
 }
 
 std::string SavedRun::word(const std::string& key) const
@@ -83,6 +83,12 @@ std::string SavedRun::method() const
 Index SavedRun::micro_batches() const
 {
     return parse_number<Index>(word(micro_batches_key), file_.string(), {.least = 1});
+}
+
+std::map<std::string, std::string> SavedRun::origin() const
+{
+    const auto found = metadata_.find(preprocessing_key);
+    return found == metadata_.end() ? std::map<std::string, std::string>() : std::map<std::string, std::string>{*found};
 }
 
 std::vector<StepRow> SavedRun::steps(Index count, std::vector<std::vector<double>>& energies) const
@@ -108,8 +114,13 @@ std::vector<StepRow> SavedRun::steps(Index count, std::vector<std::vector<double
     return steps;
 }
 
-RunKeeper::RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, Index micro_batches)
-    : folder_(std::move(folder)), facts_(std::move(facts)), method_(std::move(method)), micro_batches_(micro_batches)
+RunKeeper::RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, Index micro_batches,
+                     std::map<std::string, std::string> origin)
+    : folder_(std::move(folder)),
+      facts_(std::move(facts)),
+      method_(std::move(method)),
+      micro_batches_(micro_batches),
+      origin_(std::move(origin))
 {
 }
 
@@ -117,6 +128,7 @@ void RunKeeper::save(RunModel& model, RunOptimizer& optimizer, Index next_step, 
 {
     wasi::io::write_file_atomically(folder_ / metrics_name, metrics);
     auto metadata = wasi::files::config_metadata(model.config());
+    metadata.insert(origin_.begin(), origin_.end());
     metadata[method_key] = method_;
     metadata[micro_batches_key] = number_text(micro_batches_);
     wasi::files::save_run(model, optimizer, next_step, facts_, folder_ / run_name, metadata);

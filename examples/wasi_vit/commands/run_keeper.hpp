@@ -35,6 +35,8 @@ public:
     /// What the run settled by itself: its method, and micro-batches of a step.
     [[nodiscard]] std::string method() const;
     [[nodiscard]] wasi::Index micro_batches() const;
+    /// What its files carry of where the model came from.
+    [[nodiscard]] std::map<std::string, std::string> origin() const;
     /// The steps that were done, from metrics.csv: as many as the run file has seen. `energies`: the captured energies
     /// of each.
     [[nodiscard]] std::vector<StepRow> steps(wasi::Index count, std::vector<std::vector<double>>& energies) const;
@@ -52,7 +54,8 @@ private:
 /// killed at any moment has the metrics of every step that its run file has seen.
 class RunKeeper {
 public:
-    RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, wasi::Index micro_batches);
+    RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, wasi::Index micro_batches,
+              std::map<std::string, std::string> origin);
 
     void save(RunModel& model, RunOptimizer& optimizer, wasi::Index next_step, const std::string& metrics) const;
     /// Takes away what an earlier run has left.
@@ -63,6 +66,7 @@ private:
     wasi::files::RunFacts facts_;
     std::string method_;
     wasi::Index micro_batches_;
+    std::map<std::string, std::string> origin_;
 };
 
 }  // namespace wasi_examples

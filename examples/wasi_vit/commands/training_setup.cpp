@@ -4,8 +4,8 @@
 #include <utility>
 
 #include <wasi/files/adapter_file.hpp>
-#include <wasi/files/vision_transformer_file.hpp>
 
+#include "commands/weights.hpp"
 #include "options/run_options.hpp"
 #include "plan/activation_budget.hpp"
 
@@ -26,7 +26,7 @@ using wasi::Index;
 
 [[nodiscard]] std::unique_ptr<RunModel> make_model(const FinetuneOptions& options,
                                                    const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
-                                                   TrainAndTest& data)
+                                                   TrainAndTest& data, std::map<std::string, std::string>& origin)
 {
     if (options.weights.empty()) {
         auto config = model_config(options);
@@ -34,19 +34,25 @@ using wasi::Index;
         config.classes = options.classes.value_or(class_count(data.train));
         return std::make_unique<RunModel>(config, ledger, run_key(options, 1));
     }
-    auto model = wasi::files::load_model<float, EigenStorage>(
-        options.weights, ledger, {.heads = options.heads}, [&](wasi::nn::Place place, auto& weight) {
-            if (options.adapter.empty()) {  // else its adapters come with their own ranks
-                wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
-            }
-        });
+    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, ledger, false,
+                               [&](wasi::nn::Place place, auto& weight) {
+                                   if (options.adapter.empty()) {  // else its adapters come with their own ranks
+                                       wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
+                                   }
+                               });
+    auto& model = loaded.model;
+    require_head(model->config(), options.classes);
     data = load_data(options.data, model->config().image);
     const Index before = model->config().classes;
-    if (options.classes && *options.classes != before) {
+    if (!model->config().head) {
+        model->replace_head(*options.classes);
+        std::printf("A new head for %td classes is made.\n", *options.classes);
+    } else if (options.classes && *options.classes != before) {
         model->replace_head(*options.classes);
         std::printf("The head for %td classes is replaced by a new one for %td.\n", before, *options.classes);
     }
-    return model;
+    origin = std::move(loaded.origin);
+    return std::move(model);
 }
 
 void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger& ledger)
@@ -126,17 +132,19 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     if (!options.resume.empty()) {
         saved.emplace(options.resume);
         setup.model = saved->make_model(ledger);
+        setup.origin = saved->origin();
         setup.data = load_data(options.data, setup.model->config().image);
         options.accumulate = saved->micro_batches();
     } else if (memory) {
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, setup.data);
         std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
         setup.model = std::move(planned.model);
+        setup.origin = std::move(planned.origin);
         options.method = planned.method;
         options.accumulate = planned.plan.memory.chosen.run.training.micro_batches;
         setup.memory_plan = std::move(planned.plan.memory);
     } else {
-        setup.model = make_model(options, method, ledger, setup.data);
+        setup.model = make_model(options, method, ledger, setup.data, setup.origin);
     }
     check_data(setup, given, ledger);
     phases.end("load");

@@ -1,6 +1,8 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <wasi/optim/any_optimizer.hpp>
@@ -19,6 +21,7 @@ struct TrainingSetup {
     TrainAndTest data;
     wasi::Booking booked_images;
     std::unique_ptr<RunModel> model;
+    std::map<std::string, std::string> origin;  ///< what its files carry of where it came from
     std::unique_ptr<RunOptimizer> optimizer;
     std::optional<PlannedMemory> memory_plan;                   ///< of --memory-budget
     std::optional<wasi::plan::ActivationPlan> activation_plan;  ///< of --activation-budget

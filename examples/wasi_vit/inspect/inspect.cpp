@@ -92,6 +92,18 @@ void decompose_product(wasi::ConstMatrixView<float> left, wasi::ConstMatrixView<
     return bytes_of_number * static_cast<double>(left.size() + right.size());
 }
 
+/// The same of a checkpoint that has the layer in other names or parts, put together as this library has it.
+[[nodiscard]] double read_layer(wasi::files::detail::CheckpointReader<float>& reader, const std::string& name,
+                                const wasi::Shape& shape, InspectedLayer& layer)
+{
+    wasi::Tensor<float> w = wasi::workspace<float>(wasi::plain_memory(), shape[0], shape[1]);
+    reader.read(name, w);
+    layer.outputs = shape[0];
+    layer.inputs = shape[1];
+    decompose(std::as_const(w).matrix(), layer);
+    return bytes_of_number * static_cast<double>(w.size());
+}
+
 /// A bar that rewrites its line on a terminal, a line a block elsewhere.
 class LayerProgress {
 public:
@@ -155,32 +167,46 @@ void check_folder(const std::filesystem::path& out)
     return thresholds;
 }
 
-/// Also refuses a file that is not a Vision Transformer in torchvision's names.
+/// Also refuses what is no Vision Transformer of a known family.
 [[nodiscard]] Inspection read_layers(const InspectOptions& options)
 {
     Inspection inspection;
     inspection.file = options.weights;
     inspection.thresholds = sorted(options.thresholds);
-    const SafetensorsFile file(options.weights);
+    wasi::files::Checkpoint checkpoint(options.weights);
+    const wasi::files::NamedCheckpoint named(checkpoint.header());
     // Heads leave no mark on any weight's shape, and their number does not matter here.
-    const auto config = wasi::files::config_from_file(file, options.weights, {.heads = 1});
-    std::vector<std::pair<std::string, std::string>> parts{{"mlp.0", ".weight"}, {"mlp.3", ".weight"}};
+    const auto facts = wasi::files::facts_of(named, {.heads = 1});
+    const auto& config = facts.config;
+    wasi::files::detail::CheckpointReader<float> reader(checkpoint, named, facts, wasi::plain_memory());
+    struct LayerOfBlock {
+        std::string part;
+        std::string suffix;
+        wasi::Shape shape;
+    };
+    std::vector<LayerOfBlock> parts{{"mlp.0", ".weight", {config.mlp, config.dim}},
+                                    {"mlp.3", ".weight", {config.dim, config.mlp}}};
     if (options.layers == wasi::nn::Layers::all) {
-        parts.insert(parts.begin(), {{"self_attention.in_proj", "_weight"}, {"self_attention.out_proj", ".weight"}});
+        parts.insert(parts.begin(), {{"self_attention.in_proj", "_weight", {3 * config.dim, config.dim}},
+                                     {"self_attention.out_proj", ".weight", {config.dim, config.dim}}});
     }
+    // As the file has it, where it is this library's or torchvision's: perhaps as factors.
+    const SafetensorsFile* own = &named.family() == &wasi::files::families.front() ? checkpoint.single() : nullptr;
     const auto in_block = static_cast<Index>(parts.size());
-    for (const std::string& name : file.names()) {
-        inspection.other_bytes += bytes_of_number * static_cast<double>(file.info(name).element_count());
+    for (const auto& [name, entry] : named.header().tensors) {
+        inspection.other_bytes += bytes_of_number * static_cast<double>(entry.info.element_count());
     }
     LayerProgress progress(config.depth * in_block, in_block);
     for (Index block = 0; block < config.depth; ++block) {
-        for (const auto& [part, suffix] : parts) {
+        for (const auto& [part, suffix, shape] : parts) {
             InspectedLayer layer;
             layer.block = block;
             layer.part = part;
             layer.name = "encoder_layer_" + std::to_string(block) + "." + part;
+            const std::string name = "encoder.layers." + layer.name + suffix;
+            const bool as_it_is = own != nullptr && (own->contains(name) || own->contains(name + ".left"));
             inspection.stored_bytes +=
-                read_layer(file, options.weights, "encoder.layers." + layer.name + suffix, layer);
+                as_it_is ? read_layer(*own, options.weights, name, layer) : read_layer(reader, name, shape, layer);
             progress.done(layer.name);
             inspection.layers.push_back(std::move(layer));
         }

@@ -23,7 +23,7 @@ void add_options(CLI::App& command, const OptionTable<Options>& table, Options& 
         }
         const auto take = [&options, &row](const CLI::results_t& typed) {
             for (const std::string& value : typed) {
-                row.value.parse(options, value, row.name);
+                row.value.parse(options, value.empty() && !row.alone.empty() ? row.alone : value, row.name);
             }
             return true;
         };
@@ -35,7 +35,9 @@ void add_options(CLI::App& command, const OptionTable<Options>& table, Options& 
         } else {
             option->take_last();  // as scripts that add an option to a command line expect
         }
-        if (const std::string standard = row.value.show(options); !standard.empty()) {
+        if (!row.alone.empty()) {
+            option->expected(0, 1);  // what CLI11 takes for a missing value is the default text, so there is none
+        } else if (const std::string standard = row.value.show(options); !standard.empty()) {
             option->default_str(standard);
         }
     }

@@ -38,6 +38,7 @@ struct OptionRow {
     bool required = false;
     std::string one_of_group = {};  ///< exactly one of the rows with this name has to be given
     bool repeated = false;          ///< each value is kept; else the last one counts
+    std::string alone = {};         ///< its value where it is given without one
 };
 
 template <class Options>

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/io/safetensors_types.hpp>
 #include <wasi/nn/keep_options.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
 #include <wasi/train/method.hpp>
@@ -16,6 +17,7 @@
 namespace wasi_examples {
 
 enum class OptimizerName { sgd, adamw };
+enum class ExportName { torchvision, timm, hf };
 
 /// What `wasi_vit finetune` or `plan` was asked for. Each member is right by itself once it was parsed; what does not
 /// go together is refused by run_options.hpp.
@@ -24,6 +26,7 @@ struct FinetuneOptions {
     std::optional<wasi::nn::VisionTransformerConfig> config;
     std::optional<wasi::Index> classes;
     std::optional<wasi::Index> heads;
+    bool train_layer_scale = false;
     std::string data;
     std::optional<wasi::train::Method> method;  ///< not given: wasi, or what --memory-budget comes to
     wasi::nn::Layers layers = wasi::nn::Layers::all;
@@ -82,12 +85,46 @@ struct InspectOptions {
     std::string out;  ///< empty: the table alone
 };
 
+struct ExportCommandOptions {
+    std::string weights;
+    std::optional<wasi::Index> heads;
+    ExportName as = ExportName::torchvision;
+    bool dense = false;
+    wasi::io::Dtype stored_as = wasi::io::Dtype::f32;
+    int threads = 0;
+    std::string out;
+};
+
+struct CompressOptions {
+    std::string weights;
+    std::optional<wasi::Index> heads;
+    double energy = 0.8;
+    std::optional<wasi::Index> rank;
+    bool free = false;  ///< free factors; else L orthonormal
+    wasi::nn::Layers layers = wasi::nn::Layers::all;
+    bool dense_above_break_even = true;
+    wasi::io::Dtype stored_as = wasi::io::Dtype::f32;
+    int threads = 0;
+    std::string out;
+};
+
+struct ExpandOptions {
+    std::string weights;
+    std::optional<wasi::Index> heads;
+    wasi::io::Dtype stored_as = wasi::io::Dtype::f32;
+    int threads = 0;
+    std::string out;
+};
+
 [[nodiscard]] const OptionTable<FinetuneOptions>& finetune_table();
 /// The options of `plan`: those of finetune that decide the memory of a run.
 [[nodiscard]] const OptionTable<FinetuneOptions>& plan_table();
 [[nodiscard]] const OptionTable<PredictOptions>& predict_table();
 [[nodiscard]] const OptionTable<CompareOptions>& compare_table();
 [[nodiscard]] const OptionTable<InspectOptions>& inspect_table();
+[[nodiscard]] const OptionTable<ExportCommandOptions>& export_table();
+[[nodiscard]] const OptionTable<CompressOptions>& compress_table();
+[[nodiscard]] const OptionTable<ExpandOptions>& expand_table();
 
 /// finetune's options as name and value, for reports: all that have a value and say more than where files are.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> shown_options(const FinetuneOptions& options);

@@ -1,4 +1,4 @@
-// The options of predict, compare and inspect.
+// The options of predict, compare, inspect, export, compress and expand.
 #include "options/options.hpp"
 
 namespace wasi_examples {
@@ -21,6 +21,33 @@ const Range<int> thread_count{.least = 0, .most = 4096};
     return thresholds;
 }
 
+/// What the commands that write models have in common.
+template <class Options>
+[[nodiscard]] OptionTable<Options> model_rows()
+{
+    using wasi::io::Dtype;
+    return {
+        {.name = "--weights",
+         .type = "FILE",
+         .help = "a model: file or folder of any family",
+         .value = text(&Options::weights),
+         .required = true},
+        {.name = "--heads",
+         .type = "H",
+         .help = "attention heads, where no file tells them",
+         .value = number(head_count, &Options::heads)},
+        {.name = "--dtype",
+         .type = "TYPE",
+         .help = "of the numbers in the file",
+         .value = word({{"f32", Dtype::f32}, {"f16", Dtype::f16}, {"bf16", Dtype::bf16}}, &Options::stored_as)},
+        {.name = "--threads",
+         .type = "N",
+         .help = "0 = one for each processor",
+         .value = number(thread_count, &Options::threads),
+         .effect = Effect::cost},
+    };
+}
+
 [[nodiscard]] std::string show_thresholds(const std::vector<double>& thresholds)
 {
     std::string shown;
@@ -38,12 +65,12 @@ const OptionTable<PredictOptions>& predict_table()
     static const OptionTable<Options> table{
         {.name = "--weights",
          .type = "FILE",
-         .help = "model.safetensors of a run, or any file with torchvision names",
+         .help = "model.safetensors of a run, or a file or folder of any family (docs/files.md)",
          .value = text(&Options::weights),
          .required = true},
         {.name = "--heads",
          .type = "H",
-         .help = "attention heads (default: the file's metadata, else dim/64)",
+         .help = "attention heads (default: what the files say, else as published models of this width)",
          .value = number(head_count, &Options::heads)},
         {.name = "--images",
          .type = "FILE",
@@ -67,6 +94,88 @@ const OptionTable<PredictOptions>& predict_table()
          .effect = Effect::place,
          .required = true},
     };
+    return table;
+}
+
+const OptionTable<ExportCommandOptions>& export_table()
+{
+    using Options = ExportCommandOptions;
+    static const OptionTable<Options> table = [] {
+        auto rows = model_rows<Options>();
+        rows.push_back(
+            {.name = "--as",
+             .type = "PACKAGE",
+             .help = "whose names and files",
+             .value =
+                 word({{"torchvision", ExportName::torchvision}, {"timm", ExportName::timm}, {"hf", ExportName::hf}},
+                      &Options::as),
+             .required = true});
+        rows.push_back({.name = "--dense",
+                        .type = "SWITCH",
+                        .help = "multiply weights out that are factors, which this program alone reads",
+                        .value = word({{"off", false}, {"on", true}}, &Options::dense),
+                        .alone = "on"});
+        rows.push_back({.name = "--out",
+                        .type = "DIR",
+                        .help = "folder to write",
+                        .value = text(&Options::out),
+                        .effect = Effect::place,
+                        .required = true});
+        return rows;
+    }();
+    return table;
+}
+
+const OptionTable<CompressOptions>& compress_table()
+{
+    using Options = CompressOptions;
+    using wasi::nn::Layers;
+    static const OptionTable<Options> table = [] {
+        auto rows = model_rows<Options>();
+        rows.push_back({.name = "--energy",
+                        .type = "E",
+                        .help = "share of a weight's spectral energy to keep",
+                        .value = number({.least = 0.0, .most = 1.0, .without_least = true}, &Options::energy)});
+        rows.push_back({.name = "--rank",
+                        .type = "K",
+                        .help = "the same rank for every weight, in place of --energy",
+                        .value = number({.least = 1}, &Options::rank)});
+        rows.push_back({.name = "--form",
+                        .type = "FORM",
+                        .help = "how factors are held: subspace (L orthonormal) or factors (free, for AdamW)",
+                        .value = word({{"subspace", false}, {"factors", true}}, &Options::free)});
+        rows.push_back({.name = "--layers",
+                        .type = "WHICH",
+                        .help = "linear layers to factorize",
+                        .value = word({{"mlp", Layers::mlp}, {"all", Layers::all}}, &Options::layers)});
+        rows.push_back({.name = "--above-break-even",
+                        .type = "HOW",
+                        .help = "a weight of which factors would be no smaller",
+                        .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)});
+        rows.push_back({.name = "--out",
+                        .type = "FILE",
+                        .help = "safetensors file to write",
+                        .value = text(&Options::out),
+                        .effect = Effect::place,
+                        .required = true});
+        return rows;
+    }();
+    return table;
+}
+
+const OptionTable<ExpandOptions>& expand_table()
+{
+    using Options = ExpandOptions;
+    static const OptionTable<Options> table = [] {
+        auto rows = model_rows<Options>();
+        rows.push_back({.name = "--out",
+                        .type = "FILE",
+                        .help = "safetensors file to write",
+                        .value = text(&Options::out),
+                        .effect = Effect::place,
+                        .required = true});
+        return rows;
+    }();
     return table;
 }
 
@@ -99,7 +208,7 @@ const OptionTable<InspectOptions>& inspect_table()
     static const OptionTable<Options> table{
         {.name = "--weights",
          .type = "FILE",
-         .help = "safetensors file (torchvision names), or model.safetensors of a run",
+         .help = "model.safetensors of a run, or a file or folder of any family (docs/files.md)",
          .value = text(&Options::weights),
          .required = true},
         {.name = "--thresholds",

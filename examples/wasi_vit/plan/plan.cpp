@@ -4,11 +4,11 @@
 #include <utility>
 
 #include <wasi/core/process_memory.hpp>
-#include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/plan/fit.hpp>
 
 #include "commands/commands.hpp"
+#include "commands/weights.hpp"
 #include "files/output_folder.hpp"
 #include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
@@ -31,23 +31,21 @@ struct Given {
 };
 
 /// The model that the options name, its weights held as the layers say.
-[[nodiscard]] std::unique_ptr<PlannedModel> make_or_load(const FinetuneOptions& options, const Run& run,
-                                                         wasi::Memory& memory)
+[[nodiscard]] ModelWithOrigin make_or_load(const FinetuneOptions& options, const Run& run, wasi::Memory& memory)
 {
     auto setup = run.layers.begin();
     if (options.weights.empty()) {
         auto model = std::make_unique<PlannedModel>(run.model, memory, wasi::RandomKey(options.seed).derive(1));
         wasi::nn::visit_layers(
             *model, [&](wasi::nn::Place, auto& layer) { wasi::nn::set_up(layer.weight, (setup++)->weight); });
-        return model;
+        return {std::move(model), {}, {}};
     }
-    auto model = wasi::files::load_model<float, EigenStorage>(
-        options.weights, memory, {.heads = options.heads},
-        [&](wasi::nn::Place, auto& weight) { wasi::nn::set_up(weight, (setup++)->weight); });
-    if (run.model.classes != model->config().classes) {
-        model->replace_head(run.model.classes);
+    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, memory, true,
+                               [&](wasi::nn::Place, auto& weight) { wasi::nn::set_up(weight, (setup++)->weight); });
+    if (run.model.classes != loaded.model->config().classes || !loaded.model->config().head) {
+        loaded.model->replace_head(run.model.classes);
     }
-    return model;
+    return loaded;
 }
 
 /// Of a new model, all at once; of a weights file weight by weight: of the dense ones in blocks only the singular
@@ -63,16 +61,19 @@ struct Given {
         given.spectra = wasi::plan::weight_spectra(model);
         return given;
     }
-    const auto model = wasi::files::load_model<float, EigenStorage>(
-        options.weights, ledger, {.heads = options.heads}, [&](wasi::nn::Place place, auto& weight) {
-            if (wasi::nn::is_selected(place.role, wasi::nn::Layers::all)) {
-                given.spectra.push_back(wasi::plan::spectrum_of<EigenStorage>(weight, ledger));
-                if (!weight.is_low_rank()) {
-                    weight.dense().reset();
-                }
-            }
-        });
-    given.config = model->config();
+    const auto loaded =
+        load_weights({options.weights, options.heads, options.train_layer_scale}, ledger, false,
+                     [&](wasi::nn::Place place, auto& weight) {
+                         if (wasi::nn::is_selected(place.role, wasi::nn::Layers::all)) {
+                             given.spectra.push_back(wasi::plan::spectrum_of<EigenStorage>(weight, ledger));
+                             if (!weight.is_low_rank()) {
+                                 weight.dense().reset();
+                             }
+                         }
+                     });
+    given.config = loaded.model->config();
+    require_head(given.config, options.classes);
+    given.config.head = true;
     given.config.classes = options.classes.value_or(given.config.classes);
     data = load_data(options.data, given.config.image);
     return given;
@@ -130,7 +131,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     }
     request.options.base = wasi::process_memory().resident;
     request.may_compress = options.optimizer != OptimizerName::adamw;
-    request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory); };
+    request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory).model; };
     const auto images = wasi::train::calibration_images(data.train.count, request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));
     data.train.check(request.run.model.classes);
@@ -147,7 +148,9 @@ ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t b
     ModelInBudget result;
     result.plan = plan_for(options, budget, data);
     const auto& chosen = result.plan.memory.chosen;
-    result.model = make_or_load(options, chosen.run, ledger);
+    auto made = make_or_load(options, chosen.run, ledger);
+    result.model = std::move(made.model);
+    result.origin = std::move(made.origin);
     wasi::plan::apply_plan(*result.model, result.plan.memory, method_options(options).activation,
                            wasi::RandomKey(options.seed).derive(2));
     result.method = wasi::train::method_of(*result.model);

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,7 @@ struct ModelInBudget {
     BudgetPlan plan;
     /// The method that this comes to: vanilla, wsi, asi, wasi or factors.
     wasi::train::Method method = wasi::train::method("vanilla");
+    std::map<std::string, std::string> origin = {};  ///< what its files carry of where it came from
 };
 
 /// Plans for the model and the data that the options name. A weights file is read weight by weight for its spectra, so

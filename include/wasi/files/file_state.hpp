@@ -3,6 +3,7 @@
 #include <charconv>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -87,7 +88,15 @@ public:
     void text(std::string_view name, std::string& value) override { metadata[full(name)] = value; }
 
     /// The file, whole or not at all. Throws io_error when it cannot be written.
-    void write(const std::filesystem::path& path) const { io::write_safetensors(path, tensors_, metadata); }
+    /// `stored_as`: the type of floats in the file, F32, F16 or BF16; else as they are.
+    void write(const std::filesystem::path& path, std::optional<io::Dtype> stored_as = std::nullopt) const
+    {
+        auto tensors = tensors_;
+        for (io::TensorToWrite& tensor : tensors) {
+            tensor.stored_as = stored_as;
+        }
+        io::write_safetensors(path, tensors, metadata);
+    }
     /// Bytes of all tensors.
     [[nodiscard]] std::size_t bytes() const { return bytes_; }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -125,13 +126,17 @@ void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem
     detail::check_forms(file, path, weights);
 }
 
-/// How the weights of a model that are not dense are held, as the metadata `forms` has it.
+/// How the weights of a model that are not dense are held, as the metadata `forms` has it. `rounded`: with subspaces as
+/// free factors.
 template <nn::Model M>
-[[nodiscard]] std::string forms_text(M& model)
+[[nodiscard]] std::string forms_text(M& model, bool rounded = false)
 {
     std::string forms;
     nn::visit_layers(model, [&](nn::Place, nn::LayerOf<M>& layer) {
-        const auto kind = nn::kind_of(nn::setup_of(layer.weight));
+        auto kind = nn::kind_of(nn::setup_of(layer.weight));
+        if (rounded && kind == nn::SubspaceOptions::kind) {
+            kind = nn::FactorsOptions::kind;
+        }
         if (kind != nn::DenseOptions::kind) {
             forms += (forms.empty() ? "" : ",") + layer.weight.name() + "=" + std::string(kind);
         }
@@ -139,20 +144,24 @@ template <nn::Model M>
     return forms;
 }
 
-/// Writes a model, whole or not at all. `metadata` is added to `forms`. Throws io_error when the file cannot be
-/// written.
+/// Writes a model, whole or not at all. `metadata` is added to `forms`. `stored_as`: the type of its numbers in the
+/// file, F32, F16 or BF16; else as they are. In 16 bits an orthonormal L is no longer one, so such factors are written
+/// as free ones. Throws io_error when the file cannot be written, argument_error for a number that is too large for its
+/// type.
 template <nn::Model M>
-void write_model(M& model, const std::filesystem::path& path, std::map<std::string, std::string> metadata = {})
+void write_model(M& model, const std::filesystem::path& path, std::map<std::string, std::string> metadata = {},
+                 std::optional<io::Dtype> stored_as = std::nullopt)
 {
     StateWriter writer(true);
     nn::visit_state(model, writer);
     writer.metadata.merge(metadata);
     writer.metadata.erase(detail::free_factors_key);
-    writer.metadata[detail::forms_key] = forms_text(model);
+    const bool rounded = stored_as == io::Dtype::f16 || stored_as == io::Dtype::bf16;
+    writer.metadata[detail::forms_key] = forms_text(model, rounded);
     if (writer.metadata[detail::forms_key].empty()) {
         writer.metadata.erase(detail::forms_key);
     }
-    writer.write(path);
+    writer.write(path, stored_as);
 }
 
 }  // namespace wasi::files

@@ -1,11 +1,11 @@
 #pragma once
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -16,51 +16,11 @@
 
 #include "wasi/core/error.hpp"
 #include "wasi/core/scalar.hpp"
+#include "wasi/io/half_precision.hpp"
 #include "wasi/io/safetensors_header.hpp"
 #include "wasi/io/safetensors_types.hpp"
 
 namespace wasi::io {
-
-namespace detail {
-
-/// Bits of the two 16-bit floating-point formats, for which C++20 has no type.
-enum class HalfBits : std::uint16_t {};
-enum class BrainBits : std::uint16_t {};
-
-/// The value of an IEEE 754 binary16 number, exactly: 1 sign, 5 exponent (bias 15) and 10 mantissa bits.
-[[nodiscard]] inline float to_float(HalfBits half) noexcept
-{
-    const auto bits = static_cast<std::uint32_t>(half);
-    const std::uint32_t sign = (bits & 0x8000U) << 16U;
-    const std::uint32_t exponent = (bits >> 10U) & 0x1fU;
-    const std::uint32_t mantissa = bits & 0x3ffU;
-    if (exponent == 0) {  // zero and subnormals: mantissa 2^-24, which a float holds as a normal number
-        const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    // The bias of a float is 127; infinity and NaN have the largest exponent of either format.
-    const std::uint32_t wide_exponent = exponent == 0x1fU ? 0xffU : exponent + (127U - 15U);
-    return std::bit_cast<float>(sign | (wide_exponent << 23U) | (mantissa << 13U));
-}
-
-/// The value of a bfloat16 number, exactly: the upper half of a float.
-[[nodiscard]] inline float to_float(BrainBits brain) noexcept
-{
-    return std::bit_cast<float>(static_cast<std::uint32_t>(brain) << 16U);
-}
-
-/// One stored element as the type that was asked for.
-template <class T, class Stored>
-[[nodiscard]] T converted(Stored value) noexcept
-{
-    if constexpr (std::is_enum_v<Stored>) {
-        return static_cast<T>(to_float(value));
-    } else {
-        return static_cast<T>(value);
-    }
-}
-
-}  // namespace detail
 
 /// A safetensors file that is open for reading. Only the header is kept in memory; a tensor's bytes are read when it is
 /// asked for, so a model is loaded tensor by tensor. The file stays open: replacing it by rename does not disturb what
@@ -136,7 +96,7 @@ public:
         }
     }
 
-    /// Reads an I64, I32 or U8 tensor, as above.
+    /// Reads a tensor of any integer type, as above. Throws io_error naming the element where a U64 is above 2^63 - 1.
     void read(std::string_view name, std::span<std::int64_t> out) const
     {
         const TensorInfo& tensor = sized_info(name, out.size());
@@ -145,10 +105,20 @@ public:
                 return read_as<std::int64_t>(name, tensor, out);
             case Dtype::i32:
                 return read_as<std::int32_t>(name, tensor, out);
+            case Dtype::i16:
+                return read_as<std::int16_t>(name, tensor, out);
+            case Dtype::i8:
+                return read_as<std::int8_t>(name, tensor, out);
+            case Dtype::u64:
+                return read_as<std::uint64_t>(name, tensor, out);
+            case Dtype::u32:
+                return read_as<std::uint32_t>(name, tensor, out);
+            case Dtype::u16:
+                return read_as<std::uint16_t>(name, tensor, out);
             case Dtype::u8:
                 return read_as<std::uint8_t>(name, tensor, out);
             default:
-                refuse_dtype(name, tensor, "I64, I32 or U8");
+                refuse_dtype(name, tensor, "an integer type");
         }
     }
 
@@ -181,10 +151,23 @@ private:
             while (!out.empty()) {
                 const std::span<Stored> stored(chunk.data(), std::min(out.size(), chunk.size()));
                 read_next(name, stored);
+                if constexpr (std::is_same_v<Stored, std::uint64_t>) {
+                    require_signed(name, stored, static_cast<std::size_t>(tensor.element_count()) - out.size());
+                }
                 std::transform(stored.begin(), stored.end(), out.begin(),
                                [](Stored value) { return detail::converted<T>(value); });
                 out = out.subspan(stored.size());
             }
+        }
+    }
+
+    /// `first`: the number of the first of these elements in the tensor.
+    void require_signed(std::string_view name, std::span<const std::uint64_t> values, std::size_t first) const
+    {
+        constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            require<io_error>(values[i] <= largest, path_, ": tensor ", detail::quote(name), ": element ", first + i,
+                              " is ", values[i], ", above 2^63 - 1");
         }
     }
 

@@ -1,15 +1,19 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <optional>
 #include <ostream>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -18,29 +22,113 @@
 #include "wasi/core/error.hpp"
 #include "wasi/core/scalar.hpp"
 #include "wasi/io/atomic_file.hpp"
+#include "wasi/io/half_precision.hpp"
 #include "wasi/io/safetensors_types.hpp"
 
 namespace wasi::io {
 
+/// Elements that are made when it is their turn to be written and gone afterwards, so that no two tensors of a kind
+/// need be there at once.
+struct MadeLate {
+    std::function<std::vector<float>()> make;
+};
+
 /// One tensor to write: its elements in row-major order, which are viewed, not copied, and must live until the file is
-/// written.
+/// written. Floats may be stored in another floating-point type, rounded to nearest even.
 struct TensorToWrite {
     std::string name;
     std::vector<Index> shape;
-    std::variant<std::span<const float>, std::span<const double>, std::span<const std::int64_t>> values;
+    std::variant<std::span<const float>, std::span<const double>, std::span<const std::int64_t>, MadeLate> values;
+    std::optional<Dtype> stored_as = std::nullopt;  ///< F32, F16 or BF16 of floats and doubles; else as they are
 };
 
 namespace detail {
 
 [[nodiscard]] inline Dtype dtype_of(const TensorToWrite& tensor)
 {
-    constexpr std::array<Dtype, 3> dtypes{Dtype::f32, Dtype::f64, Dtype::i64};  // in the order of the variant
-    return dtypes[tensor.values.index()];
+    constexpr std::array<Dtype, 4> dtypes{Dtype::f32, Dtype::f64, Dtype::i64, Dtype::f32};  // as in the variant
+    return tensor.stored_as.value_or(dtypes[tensor.values.index()]);
 }
 
-[[nodiscard]] inline std::span<const std::byte> bytes_of(const TensorToWrite& tensor)
+/// Elements that are given, or that the shape tells where they are made late.
+[[nodiscard]] inline std::uint64_t count_of(const TensorToWrite& tensor)
 {
-    return std::visit([](auto values) { return std::as_bytes(values); }, tensor.values);
+    if (std::holds_alternative<MadeLate>(tensor.values)) {
+        std::uint64_t count = 0;
+        return tensor_bytes(tensor.shape, 1, count) ? count : 0;
+    }
+    return std::visit(
+        [](const auto& values) -> std::uint64_t {
+            if constexpr (requires { values.size(); }) {
+                return values.size();
+            } else {
+                return 0;
+            }
+        },
+        tensor.values);
+}
+
+[[nodiscard]] inline std::uint64_t bytes_of(const TensorToWrite& tensor)
+{
+    return count_of(tensor) * size_of(dtype_of(tensor));
+}
+
+/// Writes elements as `Stored`, 64 KiB at a time. Throws argument_error where a finite one becomes infinite.
+template <class Stored, class T, class Convert>
+void write_converted(std::ostream& out, const std::string& name, std::span<const T> values, const Convert& convert)
+{
+    std::vector<Stored> chunk(std::min<std::size_t>(values.size(), (std::size_t{1} << 16) / sizeof(Stored)));
+    for (std::size_t begin = 0; begin < values.size(); begin += chunk.size()) {
+        const std::size_t count = std::min(chunk.size(), values.size() - begin);
+        for (std::size_t i = 0; i < count; ++i) {
+            const T value = values[begin + i];
+            chunk[i] = convert(static_cast<float>(value));
+            const auto again = converted<float>(chunk[i]);
+            require<argument_error>(std::isfinite(again) || !std::isfinite(value), "safetensors: tensor ", quote(name),
+                                    ": element ", begin + i, " is ", value, ", too large for the type it is stored as");
+        }
+        out.write(reinterpret_cast<const char*>(chunk.data()), static_cast<std::streamsize>(count * sizeof(Stored)));
+    }
+}
+
+template <class T>
+void write_elements(std::ostream& out, const TensorToWrite& tensor, std::span<const T> values)
+{
+    if constexpr (!std::is_integral_v<T>) {
+        switch (dtype_of(tensor)) {
+            case Dtype::f16:
+                return write_converted<HalfBits>(out, tensor.name, values, to_half);
+            case Dtype::bf16:
+                return write_converted<BrainBits>(out, tensor.name, values, to_brain);
+            case Dtype::f32:
+                if constexpr (!std::is_same_v<T, float>) {
+                    return write_converted<float>(out, tensor.name, values, [](float value) { return value; });
+                }
+                break;
+            default:
+                break;
+        }
+    }
+    const auto bytes = std::as_bytes(values);
+    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// The data of one tensor.
+inline void write_data(std::ostream& out, const TensorToWrite& tensor)
+{
+    if (const auto* late = std::get_if<MadeLate>(&tensor.values)) {
+        const std::vector<float> made = late->make();
+        require<shape_error>(made.size() == count_of(tensor), "safetensors: tensor ", quote(tensor.name), " of shape ",
+                             shape_text(tensor.shape), " was made with ", made.size(), " elements");
+        return write_elements(out, tensor, std::span<const float>(made));
+    }
+    std::visit(
+        [&](const auto& values) {
+            if constexpr (requires { values.size(); }) {
+                write_elements(out, tensor, values);
+            }
+        },
+        tensor.values);
 }
 
 /// A string as JSON, in quotes. Throws argument_error if it is not valid UTF-8.
@@ -61,11 +149,15 @@ inline void check_tensor(const TensorToWrite& tensor)
         std::any_of(tensor.shape.begin(), tensor.shape.end(), [](Index extent) { return extent < 0; });
     require<shape_error>(!negative, "safetensors: tensor ", quote(tensor.name),
                          " has a negative extent: ", shape_text(tensor.shape));
+    const bool floats = !std::holds_alternative<std::span<const std::int64_t>>(tensor.values);
+    const Dtype dtype = dtype_of(tensor);
+    require<argument_error>(
+        !tensor.stored_as || (floats && (dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16)),
+        "safetensors: tensor ", quote(tensor.name), " cannot be stored as ", to_string(dtype));
     std::uint64_t bytes = 0;
-    const bool fits = tensor_bytes(tensor.shape, size_of(dtype_of(tensor)), bytes);
-    require<shape_error>(fits && bytes == bytes_of(tensor).size(), "safetensors: tensor ", quote(tensor.name),
-                         " of shape ", shape_text(tensor.shape), " is given ",
-                         bytes_of(tensor).size() / size_of(dtype_of(tensor)), " elements");
+    const bool fits = tensor_bytes(tensor.shape, size_of(dtype), bytes);
+    require<shape_error>(fits && bytes == bytes_of(tensor), "safetensors: tensor ", quote(tensor.name), " of shape ",
+                         shape_text(tensor.shape), " is given ", count_of(tensor), " elements");
 }
 
 /// The tensors in the order their data is written: by falling element size, otherwise as given. After a header of a
@@ -100,7 +192,7 @@ inline void check_tensor(const TensorToWrite& tensor)
     }
     std::uint64_t begin = 0;
     for (const TensorToWrite* const tensor : tensors) {
-        const std::uint64_t end = begin + bytes_of(*tensor).size();
+        const std::uint64_t end = begin + bytes_of(*tensor);
         separate();
         text += json_text(tensor->name) + message(":{\"dtype\":\"", to_string(dtype_of(*tensor)), "\",\"shape\":[");
         const char* separator = "";
@@ -122,7 +214,8 @@ inline void check_tensor(const TensorToWrite& tensor)
 
 /// Writes tensors and metadata as a safetensors file to a binary stream, after checking everything that can be checked.
 /// The same input gives the same bytes. Throws shape_error if a shape does not fit its elements; argument_error for a
-/// name that appears twice, is reserved or is not UTF-8. Failures of the stream are left in its state.
+/// name that appears twice, is reserved or is not UTF-8, and for a number that is too large for the type it is stored
+/// as. Failures of the stream are left in its state.
 inline void write_safetensors(std::ostream& out, const std::vector<TensorToWrite>& tensors,
                               const std::map<std::string, std::string>& metadata = {})
 {
@@ -138,8 +231,7 @@ inline void write_safetensors(std::ostream& out, const std::vector<TensorToWrite
     out.write(reinterpret_cast<const char*>(&length), sizeof(length));
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
     for (const TensorToWrite* const tensor : ordered) {
-        const std::span<const std::byte> bytes = detail::bytes_of(*tensor);
-        out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+        detail::write_data(out, *tensor);
     }
 }
 

@@ -72,7 +72,10 @@ concept StorageFor =
 ///   add_to_rows(y, v)                                       y_ij += v_j
 ///   column_sums(s, y, memory)                               s_j = sum_i y_ij
 ///   multiply_elements(y, x)                                 y_ij *= x_ij
+///   scale_columns(y, v)                                     y_ij *= v_j
 ///   gelu(y, x) / gelu_backward(dx, dy, x)                   y = x Phi(x);  dx = dy (Phi(x) + x phi(x))
+///   quick_gelu(y, x) / quick_gelu_backward(dx, dy, x)       y = x s, s = 1 / (1 + exp(-1.702 x));
+///                                                           dx = dy s (1 + 1.702 x (1 - s))
 ///   relu(y, x) / relu_backward(dx, dy, x)
 ///   softmax(y, scale)                                       rows of y become softmax(scale y)
 ///   softmax_backward(dy, p, scale)                          dy becomes scale p (dy - sum_j p_j dy_j)
@@ -88,8 +91,11 @@ concept NeuralStorageFor =
         { S::add_to_rows(y, cv) };
         { S::column_sums(v, x, memory) };
         { S::multiply_elements(y, x) };
+        { S::scale_columns(y, cv) };
         { S::gelu(y, x) };
         { S::gelu_backward(y, x, x) };
+        { S::quick_gelu(y, x) };
+        { S::quick_gelu_backward(y, x, x) };
         { S::relu(y, x) };
         { S::relu_backward(y, x, x) };
         { S::softmax(y, scale) };

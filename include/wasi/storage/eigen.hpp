@@ -135,6 +135,11 @@ struct EigenStorage {
         eigen::multiply_elements<T>(y, x);
     }
     template <Scalar T>
+    static void scale_columns(MatrixView<T> y, InRow<T> v)
+    {
+        eigen::scale_columns<T>(y, v);
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T> y, In<T> x)
     {
         eigen::gelu<T>(y, x);
@@ -143,6 +148,16 @@ struct EigenStorage {
     static void gelu_backward(MatrixView<T> dx, In<T> dy, In<T> x)
     {
         eigen::gelu_backward<T>(dx, dy, x);
+    }
+    template <Scalar T>
+    static void quick_gelu_backward(MatrixView<T> dx, In<T> dy, In<T> x)
+    {
+        eigen::quick_gelu_backward<T>(dx, dy, x);
+    }
+    template <Scalar T>
+    static void quick_gelu(MatrixView<T> y, In<T> x)
+    {
+        eigen::quick_gelu<T>(y, x);
     }
     template <Scalar T>
     static void relu(MatrixView<T> y, In<T> x)

@@ -31,9 +31,15 @@ void column_sums(std::span<T> sums, ConstMatrixView<T> y, Memory& memory);
 template <Scalar T>
 void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x);
 template <Scalar T>
+void scale_columns(MatrixView<T> y, std::span<const T> v);
+template <Scalar T>
 void gelu(MatrixView<T> y, ConstMatrixView<T> x);
 template <Scalar T>
 void gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x);
+template <Scalar T>
+void quick_gelu(MatrixView<T> y, ConstMatrixView<T> x);
+template <Scalar T>
+void quick_gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x);
 template <Scalar T>
 void relu(MatrixView<T> y, ConstMatrixView<T> x);
 template <Scalar T>

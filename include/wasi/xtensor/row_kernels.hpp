@@ -67,6 +67,16 @@ void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x)
     for_lines([](auto target, const auto& factor) { xt::noalias(target) *= factor; }, y, x);
 }
 
+template <Scalar T>
+void scale_columns(MatrixView<T> y, std::span<const T> v)
+{
+    const auto factor = line(v);
+    for_rows(y.rows, y.cols, [&](Index i) {
+        auto target = row(y, i);
+        xt::noalias(target) *= factor;
+    });
+}
+
 /// phi(0) = (2 pi)^-1/2
 inline constexpr double normal_density_at_zero = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
 
@@ -90,6 +100,22 @@ void gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x
     const auto times_slope = [](auto out, const auto& upstream, const auto& in) {
         xt::noalias(out) = upstream * (normal_distribution<T>(in) +
                                        in * T(normal_density_at_zero) * xt::exp(T(-0.5) * xt::square(in)));
+    };
+    for_lines(times_slope, dx, dy, x);
+}
+
+template <Scalar T>
+void quick_gelu(MatrixView<T> y, ConstMatrixView<T> x)
+{
+    for_lines([](auto out, const auto& in) { xt::noalias(out) = in / (T(1) + xt::exp(T(-1.702) * in)); }, y, x);
+}
+
+template <Scalar T>
+void quick_gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x)
+{
+    const auto times_slope = [](auto out, const auto& upstream, const auto& in) {
+        xt::noalias(out) =
+            upstream * (T(1) + T(1.702) * in / (T(1) + xt::exp(T(1.702) * in))) / (T(1) + xt::exp(T(-1.702) * in));
     };
     for_lines(times_slope, dx, dy, x);
 }

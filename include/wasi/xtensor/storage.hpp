@@ -62,6 +62,11 @@ struct XtensorStorage : EigenStorage {
         xtensor::multiply_elements<T>(y, x);
     }
     template <Scalar T>
+    static void scale_columns(MatrixView<T> y, InRow<T> v)
+    {
+        xtensor::scale_columns<T>(y, v);
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T> y, In<T> x)
     {
         xtensor::gelu<T>(y, x);
@@ -70,6 +75,16 @@ struct XtensorStorage : EigenStorage {
     static void gelu_backward(MatrixView<T> dx, In<T> dy, In<T> x)
     {
         xtensor::gelu_backward<T>(dx, dy, x);
+    }
+    template <Scalar T>
+    static void quick_gelu_backward(MatrixView<T> dx, In<T> dy, In<T> x)
+    {
+        xtensor::quick_gelu_backward<T>(dx, dy, x);
+    }
+    template <Scalar T>
+    static void quick_gelu(MatrixView<T> y, In<T> x)
+    {
+        xtensor::quick_gelu<T>(y, x);
     }
     template <Scalar T>
     static void relu(MatrixView<T> y, In<T> x)

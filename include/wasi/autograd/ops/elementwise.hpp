@@ -120,6 +120,15 @@ template <Scalar T, class S>
         [](auto dx, auto dy, auto in) { S::gelu_backward(dx, dy, in); }, output);
 }
 
+/// y = x / (1 + exp(-1.702 x)), the quick approximation of GELU that CLIP was trained with. Saves x.
+template <Scalar T, class S>
+[[nodiscard]] Variable<T> quick_gelu(const Context<T, S>& context, Variable<T> x, Output output = Output::keep)
+{
+    return detail::elementwise<T, S>(
+        context, std::move(x), [](auto y, auto in) { S::quick_gelu(y, in); },
+        [](auto dx, auto dy, auto in) { S::quick_gelu_backward(dx, dy, in); }, output);
+}
+
 /// y = max(x, 0). Saves x.
 template <Scalar T, class S>
 [[nodiscard]] Variable<T> relu(const Context<T, S>& context, Variable<T> x, Output output = Output::keep)

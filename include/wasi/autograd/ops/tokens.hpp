@@ -1,63 +1,114 @@
 #pragma once
 #include <utility>
+#include <vector>
 
 #include "wasi/autograd/tape.hpp"
 
 namespace wasi::autograd {
 
-/// Puts a learned token before the tokens of every sample and adds learned positions: (B,N,D) becomes (B,N+1,D).
-/// `token` has D elements, `positions` (N+1) D. Saves nothing. Throws shape_error.
+/// What stands before the patches of every sample, in this order.
+template <Scalar T>
+struct LeadingTokens {
+    std::vector<DenseParameter<T>*> with_position;  ///< one token each: D elements
+    DenseParameter<T>* without_position = nullptr;  ///< R tokens: R D elements; nullptr: none
+};
+
+/// Puts learned tokens before the tokens of every sample and adds learned positions: (B,N,D) becomes (B,p+R+N,D), where
+/// the R tokens without a position get none. `positions` has (p + N) D elements. Saves nothing. Throws shape_error.
+template <Scalar T, class S>
+[[nodiscard]] Variable<T> prepend_tokens(const Context<T, S>& context, const Variable<T>& x, LeadingTokens<T> tokens,
+                                         DenseParameter<T>& positions)
+{
+    require<shape_error>(x.shape().order() == 3, "prepend_tokens: x ", shape_text(x.shape()), " is not (B,N,D)");
+    const Index batch = x.shape()[0];
+    const Index count = x.shape()[1];
+    const Index dim = x.shape()[2];
+    const auto placed = static_cast<Index>(tokens.with_position.size());
+    const Index free = tokens.without_position != nullptr ? tokens.without_position->values.size() / dim : 0;
+    bool fits = positions.values.size() == (placed + count) * dim &&
+                (free == 0 || tokens.without_position->values.size() == free * dim);
+    for (const DenseParameter<T>* token : tokens.with_position) {
+        fits = fits && token->values.size() == dim;
+    }
+    require<shape_error>(fits, "prepend_tokens: x ", shape_text(x.shape()), ", ", placed, " token(s) of ", dim,
+                         " elements, ", free, " without a position, and positions ",
+                         shape_text(positions.values.shape()), " do not fit");
+    Tensor<T> y = context.make(Shape{batch, placed + free + count, dim});
+    const auto place = ConstMatrixView<T>::row_major(positions.values.data(), placed + count, dim);
+    for (Index b = 0; b < batch; ++b) {
+        const auto rows = y.template view<3>().slice(b);
+        for (Index i = 0; i < placed; ++i) {
+            S::copy(rows.row_block(i, 1),
+                    ConstMatrixView<T>::row_major(tokens.with_position[static_cast<std::size_t>(i)]->values.data(), 1,
+                                                  dim));
+        }
+        S::copy(rows.row_block(placed + free, count), x.value().template view<3>().slice(b));
+        if (free == 0) {
+            S::add_scaled(rows, T(1), T(1), place);
+        } else {
+            S::copy(rows.row_block(placed, free),
+                    ConstMatrixView<T>::row_major(tokens.without_position->values.data(), free, dim));
+            S::add_scaled(rows.row_block(0, placed), T(1), T(1), place.row_block(0, placed));
+            S::add_scaled(rows.row_block(placed + free, count), T(1), T(1), place.row_block(placed, count));
+        }
+    }
+    std::vector<Parameter*> parameters;
+    const auto train = [&](DenseParameter<T>* parameter) {
+        if (parameter != nullptr && parameter->trainable()) {
+            parameters.push_back(parameter);
+        }
+    };
+    for (DenseParameter<T>* token : tokens.with_position) {
+        train(token);
+    }
+    train(tokens.without_position);
+    train(&positions);
+    if (context.tape == nullptr || !(x.wants_gradient() || !parameters.empty())) {
+        return Variable<T>(std::move(y));
+    }
+    return context.tape->record(
+        std::move(y), std::move(parameters),
+        [slot = x.slot(), tokens = std::move(tokens), &positions, placed, free](SharedTensor<T> dy, auto& pass) {
+            const auto upstream = std::as_const(*dy).template view<3>();
+            const Index width = upstream.shape[2];
+            const Index all = upstream.shape[1];
+            const Index patches = all - placed - free;
+            if (slot) {
+                Tensor<T> dx(pass.memory(), Tag{Use::gradient, 0}, Shape{upstream.shape[0], patches, width});
+                for (Index b = 0; b < upstream.shape[0]; ++b) {
+                    S::copy(dx.template view<3>().slice(b), upstream.slice(b).row_block(placed + free, patches));
+                }
+                pass.add(slot, std::move(dx));
+            }
+            Tensor<T> sum(pass.memory(), Tag{Use::gradient, 0}, Shape{1, all * width});  // over the batch
+            S::column_sums(sum.span(), upstream.rows_by(1), pass.memory());
+            const auto rows = ConstMatrixView<T>::row_major(sum.data(), all, width);
+            for (Index i = 0; i < placed; ++i) {
+                DenseParameter<T>& token = *tokens.with_position[static_cast<std::size_t>(i)];
+                if (token.trainable()) {
+                    pass.deliver(token, Dense<T>{rows.row_block(i, 1)});
+                }
+            }
+            if (tokens.without_position != nullptr && tokens.without_position->trainable()) {
+                pass.deliver(*tokens.without_position, Dense<T>{rows.row_block(placed, free)});
+            }
+            if (positions.trainable() && free == 0) {
+                pass.deliver(positions, Dense<T>{rows});
+            } else if (positions.trainable()) {
+                Tensor<T> own(pass.memory(), Tag{Use::gradient, 0}, Shape{placed + patches, width});
+                S::copy(own.matrix().row_block(0, placed), rows.row_block(0, placed));
+                S::copy(own.matrix().row_block(placed, patches), rows.row_block(placed + free, patches));
+                pass.deliver(positions, Dense<T>{std::as_const(own).matrix()});
+            }
+        });
+}
+
+/// The same with one token: (B,N,D) becomes (B,N+1,D).
 template <Scalar T, class S>
 [[nodiscard]] Variable<T> prepend_token(const Context<T, S>& context, const Variable<T>& x, DenseParameter<T>& token,
                                         DenseParameter<T>& positions)
 {
-    require<shape_error>(x.shape().order() == 3 && token.values.size() == x.shape()[2] &&
-                             positions.values.size() == (x.shape()[1] + 1) * x.shape()[2],
-                         "prepend_token: x ", shape_text(x.shape()), ", token ", shape_text(token.values.shape()),
-                         " and positions ", shape_text(positions.values.shape()), " do not fit");
-    const Index batch = x.shape()[0];
-    const Index tokens = x.shape()[1];
-    const Index dim = x.shape()[2];
-    Tensor<T> y = context.make(Shape{batch, tokens + 1, dim});
-    const auto place = std::as_const(positions.values).matrix();
-    const auto one = ConstMatrixView<T>::row_major(token.values.data(), 1, dim);
-    for (Index b = 0; b < batch; ++b) {
-        const auto rows = y.template view<3>().slice(b);
-        S::copy(rows.row_block(0, 1), one);
-        S::copy(rows.row_block(1, tokens), x.value().template view<3>().slice(b));
-        S::add_scaled(rows, T(1), T(1), place);
-    }
-    if (context.tape == nullptr || !(x.wants_gradient() || token.trainable() || positions.trainable())) {
-        return Variable<T>(std::move(y));
-    }
-    std::vector<Parameter*> parameters;
-    for (DenseParameter<T>* parameter : {&token, &positions}) {
-        if (parameter->trainable()) {
-            parameters.push_back(parameter);
-        }
-    }
-    return context.tape->record(
-        std::move(y), std::move(parameters), [slot = x.slot(), &token, &positions](SharedTensor<T> dy, auto& pass) {
-            const auto upstream = std::as_const(*dy).template view<3>();
-            const Index width = upstream.shape[2];
-            const Index count = upstream.shape[1];
-            if (slot) {
-                Tensor<T> dx(pass.memory(), Tag{Use::gradient, 0}, Shape{upstream.shape[0], count - 1, width});
-                for (Index b = 0; b < upstream.shape[0]; ++b) {
-                    S::copy(dx.template view<3>().slice(b), upstream.slice(b).row_block(1, count - 1));
-                }
-                pass.add(slot, std::move(dx));
-            }
-            Tensor<T> sum(pass.memory(), Tag{Use::gradient, 0}, Shape{1, count * width});  // over the batch
-            S::column_sums(sum.span(), upstream.rows_by(1), pass.memory());
-            const auto rows = ConstMatrixView<T>::row_major(sum.data(), count, width);
-            if (token.trainable()) {
-                pass.deliver(token, Dense<T>{rows.row_block(0, 1)});
-            }
-            if (positions.trainable()) {
-                pass.deliver(positions, Dense<T>{rows});
-            }
-        });
+    return prepend_tokens(context, x, LeadingTokens<T>{{&token}}, positions);
 }
 
 /// Token `index` of every sample: (B,N,D) becomes (B,D). Saves nothing. Throws shape_error when there is no such token.

@@ -1,64 +1,27 @@
 #pragma once
-#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "wasi/autograd/ops/pool_tokens.hpp"
 #include "wasi/autograd/ops/tokens.hpp"
 #include "wasi/nn/blocks/encoder_block.hpp"
 #include "wasi/nn/compiled.hpp"
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/model.hpp"
+#include "wasi/nn/models/vision_transformer_config.hpp"
 #include "wasi/nn/patches.hpp"
 
 namespace wasi::nn {
 
-/// The shape of a Vision Transformer. ViT-B/32 is {.image = 224, .patch = 32, .dim = 768, .depth = 12, .heads = 12,
-/// .mlp = 3072}.
-struct VisionTransformerConfig {
-    Index image = 32;  ///< height and width of an image, pixels
-    Index patch = 4;   ///< height and width of a patch, pixels
-    Index dim = 192;   ///< features of a token
-    Index depth = 6;   ///< number of blocks
-    Index heads = 3;   ///< attention heads; dim / heads features each
-    Index mlp = 768;   ///< hidden features of the MLP
-    Index classes = 10;
-
-    static constexpr Index channels = 3;
-    [[nodiscard]] Index patches() const { return (image / patch) * (image / patch); }
-    [[nodiscard]] Index tokens() const { return patches() + 1; }
-    /// Extents of a batch of images.
-    [[nodiscard]] Shape example(Index batch) const { return {batch, channels, image, image}; }
-
-    /// Throws argument_error naming the first extent that makes no sense.
-    void check() const
-    {
-        const auto positive = [](Index value, const char* name) {
-            require<argument_error>(value >= 1 && value <= (Index{1} << 20), "VisionTransformerConfig: ", name, " is ",
-                                    value);
-        };
-        positive(image, "image");
-        positive(patch, "patch");
-        positive(dim, "dim");
-        positive(depth, "depth");
-        positive(heads, "heads");
-        positive(mlp, "mlp");
-        positive(classes, "classes");
-        require<argument_error>(depth <= 4096, "VisionTransformerConfig: depth is ", depth);
-        require<argument_error>(image % patch == 0, "VisionTransformerConfig: image ", image,
-                                " is not a multiple of patch ", patch);
-        require<argument_error>(dim % heads == 0, "VisionTransformerConfig: dim ", dim, " is not a multiple of heads ",
-                                heads);
-    }
-};
-
 /// A Vision Transformer (Dosovitskiy et al. 2021) with the semantics and tensor names of torchvision's
 /// VisionTransformer: patch embedding, class token, learned positions, pre-norm blocks, erf GELU, layer norm epsilon
-/// 1e-6, final norm, head on the class token. Any of its linear layers can hold its weight low rank and save its input
-/// compressed; see Linear. A Model. Throws argument_error for a config that makes no sense. Parameters have fixed
-/// addresses; the model does not move.
+/// 1e-6, final norm, head on the class token. The config has what other families do otherwise. Any of its linear layers
+/// can hold its weight low rank and save its input compressed; see Linear. A Model. Throws argument_error for a config
+/// that makes no sense. Parameters have fixed addresses; the model does not move.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class VisionTransformer {
@@ -81,18 +44,31 @@ public:
     VisionTransformer(const VisionTransformerConfig& config, Memory& memory)
         : config_(checked(config)),
           memory_(&memory),
-          class_token("class_token", memory, Shape{1, 1, config.dim}),
           patch_projection("conv_proj.weight", "conv_proj.bias", memory,
                            Shape{config.dim, VisionTransformerConfig::channels, config.patch, config.patch}, 1),
-          positions("encoder.pos_embedding", memory, Shape{1, config.tokens(), config.dim}),
-          norm("encoder.ln", memory, config.dim)
+          positions("encoder.pos_embedding", memory, Shape{1, config.position_rows(), config.dim}),
+          norm("encoder.ln", memory, config.dim, config.epsilon)
     {
+        if (config.class_token) {
+            class_token.emplace("class_token", memory, Shape{1, 1, config.dim});
+        }
+        if (config.distillation_token) {
+            distillation_token.emplace("distillation_token", memory, Shape{1, 1, config.dim});
+        }
+        if (config.registers > 0) {
+            register_tokens.emplace("register_tokens", memory, Shape{1, config.registers, config.dim});
+        }
+        if (config.pre_norm) {
+            pre_norm.emplace("encoder.ln_pre", memory, config.dim, config.epsilon);
+        }
+        const BlockShape shape{config.dim, config.mlp, config.heads, config.epsilon, config.gelu, config.layer_scale};
         for (Index i = 0; i < config.depth; ++i) {
-            blocks.push_back(std::make_unique<Block>("encoder.layers.encoder_layer_" + std::to_string(i), memory,
-                                                     config.dim, config.mlp, config.heads,
+            blocks.push_back(std::make_unique<Block>("encoder.layers.encoder_layer_" + std::to_string(i), memory, shape,
                                                      static_cast<std::uint16_t>(2 + 4 * i)));
         }
-        head = make_head(config.classes);
+        if (config.head) {
+            head = make_head(config.classes);
+        }
     }
     VisionTransformer(const VisionTransformer&) = delete;
     VisionTransformer& operator=(const VisionTransformer&) = delete;
@@ -100,9 +76,9 @@ public:
     [[nodiscard]] const VisionTransformerConfig& config() const { return config_; }
     [[nodiscard]] Memory& memory() const { return *memory_; }
 
-    /// Tokens (B, N, D) of the images (B,3,H,W) of a source: patches, projection, class token, positions. Patches are
-    /// not saved but made again from it in the backward pass: B N 3 p p numbers less, for a copy of the images. Throws
-    /// shape_error unless the images fit the config.
+    /// Tokens (B, N, D) of the images (B,3,H,W) of a source: patches, projection, learned tokens, positions. Patches
+    /// are not saved but made again from it in the backward pass: B N 3 p p numbers less, for a copy of the images.
+    /// Throws shape_error unless the images fit the config.
     [[nodiscard]] autograd::Variable<T> embed(const autograd::Context<T, S>& context, const Source<T>& source)
     {
         const auto make_patches = [this, source](Memory& memory) {
@@ -119,16 +95,14 @@ public:
         return embed_patches(context, autograd::Variable<T>(patches_of(images, context.memory)));
     }
 
-    /// Logits (B, classes) of tokens (B, N, D). Throws shape_error.
+    /// Logits (B, classes) of tokens (B, N, D); without a head the features that it would read. Throws shape_error.
     [[nodiscard]] autograd::Variable<T> encode(const autograd::Context<T, S>& context, autograd::Variable<T> x)
     {
         for (const auto& block : blocks) {
             x = block->forward(context, std::move(x));
         }
-        // Only the class token is read: the norm is by token, so the others need none.
-        x = autograd::select_token(context, x, 0);
-        x = norm.forward(context, x);
-        return head->forward(context, x);
+        x = pool(context, std::move(x));
+        return head ? head->forward(context, x) : x;
     }
 
     /// Logits (B, classes) of images (B,3,H,W), from a source that may be asked twice or at hand now. Throws
@@ -147,6 +121,7 @@ public:
     {
         auto config = config_;
         config.classes = classes;
+        config.head = true;
         config.check();
         config_ = config;
         head = make_head(classes);
@@ -158,15 +133,25 @@ public:
     void visit(F&& f)
     {
         f(Place{Role::embedding}, keep_embedding);
-        f(Place{Role::embedding}, class_token);
+        for (auto* tokens : {&class_token, &distillation_token, &register_tokens}) {
+            if (tokens->has_value()) {
+                f(Place{Role::embedding}, **tokens);
+            }
+        }
         f(Place{Role::embedding}, patch_projection);
         f(Place{Role::embedding}, positions);
+        if (pre_norm) {
+            f(Place{Role::norm}, pre_norm->gain);
+            f(Place{Role::norm}, pre_norm->bias);
+        }
         for (std::size_t i = 0; i < blocks.size(); ++i) {
             blocks[i]->visit(static_cast<Index>(i), f);
         }
         f(Place{Role::norm}, norm.gain);
         f(Place{Role::norm}, norm.bias);
-        f(Place{Role::head}, *head);
+        if (head) {
+            f(Place{Role::head}, *head);
+        }
     }
 
 private:
@@ -175,12 +160,15 @@ private:
 
 public:
     KeepOptions keep_embedding;  ///< of it saved_as alone is looked at
-    autograd::DenseParameter<T> class_token;
+    std::optional<autograd::DenseParameter<T>> class_token;
+    std::optional<autograd::DenseParameter<T>> distillation_token;
+    std::optional<autograd::DenseParameter<T>> register_tokens;
     Linear<T, S> patch_projection;
     autograd::DenseParameter<T> positions;
+    std::optional<LayerNorm<T, S>> pre_norm;
     std::vector<std::unique_ptr<Block>> blocks;
     LayerNorm<T, S> norm;
-    std::unique_ptr<Linear<T, S>> head;
+    std::unique_ptr<Linear<T, S>> head;  ///< nullptr of a model without one
 
 private:
     [[nodiscard]] Tensor<T> patches_of(ConstTensorView<T, 4> images, Memory& memory) const
@@ -197,7 +185,34 @@ private:
     {
         const autograd::Context<T, S> own{context.memory, context.tape, keep_embedding.saved_as};
         patches = patch_projection.forward(own, patches);
-        return autograd::prepend_token(own, patches, class_token, positions);
+        autograd::LeadingTokens<T> tokens;
+        for (auto* token : {&class_token, &distillation_token}) {
+            if (token->has_value()) {
+                tokens.with_position.push_back(&**token);
+            }
+        }
+        tokens.without_position = register_tokens ? &*register_tokens : nullptr;
+        patches = autograd::prepend_tokens(own, patches, std::move(tokens), positions);
+        return pre_norm ? pre_norm->forward(own, patches) : patches;
+    }
+
+    /// (B, features) of (B, N, D). Where tokens are read one by one only those are normalised: the norm is by token.
+    [[nodiscard]] autograd::Variable<T> pool(const autograd::Context<T, S>& context, autograd::Variable<T> x)
+    {
+        const Index first_patch = config_.placed_tokens() + config_.registers;
+        switch (config_.pooling) {
+            case Pooling::class_token:
+                return norm.forward(context, autograd::select_token(context, x, 0));
+            case Pooling::mean_before_norm:
+                return norm.forward(context, autograd::pool_tokens(context, x, {0, first_patch}));
+            case Pooling::mean:
+                return autograd::pool_tokens(context, norm.forward(context, x), {0, first_patch});
+            case Pooling::class_and_mean:
+                return autograd::pool_tokens(context, norm.forward(context, x), {1, first_patch});
+            case Pooling::class_and_distillation:
+                break;
+        }
+        return autograd::pool_tokens(context, norm.forward(context, x), {2, -1});
     }
 
     [[nodiscard]] static const VisionTransformerConfig& checked(const VisionTransformerConfig& config)
@@ -209,7 +224,7 @@ private:
     [[nodiscard]] std::unique_ptr<Linear<T, S>> make_head(Index classes) const
     {
         return std::make_unique<Linear<T, S>>("heads.head.weight", "heads.head.bias", *memory_,
-                                              Shape{classes, config_.dim},
+                                              Shape{classes, config_.features()},
                                               static_cast<std::uint16_t>(2 + 4 * config_.depth));
     }
 
@@ -221,7 +236,14 @@ private:
 
     void initialize(RandomKey key)
     {
-        S::fill(class_token.values.matrix(), T(0));
+        for (auto* tokens : {&class_token, &distillation_token}) {
+            if (tokens->has_value()) {
+                S::fill((*tokens)->values.matrix(), T(0));
+            }
+        }
+        if (register_tokens) {
+            fill_normal(register_tokens->values, 0.02, key.derive(0));
+        }
         const double patch_inputs = static_cast<double>(patch_projection.weight.inputs());
         fill_normal(patch_projection.weight.dense(), std::sqrt(1.0 / patch_inputs), key.derive(1), 2.0);
         S::fill(patch_projection.bias.values.matrix(), T(0));
@@ -242,7 +264,9 @@ private:
                 }
             }
         }
-        zero_head();
+        if (head) {
+            zero_head();
+        }
     }
 };
 

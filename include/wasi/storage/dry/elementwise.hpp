@@ -77,11 +77,23 @@ struct Elementwise {
     {
     }
     template <Scalar T>
+    static void scale_columns(MatrixView<T>, InRow<T>)
+    {
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T>, In<T>)
     {
     }
     template <Scalar T>
     static void gelu_backward(MatrixView<T>, In<T>, In<T>)
+    {
+    }
+    template <Scalar T>
+    static void quick_gelu(MatrixView<T>, In<T>)
+    {
+    }
+    template <Scalar T>
+    static void quick_gelu_backward(MatrixView<T>, In<T>, In<T>)
     {
     }
     template <Scalar T>

@@ -28,8 +28,11 @@
     TEMPLATE void add_to_rows<T>(MatrixView<T>, std::span<const T>); \
     TEMPLATE void column_sums<T>(std::span<T>, ConstMatrixView<T>, Memory&); \
     TEMPLATE void multiply_elements<T>(MatrixView<T>, ConstMatrixView<T>); \
+    TEMPLATE void scale_columns<T>(MatrixView<T>, std::span<const T>); \
     TEMPLATE void gelu<T>(MatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void gelu_backward<T>(MatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>); \
+    TEMPLATE void quick_gelu<T>(MatrixView<T>, ConstMatrixView<T>); \
+    TEMPLATE void quick_gelu_backward<T>(MatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void relu<T>(MatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void relu_backward<T>(MatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void softmax<T>(MatrixView<T>, T); \

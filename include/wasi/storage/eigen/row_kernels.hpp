@@ -59,6 +59,14 @@ void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x)
     });
 }
 
+template <Scalar T>
+void scale_columns(MatrixView<T> y, std::span<const T> v)
+{
+    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        row_major_map(y.row_block(first, count)).array().rowwise() *= row_vector_map(v).array();
+    });
+}
+
 /// Phi(x), the standard normal distribution function. Eigen's vector erf is good to a few ulp in float; double takes
 /// libm's, and so does float without Eigen's folder unsupported/.
 template <Scalar T, class Array>
@@ -90,6 +98,26 @@ void gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x
         const auto out = row_major_map(dy.row_block(first, count)).array();
         row_major_map(dx.row_block(first, count)).array() =
             out * (normal_distribution<T>(in) + in * density_at_zero * (T(-0.5) * in.square()).exp());
+    });
+}
+
+template <Scalar T>
+void quick_gelu(MatrixView<T> y, ConstMatrixView<T> x)
+{
+    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        const auto in = row_major_map(x.row_block(first, count)).array();
+        row_major_map(y.row_block(first, count)).array() = in / (T(1) + (T(-1.702) * in).exp());
+    });
+}
+
+template <Scalar T>
+void quick_gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x)
+{
+    for_row_pieces(dx.rows, dx.cols, [&](Index first, Index count, Index) {
+        const auto in = row_major_map(x.row_block(first, count)).array();
+        const auto out = row_major_map(dy.row_block(first, count)).array();
+        const auto share = (T(1) + (T(-1.702) * in).exp()).inverse();
+        row_major_map(dx.row_block(first, count)).array() = out * share * (T(1) + T(1.702) * in * (T(1) - share));
     });
 }
 

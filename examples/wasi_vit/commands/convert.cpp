@@ -1,0 +1,96 @@
+// export, compress and expand: a model in other names, as factors, dense again.
+#include <cstdio>
+#include <string>
+
+#include <wasi/files/export_checkpoint.hpp>
+#include <wasi/train/method.hpp>
+
+#include "commands/commands.hpp"
+#include "commands/weights.hpp"
+#include "files/output_folder.hpp"
+#include "options/run_options.hpp"
+
+namespace wasi_examples {
+namespace {
+
+void say_size(const std::string& what, std::size_t bytes, std::size_t dense_bytes)
+{
+    std::printf("%s: %.1f MB of parameters, %.1f MB dense\n", what.c_str(), static_cast<double>(bytes) / 1e6,
+                static_cast<double>(dense_bytes) / 1e6);
+}
+
+/// Bytes of all parameters if every weight were a full matrix.
+template <class M>
+[[nodiscard]] std::size_t dense_bytes(M& model)
+{
+    std::size_t bytes = 0;
+    wasi::nn::visit_weights(model, [&](wasi::nn::Place, auto& parameter) {
+        if constexpr (requires { parameter.values; }) {
+            bytes += parameter.values.bytes();
+        } else {
+            bytes += static_cast<std::size_t>(parameter.shape().size()) * sizeof(float);
+        }
+    });
+    return bytes;
+}
+
+}  // namespace
+
+int export_model(const ExportCommandOptions& options)
+{
+    use_threads(options.threads);
+    wasi::Ledger ledger;
+    const auto loaded = load_weights({options.weights, options.heads, true}, ledger);
+    using wasi::files::ExportAs;
+    const ExportAs as = options.as == ExportName::torchvision ? ExportAs::torchvision
+                        : options.as == ExportName::timm      ? ExportAs::timm
+                                                              : ExportAs::huggingface;
+    const auto notes =
+        wasi::files::export_checkpoint(*loaded.model, options.out,
+                                       {.as = as,
+                                        .dense = options.dense,
+                                        .stored_as = options.stored_as,
+                                        .preprocessing = loaded.preprocessing.value_or(wasi::data::Preprocessing{})});
+    for (const std::string& note : notes) {
+        std::printf("  %s\n", note.c_str());
+    }
+    std::printf("written to %s\n", options.out.c_str());
+    return 0;
+}
+
+int compress(const CompressOptions& options)
+{
+    check_file(options.out);
+    use_threads(options.threads);
+    wasi::linalg::RankRule rule = wasi::linalg::Energy{options.energy};
+    if (options.rank) {
+        rule = wasi::linalg::FixedRank{*options.rank};
+    }
+    const wasi::nn::ProductOptions product{rule, options.dense_above_break_even};
+    const wasi::nn::WeightSetup setup = options.free ? wasi::nn::WeightSetup(wasi::nn::FactorsOptions{product})
+                                                     : wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{product});
+    wasi::Ledger ledger;
+    const auto loaded =
+        load_weights({options.weights, options.heads, false}, ledger, false, [&](wasi::nn::Place place, auto& weight) {
+            if (wasi::nn::is_selected(place.role, options.layers)) {
+                wasi::nn::set_up(weight, setup);
+            }
+        });
+    wasi::files::save_model(*loaded.model, options.out, loaded.origin, options.stored_as);
+    say_size(options.out, wasi::nn::parameter_bytes(*loaded.model), dense_bytes(*loaded.model));
+    return 0;
+}
+
+int expand(const ExpandOptions& options)
+{
+    check_file(options.out);
+    use_threads(options.threads);
+    wasi::Ledger ledger;
+    const auto loaded = load_weights({options.weights, options.heads, false}, ledger, false,
+                                     [](wasi::nn::Place, auto& weight) { wasi::nn::make_dense(weight); });
+    wasi::files::save_model(*loaded.model, options.out, loaded.origin, options.stored_as);
+    say_size(options.out, wasi::nn::parameter_bytes(*loaded.model), dense_bytes(*loaded.model));
+    return 0;
+}
+
+}  // namespace wasi_examples

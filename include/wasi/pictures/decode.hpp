@@ -86,18 +86,27 @@ struct DecodeOptions {
     detail::refuse_format(bytes, name);
 }
 
-/// What decode() takes beside the bytes of the file, its result included; from the header alone. Throws io_error.
-[[nodiscard]] inline std::size_t bytes_to_decode(std::span<const std::uint8_t> bytes, const std::string& name)
+/// What a file says of its picture.
+struct Header {
+    Size size;                        ///< upright
+    std::size_t bytes_to_decode = 0;  ///< what decode() takes beside the file's bytes, its result included
+};
+
+/// From the header alone. Throws io_error that names the file.
+[[nodiscard]] inline Header read_header(std::span<const std::uint8_t> bytes, const std::string& name)
 {
-    const auto with_copy = [](const auto& reader) {
-        const auto pixels = static_cast<std::size_t>(reader.size().width * reader.size().height);
-        return reader.bytes_to_decode() + (reader.orientation() != 1 ? 3 * pixels : 0);
+    const auto header = [](const auto& reader) {
+        const Size size = reader.size();
+        const int orientation = reader.orientation();
+        const auto pixels = static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height);
+        return Header{orientation >= 5 ? Size{size.height, size.width} : size,
+                      reader.bytes_to_decode() + (orientation != 1 ? 3 * pixels : 0)};
     };
     switch (format_of(bytes)) {
         case Format::jpeg:
-            return with_copy(JpegReader(bytes, name));
+            return header(JpegReader(bytes, name));
         case Format::png:
-            return with_copy(PngReader(bytes, name));
+            return header(PngReader(bytes, name));
         case Format::other:
             break;
     }

@@ -142,6 +142,18 @@ inline void mirror(Picture& picture)
     }
 }
 
+/// What `augmentation` does to a picture that has its size already: mirror and colours. In place. A pure function of
+/// its arguments.
+inline void change_at_random(Picture& picture, const Augmentation& augmentation, RandomKey key)
+{
+    if (augmentation.flip && key.derive(2).uniform(0) < 0.5) {
+        mirror(picture);
+    }
+    if (augmentation.jitter > 0.0) {
+        change_colours(picture, augmentation.jitter, key.derive(3));
+    }
+}
+
 /// What training sees of a picture: crop x crop pixels, changed at random as `augmentation` has it. A pure function of
 /// its arguments: `key` is that of this picture in this epoch.
 [[nodiscard]] inline Picture augmented(PictureView from, const data::Preprocessing& how,
@@ -154,12 +166,7 @@ inline void mirror(Picture& picture)
     } else {
         result = prepare(from, how);
     }
-    if (augmentation.flip && key.derive(2).uniform(0) < 0.5) {
-        mirror(result);
-    }
-    if (augmentation.jitter > 0.0) {
-        change_colours(result, augmentation.jitter, key.derive(3));
-    }
+    change_at_random(result, augmentation, key);
     return result;
 }
 

@@ -90,9 +90,11 @@ TEST_CASE("a batch is the same bits whatever is kept, for any number of threads,
         }
         // The key of a picture is its number's, not its place in the batch.
         const auto alone = gathered(plain, {7}, RandomKey(5));
-        CHECK(std::equal(alone.begin(), alone.end(), expected.begin() + 3 * alone.size()));
+        CHECK(std::equal(alone.begin(), alone.end(), expected.begin() + 3 * std::ssize(alone)));
         const bool random = !(kind == Augmentation{});
         CHECK((gathered(plain, first, RandomKey(8)) != expected) == random);
+        const auto once = gathered(plain, first, RandomKey(9));  // the same examples, held as bytes, under another key
+        CHECK((gathered(plain, first, RandomKey(10)) != once) == random);
         CHECK(gathered(plain.plain(), first, RandomKey(8)) ==
               gathered(open(folder.path(), {}, 0, 0), first, RandomKey(5)));
         const auto kept = open(folder.path(), kind, 1000000, 2);
@@ -157,8 +159,9 @@ TEST_CASE("a fingerprint tells files, labels and order apart")
     CHECK(other != before);
     std::filesystem::rename(folder / "a/00.JPG", folder / "a/zz.JPG");
     CHECK(fingerprint(folder.path()) != other);
-    std::filesystem::rename(folder / "a/zz.JPG", folder / "b/00.jpeg");
-    CHECK(fingerprint(folder.path()) != other);
+    const auto moved = fingerprint(folder.path());
+    std::filesystem::rename(folder / "a/zz.JPG", folder / "b/0.JPG");  // the last of a is the first of b: another label
+    CHECK(fingerprint(folder.path()) != moved);
 }
 
 TEST_CASE("a file that changes after it was looked at is an error that names it, and not a crash")

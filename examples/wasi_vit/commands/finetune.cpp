@@ -1,10 +1,13 @@
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <wasi/files/adapter_file.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
@@ -110,7 +113,7 @@ public:
         ledger_.record_events(drawn_step == first);
         ledger_.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
         Progress progress(run_.method, setup_.total_steps,
-                          wasi::train::steps_per_epoch(setup_.data.train.count, options.batch_size));
+                          wasi::train::steps_per_epoch(setup_.data.train.size(), options.batch_size));
         setup_.training.on_step = [&](const wasi::train::StepRecord& record) {
             note(record, drawn_step);
             progress.step(record);
@@ -137,9 +140,8 @@ public:
     void save_model(ResultFiles& files)
     {
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
-        files.add("model.safetensors", [&](const auto& path) {
-            wasi::files::save_model(*setup_.model, path, {{"method", run_.method}});
-        });
+        files.add("model.safetensors",
+                  [&](const auto& path) { wasi::files::save_model(*setup_.model, path, metadata()); });
         if (setup_.options.method == wasi::train::method("lora")) {
             files.add("adapter_model.safetensors",
                       [&](const auto& path) { wasi::files::save_adapter(*setup_.model, path.parent_path()); });
@@ -167,6 +169,17 @@ private:
     {
         return {setup_.options.seed, noted_signal() != 0, setup_.activation_plan ? &*setup_.activation_plan : nullptr,
                 setup_.memory_plan ? &*setup_.memory_plan : nullptr, static_cast<double>(setup_.booked_images.bytes())};
+    }
+
+    /// What the model's file says beside its configuration.
+    [[nodiscard]] std::map<std::string, std::string> metadata() const
+    {
+        std::map<std::string, std::string> result{{"method", run_.method}};
+        if (!setup_.data.classes.empty()) {
+            using nlohmann::json;
+            result["classes"] = json(setup_.data.classes).dump(-1, ' ', false, json::error_handler_t::replace);
+        }
+        return result;
     }
 
     [[nodiscard]] std::string metrics()
@@ -219,7 +232,7 @@ private:
             return "its parameters are no longer finite; metrics.csv is in " + out.string() +
                    (setup_.options.save_every > 0 ? ", and the last run that was saved" : ", no model");
         }
-        wasi::files::save_model(*setup_.model, out / "model.safetensors", {{"method", run_.method}});
+        wasi::files::save_model(*setup_.model, out / "model.safetensors", metadata());
         return "metrics.csv and the last finite model are in " + out.string();
     }
 
@@ -243,9 +256,9 @@ private:
         const auto& test = setup_.data.test();
         const Index correct =
             wasi::train::count_correct(*setup_.model, test, (setup_.options.batch_size + pieces - 1) / pieces);
-        run_.test_count = test.count;
-        run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.count);
-        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.count);
+        run_.test_count = test.size();
+        run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.size());
+        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.size());
     }
 
     PhasePeaks phases_;

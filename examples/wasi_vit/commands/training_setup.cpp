@@ -15,23 +15,14 @@ namespace {
 using wasi::EigenStorage;
 using wasi::Index;
 
-/// A data set belongs to the program, not to the engine, but it is part of what a run needs.
-[[nodiscard]] wasi::Booking book_images(const TrainAndTest& data, wasi::Ledger& ledger)
-{
-    const auto bytes = [](const auto& set) {
-        return set.images.size() * sizeof(float) + set.labels.size() * sizeof(std::int64_t);
-    };
-    return {ledger, bytes(data.train) + (data.held_out ? bytes(*data.held_out) : 0), {wasi::Use::input, 0}};
-}
-
 [[nodiscard]] std::unique_ptr<RunModel> make_model(const FinetuneOptions& options,
                                                    const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
                                                    TrainAndTest& data)
 {
     if (options.weights.empty()) {
         auto config = model_config(options);
-        data = load_data(options.data, config.image);
-        config.classes = options.classes.value_or(class_count(data.train));
+        data = load_data(options, config.image);
+        config.classes = options.classes.value_or(data.class_count);
         return std::make_unique<RunModel>(config, ledger, run_key(options, 1));
     }
     auto model = wasi::files::load_model<float, EigenStorage>(
@@ -40,11 +31,11 @@ using wasi::Index;
                 wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
             }
         });
-    data = load_data(options.data, model->config().image);
+    data = load_data(options, model->config().image);
     const Index before = model->config().classes;
-    if (options.classes && *options.classes != before) {
-        model->replace_head(*options.classes);
-        std::printf("The head for %td classes is replaced by a new one for %td.\n", before, *options.classes);
+    if (const Index classes = class_count(options, data, before); classes != before) {
+        model->replace_head(classes);
+        std::printf("The head for %td classes is replaced by a new one for %td.\n", before, classes);
     }
     return model;
 }
@@ -54,13 +45,14 @@ void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger
     const Index classes = setup.model->config().classes;
     setup.data.train.check(classes);
     setup.data.test().check(classes);
-    std::fputs(batch_note(setup.options, setup.data.train.count).c_str(), stdout);
-    setup.options = fit_to_images(setup.options, setup.data.train.count);
+    std::fputs(batch_note(setup.options, setup.data.train.size()).c_str(), stdout);
+    setup.options = fit_to_images(setup.options, setup.data.train.size());
     setup.training = train_options(setup.options);
-    setup.booked_images = book_images(setup.data, ledger);
-    setup.facts = run_facts(given, setup.data.train);
+    // A data set belongs to the program, not to the engine, but it is part of what a run needs.
+    setup.booked_images = {ledger, setup.data.bytes + setup.data.working_bytes, {wasi::Use::input, 0}};
+    setup.facts = run_facts(given, setup.data.fingerprint);
     setup.total_steps =
-        wasi::train::steps_per_epoch(setup.data.train.count, setup.options.batch_size) * setup.options.epochs;
+        wasi::train::steps_per_epoch(setup.data.train.size(), setup.options.batch_size) * setup.options.epochs;
 }
 
 /// The rest of a new run: weights that are not held as the method wants them yet, saved inputs, optimiser.
@@ -86,7 +78,7 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
     }
     if (budget > 0) {
         const auto images =
-            wasi::train::calibration_images(setup.data.train.count, setup.training, run_key(options, 3));
+            wasi::train::calibration_images(setup.data.train.size(), setup.training, run_key(options, 3));
         setup.activation_plan =
             wasi::plan::plan_activations(*setup.model, setup.data.train, images, method.layers, budget);
         wasi::plan::apply_plan(*setup.model, *setup.activation_plan, method.layers, method.activation,
@@ -126,7 +118,7 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     if (!options.resume.empty()) {
         saved.emplace(options.resume);
         setup.model = saved->make_model(ledger);
-        setup.data = load_data(options.data, setup.model->config().image);
+        setup.data = load_data(options, setup.model->config().image);
         options.accumulate = saved->micro_batches();
     } else if (memory) {
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, setup.data);

@@ -57,8 +57,8 @@ struct Given {
     Given given;
     if (options.weights.empty()) {
         given.config = model_config(options);
-        data = load_data(options.data, given.config.image);
-        given.config.classes = options.classes.value_or(class_count(data.train));
+        data = load_data(options, given.config.image);
+        given.config.classes = options.classes.value_or(data.class_count);
         PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
         given.spectra = wasi::plan::weight_spectra(model);
         return given;
@@ -73,8 +73,8 @@ struct Given {
             }
         });
     given.config = model->config();
-    given.config.classes = options.classes.value_or(given.config.classes);
-    data = load_data(options.data, given.config.image);
+    data = load_data(options, given.config.image);
+    given.config.classes = class_count(options, data, given.config.classes);
     return given;
 }
 
@@ -119,7 +119,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     {
         wasi::Ledger ledger;
         Given given = look_at_model(options, ledger, data);
-        request.run = describe_run(options, given.config, data.train.count);
+        request.run = describe_run(options, given.config, data.train.size());
         request.spectra = std::move(given.spectra);
     }
     wasi::return_free_memory();
@@ -128,13 +128,14 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     if (options.keep != wasi::nn::KeepOptions{}) {
         request.options.keep = {{"as asked for", options.keep}};
     }
-    request.options.base = wasi::process_memory().resident;
+    // What decoding takes is not there yet.
+    request.options.base = wasi::process_memory().resident + data.working_bytes;
     request.may_compress = options.optimizer != OptimizerName::adamw;
     request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory); };
-    const auto images = wasi::train::calibration_images(data.train.count, request.run.training,
+    const auto images = wasi::train::calibration_images(data.train.size(), request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));
     data.train.check(request.run.model.classes);
-    request.batch = [&](wasi::Memory& memory) { return data.train.gather(images, memory); };
+    request.batch = [&](wasi::Memory& memory) { return data.train.gather(images, wasi::RandomKey(0), memory); };
     request.labels = data.train.gather_labels(images);
     auto fit = wasi::plan::fit(std::move(request));
     std::string inputs = inputs_text(fit);
@@ -163,7 +164,7 @@ int plan(const FinetuneOptions& options)
     use_threads(options.threads);
     TrainAndTest data;
     const BudgetPlan result = plan_for(options, *budget, data);
-    std::fputs(batch_note(options, data.train.count).c_str(), stdout);
+    std::fputs(batch_note(options, data.train.size()).c_str(), stdout);
     std::fputs(memory_plan_text(result).c_str(), stdout);
     if (!options.out.empty()) {
         wasi::io::write_file_atomically(options.out, frontier_csv(result.memory));

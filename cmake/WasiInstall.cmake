@@ -1,4 +1,4 @@
-# Install rules: the package for find_package(wasi [COMPONENTS io xtensor]) and wasi.pc for pkg-config. They are the
+# Install rules: the package for find_package(wasi [COMPONENTS io pictures xtensor]) and wasi.pc for pkg-config. They are the
 # component wasi. As a subdirectory (WASI_INSTALL off) they stay out of the parent's `cmake --install`, but they are there:
 # a parent may export targets of its own that link wasi::wasi, and `cmake --install BUILD --component wasi` installs us.
 include(GNUInstallDirs)
@@ -13,9 +13,9 @@ if(NOT WASI_INSTALL)
     list(APPEND wasi_component EXCLUDE_FROM_ALL)
 endif()
 
-# A file of targets for each of ours, since an installed package offers io and xtensor only where their needs are found.
-set(wasi_targets wasi wasi_io wasi_xtensor)
-set(wasi_exports wasiTargets wasiIoTargets wasiXtensorTargets)
+# A file of targets for each of ours, since an installed package offers io, pictures and xtensor only where their needs are found.
+set(wasi_targets wasi wasi_io wasi_pictures wasi_xtensor)
+set(wasi_exports wasiTargets wasiIoTargets wasiPicturesTargets wasiXtensorTargets)
 foreach(target export IN ZIP_LISTS wasi_targets wasi_exports)
     if(TARGET ${target})
         install(TARGETS ${target} EXPORT ${export}

@@ -38,7 +38,8 @@ demo() {
     printf '\nEvery run has a report of its own in %s/*/report.html; %s/index.html compares them.\n' "$out" "$out"
 }
 
-install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev
+install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev \
+    libjpeg62-turbo-dev libpng-dev zlib1g-dev
 require_tools cmake g++
 use_ninja
 build_for_this_processor build/release wasi_vit -DWASI_BUILD_BENCHMARKS=OFF

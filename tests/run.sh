@@ -299,7 +299,8 @@ aarch64() {
             "-DFETCHCONTENT_SOURCE_DIR_XTENSOR=$staged/xtensor" "-DFETCHCONTENT_SOURCE_DIR_XTL=$staged/xtl"
 }
 
-install_packages g++ make ninja-build cmake libeigen3-dev doctest-dev nlohmann-json3-dev libcli11-dev libxtensor-dev
+install_packages g++ make ninja-build cmake libeigen3-dev doctest-dev nlohmann-json3-dev libcli11-dev libxtensor-dev \
+    libjpeg62-turbo-dev libpng-dev zlib1g-dev
 require_tools cmake ctest g++ awk || { printf '0 passed, 1 failed\n'; exit 1; }
 use_ninja
 

@@ -27,7 +27,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev python3
+install_packages g++ make ninja-build cmake libeigen3-dev nlohmann-json3-dev libcli11-dev libxtensor-dev python3 \
+    libjpeg62-turbo-dev libpng-dev zlib1g-dev
 require_tools cmake g++ python3
 use_ninja
 build_for_this_processor build/release wasi_vit -DWASI_BUILD_BENCHMARKS=OFF

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <string>
+#include <utility>
 
 #include <wasi/core/error.hpp>
 
@@ -19,6 +20,7 @@ constexpr Index class_count = 10;
 constexpr Index total_count = 1797;
 constexpr Index train_count = 1000;
 constexpr Index largest_size = 512;
+constexpr Index channels = 3;
 
 constexpr std::uint8_t table[] = {
 #include "digits_table.inc"
@@ -87,42 +89,34 @@ std::vector<Tap> bilinear_taps(Index size)
     return taps;
 }
 
-/// Appends image number `image` of the table to `images`.
-void append(Images& images, Index image, const std::vector<Tap>& taps)
+/// Image number `image` of the table, (3, size, size), at `to`; returns where it ends.
+float* write_image(Index image, const std::vector<Tap>& taps, float* to)
 {
     const std::uint8_t* source = table + image * table_columns;
     const auto at = [source](Index row, Index column) { return static_cast<float>(source[row * table_side + column]); };
-    const std::size_t start = images.pixels.size();
+    const float* const start = to;
     for (const Tap& y : taps) {
         for (const Tap& x : taps) {
             const float above = (1.0F - x.t) * at(y.left, x.left) + x.t * at(y.left, x.right);
             const float below = (1.0F - x.t) * at(y.right, x.left) + x.t * at(y.right, x.right);
             const float value = (1.0F - y.t) * above + y.t * below;
-            images.pixels.push_back((value / 16.0F - 0.5F) / 0.5F);
+            *to++ = (value / 16.0F - 0.5F) / 0.5F;
         }
     }
-    const std::size_t plane = images.pixels.size() - start;
-    for (Index channel = 1; channel < images.channels; ++channel) {
-        for (std::size_t i = 0; i < plane; ++i) {
-            images.pixels.push_back(images.pixels[start + i]);
-        }
+    const Index plane = to - start;
+    for (Index channel = 1; channel < channels; ++channel) {
+        to = std::copy_n(start, plane, to);
     }
-    images.labels.push_back(label_of(image));
-    ++images.count;
+    return to;
 }
 
-/// No images yet, room for `count` of them: (count, 3, size, size).
-Images reserve_images(Index count, Index size)
-{
-    Images images{.count = 0, .channels = 3, .height = size, .width = size, .pixels = {}, .labels = {}};
-    images.pixels.reserve(static_cast<std::size_t>(count * images.channels * size * size));
-    images.labels.reserve(static_cast<std::size_t>(count));
-    return images;
-}
+struct Numbers {
+    std::vector<Index> train;
+    std::vector<Index> test;
+};
 
-}  // namespace
-
-Split load_digits(Index image_size, int first_class, int last_class)
+/// The numbers of the images of these classes. Throws wasi::argument_error.
+Numbers image_numbers(Index image_size, int first_class, int last_class)
 {
     if (image_size < 1 || image_size > largest_size) {
         throw wasi::argument_error("load_digits: image_size must lie in 1.." + std::to_string(largest_size) + ", got " +
@@ -134,22 +128,76 @@ Split load_digits(Index image_size, int first_class, int last_class)
             std::to_string(first_class) + ", last_class = " + std::to_string(last_class));
     }
     const std::vector<bool> train = training_images();
-    const auto kept = [&](Index image) { return label_of(image) >= first_class && label_of(image) <= last_class; };
-    Index kept_train = 0;
-    Index kept_test = 0;
+    Numbers numbers;
     for (Index image = 0; image < total_count; ++image) {
-        if (kept(image)) {
-            ++(train[static_cast<std::size_t>(image)] ? kept_train : kept_test);
+        if (label_of(image) >= first_class && label_of(image) <= last_class) {
+            (train[static_cast<std::size_t>(image)] ? numbers.train : numbers.test).push_back(image);
         }
     }
-    Split split{reserve_images(kept_train, image_size), reserve_images(kept_test, image_size)};
-    const std::vector<Tap> taps = bilinear_taps(image_size);
-    for (Index image = 0; image < total_count; ++image) {
-        if (kept(image)) {
-            append(train[static_cast<std::size_t>(image)] ? split.train : split.test, image, taps);
-        }
+    return numbers;
+}
+
+Images images_of(const std::vector<Index>& numbers, Index size)
+{
+    Images images{.count = static_cast<Index>(numbers.size()),
+                  .channels = channels,
+                  .height = size,
+                  .width = size,
+                  .pixels = {},
+                  .labels = {}};
+    images.pixels.resize(static_cast<std::size_t>(images.count * channels * size * size));
+    const std::vector<Tap> taps = bilinear_taps(size);
+    float* to = images.pixels.data();
+    for (const Index image : numbers) {
+        to = write_image(image, taps, to);
+        images.labels.push_back(label_of(image));
     }
-    return split;
+    return images;
+}
+
+}  // namespace
+
+Split load_digits(Index image_size, int first_class, int last_class)
+{
+    const Numbers numbers = image_numbers(image_size, first_class, last_class);
+    return {images_of(numbers.train, image_size), images_of(numbers.test, image_size)};
+}
+
+Digits::Digits(Index image_size, std::vector<Index> images) : image_size_(image_size), images_(std::move(images)) {}
+
+wasi::Tensor<float> Digits::gather(std::span<const Index> which, wasi::RandomKey, wasi::Memory& memory) const
+{
+    wasi::Tensor<float> batch(memory, wasi::Tag{wasi::Use::input, 0},
+                              wasi::Shape{static_cast<Index>(which.size()), channels, image_size_, image_size_});
+    const std::vector<Tap> taps = bilinear_taps(image_size_);
+    float* to = batch.data();
+    for (const Index number : which) {
+        to = write_image(images_[static_cast<std::size_t>(number)], taps, to);
+    }
+    return batch;
+}
+
+std::vector<std::int64_t> Digits::gather_labels(std::span<const Index> which) const
+{
+    std::vector<std::int64_t> labels;
+    for (const Index number : which) {
+        labels.push_back(label_of(images_[static_cast<std::size_t>(number)]));
+    }
+    return labels;
+}
+
+void Digits::check(Index classes) const
+{
+    for (const Index image : images_) {
+        wasi::require<wasi::argument_error>(label_of(image) < classes, "digits: label ", label_of(image), " of image ",
+                                            image, " is outside the ", classes, " classes");
+    }
+}
+
+DigitsSplit digits(Index image_size, int first_class, int last_class)
+{
+    Numbers numbers = image_numbers(image_size, first_class, last_class);
+    return {Digits(image_size, std::move(numbers.train)), Digits(image_size, std::move(numbers.test))};
 }
 
 }  // namespace wasi_examples

@@ -11,6 +11,7 @@
 
 #include <options/options.hpp>
 
+#include "../pictures/made_files.hpp"
 #include "run_results.hpp"
 
 namespace {
@@ -103,11 +104,12 @@ constexpr int attention_inputs = 2 * tokens;     // of in_proj and out_proj
 constexpr int mlp_inputs = tokens + 4 * tokens;  // of fc1 and fc2
 constexpr int head_input = 32 * 16;
 
-/// `models` holds two models, 0.safetensors and 1.safetensors.
+/// `models` holds two models, 0.safetensors and 1.safetensors, and a folder of pictures.
 [[nodiscard]] std::vector<Trial> all_trials(const Folder& models)
 {
     const std::string model = (models / "0.safetensors").string();
     const std::string other = (models / "1.safetensors").string();
+    const std::string pictures = "--data '" + (models / "pictures").string() + "' ";
     const std::string sgd = "--method vanilla --schedule constant ";
     const std::string fixed = "--method asi --activation-ranks 4,2,8 ";
     return {
@@ -125,6 +127,10 @@ constexpr int head_input = 32 * 16;
          {"0", "4"},
          "--classes 2 --weights '" + golden_dinov2 + "'"},
         {"--data", {"digits:0-1", "digits:2-3"}, losses},
+        {"--validation", {"0.1", "0.25"}, in_report("/test_count"), {"20", "50"}},
+        {"--augment", {"flip", "crop=0.5", "crop=0.5,flip,jitter=0.2"}, losses, {}, pictures + "--batch-size 4"},
+        {"--data-cache", {"0", "1KiB", "1MiB"}, in_report("/ledger_peak_bytes/input"), {}, pictures},
+        {"--skip-broken", {"on", "off"}, in_report("/options/skip-broken"), {"on", "off"}, pictures},
         {"--layers", {"mlp", "all"}, layer_count, {"4", "8"}},
         {"--memory-budget", {"1GiB", "2000MB"}, in_report("/memory_plan/budget_bytes"), {"1073741824", "2000000000"}},
         {"--optimizer", {"sgd", "adamw"}, losses, {}, "--method vanilla"},
@@ -205,6 +211,7 @@ const std::set<std::string> looked_at_elsewhere{"--out", "--out-fallback", "--re
 
 void make_models(const TemporaryFolder& folder)
 {
+    wasi_tests::write_classes(folder / "pictures", {"a", "b"}, 6);
     for (const std::string seed : {"0", "1"}) {
         const auto run = run_program("finetune " + start + usual + "--method vanilla --lr 0 --weight-decay 0 --seed 1" +
                                      seed + " --out '" + (folder / seed).string() + "'");

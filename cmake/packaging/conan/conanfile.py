@@ -27,10 +27,11 @@ class WasiConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     options = {
         "io": [True, False],  # wasi::io, safetensors files: nlohmann-json
+        "pictures": [True, False],  # wasi::pictures: libjpeg-turbo, libpng, zlib
         "xtensor": [True, False],  # wasi::xtensor
         "system": [True, False],  # dependencies are what the machine has, nothing is required of Conan
     }
-    default_options = {"io": False, "xtensor": False, "system": False}
+    default_options = {"io": False, "pictures": False, "xtensor": False, "system": False}
     no_copy_source = True
 
     @property
@@ -52,6 +53,10 @@ class WasiConan(ConanFile):
         self.requires("eigen/[>=3.4 <6]", transitive_headers=True)
         if self.options.io:
             self.requires("nlohmann_json/[>=3.9 <4]", transitive_headers=True)
+        if self.options.pictures:
+            self.requires("libjpeg-turbo/[>=2 <4]", transitive_headers=True)
+            self.requires("libpng/[>=1.6 <2]", transitive_headers=True)
+            self.requires("zlib/[>=1.2 <2]", transitive_headers=True)
         if self.options.xtensor:
             self.requires("xtensor/[>=0.24 <1]", transitive_headers=True)
 
@@ -67,6 +72,7 @@ class WasiConan(ConanFile):
         for name in ("TESTS", "EXAMPLES", "BENCHMARKS"):
             toolchain.cache_variables[f"WASI_BUILD_{name}"] = False
         toolchain.cache_variables["WASI_WITH_IO"] = bool(self.options.io)
+        toolchain.cache_variables["WASI_WITH_PICTURES"] = bool(self.options.pictures)
         toolchain.cache_variables["WASI_WITH_XTENSOR"] = bool(self.options.xtensor)
         # What is missing is an error, not a download.
         toolchain.cache_variables["FETCHCONTENT_FULLY_DISCONNECTED"] = True

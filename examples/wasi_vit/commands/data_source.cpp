@@ -1,11 +1,18 @@
 #include "commands/data_source.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <charconv>
+#include <cstdio>
+#include <numeric>
 #include <utility>
 
+#include <wasi/data/split.hpp>
+#include <wasi/data/subset.hpp>
 #include <wasi/io/safetensors.hpp>
 
+#include "commands/picture_source.hpp"
 #include "digits.hpp"
 
 namespace wasi_examples {
@@ -18,24 +25,92 @@ using Dataset = wasi::data::Dataset<float>;
 /// As wasi::nn::VisionTransformerConfig has it.
 constexpr std::int64_t most_classes = std::int64_t{1} << 20;
 
-[[nodiscard]] Dataset as_dataset(Images images)
+/// A number that other data will not have (Fowler, Noll, Vo: FNV-1a on words).
+[[nodiscard]] std::string fingerprint_of(const Dataset& data)
 {
-    return {images.count, images.channels,          images.height,
-            images.width, std::move(images.pixels), std::move(images.labels)};
+    std::uint64_t hash = 14695981039346656037U;
+    const auto mix = [&](std::uint64_t word) { hash = (hash ^ word) * 1099511628211U; };
+    mix(static_cast<std::uint64_t>(data.count));
+    for (const float pixel : data.images) {
+        mix(std::bit_cast<std::uint32_t>(pixel));
+    }
+    for (const std::int64_t label : data.labels) {
+        mix(static_cast<std::uint64_t>(label));
+    }
+    return fingerprint_text(data.count, hash);
 }
 
-/// "0-4" as a pair of classes.
-[[nodiscard]] std::pair<int, int> parse_range(const std::string& text)
+[[nodiscard]] std::vector<std::int64_t> all_labels(const RunData& data)
 {
-    int first = 0;
-    int last = 0;
-    const char* const end = text.data() + text.size();
-    const auto head = std::from_chars(text.data(), end, first);
-    const bool dash = head.ec == std::errc() && head.ptr != end && *head.ptr == '-';
-    const auto tail = std::from_chars(dash ? head.ptr + 1 : end, end, last);
-    require<wasi::argument_error>(dash && tail.ec == std::errc() && tail.ptr == end, "--data: '", text,
-                                  "' is not a range of digits like 0-4");
-    return {first, last};
+    std::vector<Index> all(static_cast<std::size_t>(data.size()));
+    std::iota(all.begin(), all.end(), Index{0});
+    return data.gather_labels(all);
+}
+
+/// The largest label plus one. Throws wasi::argument_error when that is more than a model may have.
+[[nodiscard]] Index count_of_labels(const std::vector<std::int64_t>& labels)
+{
+    const auto largest = std::max_element(labels.begin(), labels.end());
+    if (largest == labels.end()) {
+        return 1;
+    }
+    require<wasi::argument_error>(*largest < most_classes, "--data: the label of image ", largest - labels.begin(),
+                                  " is ", *largest, ", and a model has no more than ", most_classes, " classes");
+    return static_cast<Index>(std::max<std::int64_t>(*largest, 0)) + 1;
+}
+
+/// --validation: puts a share of the training data aside.
+void hold_out(TrainAndTest& data, const FinetuneOptions& options)
+{
+    if (!options.validation) {
+        return;
+    }
+    auto split = wasi::data::stratified_split(all_labels(data.train), *options.validation, split_key(options));
+    require<wasi::argument_error>(!split.validation.empty(), "--validation: no class has two images");
+    data.validation = RunData(wasi::data::Subset<float>(data.train, std::move(split.validation)));
+    data.train = RunData(wasi::data::Subset<float>(data.train, std::move(split.training)));
+}
+
+[[nodiscard]] TrainAndTest load_digits_data(const FinetuneOptions& options, const std::string& range, Index image)
+{
+    const auto [first, last] = range.empty() ? ClassRange{0, 9} : parse_range(range);
+    auto split = digits(image, static_cast<int>(first), static_cast<int>(last));
+    TrainAndTest data;
+    data.bytes = split.train.bytes() + split.test.bytes();
+    data.train = RunData(std::move(split.train));
+    data.held_out = RunData(std::move(split.test));
+    data.fingerprint = wasi::message("digits ", first, " to ", last, " of ", image, " pixels");
+    data.class_count = static_cast<Index>(last) + 1;
+    for (Index i = 0; i < data.class_count; ++i) {
+        data.classes.push_back(wasi::message(i));
+    }
+    hold_out(data, options);
+    return data;
+}
+
+[[nodiscard]] TrainAndTest load_tensors(const FinetuneOptions& options, const std::filesystem::path& path)
+{
+    Dataset images = load_images(path);
+    const wasi::io::SafetensorsFile file(path);
+    require<wasi::io_error>(file.contains("labels"), path.string(), ": there is no tensor labels");
+    const auto& shape = file.info("labels").shape;
+    require<wasi::shape_error>(shape.size() == 1 && shape[0] == images.count, path.string(), ": labels have shape ",
+                               wasi::shape_text(shape), " for ", images.count, " images");
+    images.labels.resize(static_cast<std::size_t>(images.count));
+    file.read("labels", std::span<std::int64_t>(images.labels));
+    TrainAndTest data;
+    data.bytes = images.images.size() * sizeof(float) + images.labels.size() * sizeof(std::int64_t);
+    data.fingerprint = fingerprint_of(images);
+    data.class_count = count_of_labels(images.labels);
+    data.train = RunData(std::move(images));
+    hold_out(data, options);
+    return data;
+}
+
+void refuse_picture_options(const FinetuneOptions& options, const std::string& kind)
+{
+    require<wasi::argument_error>(options.augmentation == wasi::pictures::Augmentation{},
+                                  "--augment is for pictures; --data is ", kind);
 }
 
 }  // namespace
@@ -54,38 +129,26 @@ Dataset load_images(const std::filesystem::path& path)
     return data;
 }
 
-TrainAndTest load_data(const std::string& name, Index image)
+TrainAndTest load_data(const FinetuneOptions& options, Index image, const wasi::data::Preprocessing& preprocessing)
 {
+    const std::string& name = options.data;
     const auto colon = name.find(':');
     const std::string kind = name.substr(0, colon);
+    const std::string rest = colon == std::string::npos ? std::string() : name.substr(colon + 1);
     if (kind == "digits") {
-        const auto [first, last] = colon == std::string::npos ? std::pair{0, 9} : parse_range(name.substr(colon + 1));
-        Split split = load_digits(image, first, last);
-        return {as_dataset(std::move(split.train)), as_dataset(std::move(split.test))};
+        refuse_picture_options(options, "digits");
+        return load_digits_data(options, rest, image);
     }
-    require<wasi::argument_error>(kind == "tensors" && colon != std::string::npos, "--data: '", name,
-                                  "' is none of digits, digits:A-B, tensors:FILE.safetensors");
-    const std::filesystem::path path = name.substr(colon + 1);
-    Dataset data = load_images(path);
-    const wasi::io::SafetensorsFile file(path);
-    require<wasi::io_error>(file.contains("labels"), path.string(), ": there is no tensor labels");
-    const auto& shape = file.info("labels").shape;
-    require<wasi::shape_error>(shape.size() == 1 && shape[0] == data.count, path.string(), ": labels have shape ",
-                               wasi::shape_text(shape), " for ", data.count, " images");
-    data.labels.resize(static_cast<std::size_t>(data.count));
-    file.read("labels", std::span<std::int64_t>(data.labels));
-    return {std::move(data), std::nullopt};
+    if (kind == "tensors" && colon != std::string::npos) {
+        refuse_picture_options(options, "tensors");
+        return load_tensors(options, rest);
+    }
+    return load_pictures(options, kind, rest, wasi::data::fitted(preprocessing, image));
 }
 
-Index class_count(const Dataset& data)
+Index class_count(const FinetuneOptions& options, const TrainAndTest& data, Index before)
 {
-    const auto largest = std::max_element(data.labels.begin(), data.labels.end());
-    if (largest == data.labels.end()) {
-        return 1;
-    }
-    require<wasi::argument_error>(*largest < most_classes, "--data: the label of image ", largest - data.labels.begin(),
-                                  " is ", *largest, ", and a model has no more than ", most_classes, " classes");
-    return static_cast<Index>(std::max<std::int64_t>(*largest, 0)) + 1;
+    return options.classes.value_or(data.of_pictures ? data.class_count : before);
 }
 
 }  // namespace wasi_examples

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -111,7 +112,7 @@ public:
         ledger_.record_events(drawn_step == first);
         ledger_.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
         Progress progress(run_.method, setup_.total_steps,
-                          wasi::train::steps_per_epoch(setup_.data.train.count, options.batch_size));
+                          wasi::train::steps_per_epoch(setup_.data.train.size(), options.batch_size));
         setup_.training.on_step = [&](const wasi::train::StepRecord& record) {
             note(record, drawn_step);
             progress.step(record);
@@ -134,19 +135,12 @@ public:
         phases_.end("step");
     }
 
-    [[nodiscard]] std::map<std::string, std::string> model_metadata() const
-    {
-        auto metadata = setup_.origin;
-        metadata["method"] = run_.method;
-        return metadata;
-    }
-
     /// The files that a signal must not keep from being written.
     void save_model(ResultFiles& files)
     {
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
         files.add("model.safetensors",
-                  [&](const auto& path) { wasi::files::save_model(*setup_.model, path, model_metadata()); });
+                  [&](const auto& path) { wasi::files::save_model(*setup_.model, path, metadata()); });
         if (setup_.options.method == wasi::train::method("lora")) {
             files.add("adapter_model.safetensors",
                       [&](const auto& path) { wasi::files::save_adapter(*setup_.model, path.parent_path()); });
@@ -174,6 +168,18 @@ private:
     {
         return {setup_.options.seed, noted_signal() != 0, setup_.activation_plan ? &*setup_.activation_plan : nullptr,
                 setup_.memory_plan ? &*setup_.memory_plan : nullptr, static_cast<double>(setup_.booked_images.bytes())};
+    }
+
+    /// What the model's file says beside its configuration.
+    /// What the model's file carries.
+    [[nodiscard]] std::map<std::string, std::string> metadata() const
+    {
+        auto result = setup_.origin;
+        result["method"] = run_.method;
+        if (!setup_.data.classes.empty()) {
+            result["classes"] = wasi::files::class_names_text(setup_.data.classes);
+        }
+        return result;
     }
 
     [[nodiscard]] std::string metrics()
@@ -226,7 +232,7 @@ private:
             return "its parameters are no longer finite; metrics.csv is in " + out.string() +
                    (setup_.options.save_every > 0 ? ", and the last run that was saved" : ", no model");
         }
-        wasi::files::save_model(*setup_.model, out / "model.safetensors", model_metadata());
+        wasi::files::save_model(*setup_.model, out / "model.safetensors", metadata());
         return "metrics.csv and the last finite model are in " + out.string();
     }
 
@@ -250,9 +256,9 @@ private:
         const auto& test = setup_.data.test();
         const Index correct =
             wasi::train::count_correct(*setup_.model, test, (setup_.options.batch_size + pieces - 1) / pieces);
-        run_.test_count = test.count;
-        run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.count);
-        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.count);
+        run_.test_count = test.size();
+        run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.size());
+        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.size());
     }
 
     PhasePeaks phases_;

@@ -1,9 +1,5 @@
 #include "commands/run_keeper.hpp"
 
-#include <array>
-#include <bit>
-#include <cstdint>
-#include <cstdio>
 #include <fstream>
 #include <utility>
 
@@ -25,26 +21,9 @@ constexpr const char* method_key = "method";
 constexpr const char* micro_batches_key = "micro_batches";
 constexpr const char* preprocessing_key = "preprocessing";
 
-/// A number that other data will not have (Fowler, Noll, Vo: FNV-1a on words).
-[[nodiscard]] std::string fingerprint(const wasi::data::Dataset<float>& data)
-{
-    std::uint64_t hash = 14695981039346656037U;
-    const auto mix = [&](std::uint64_t word) { hash = (hash ^ word) * 1099511628211U; };
-    mix(static_cast<std::uint64_t>(data.count));
-    for (const float pixel : data.images) {
-        mix(std::bit_cast<std::uint32_t>(pixel));
-    }
-    for (const std::int64_t label : data.labels) {
-        mix(static_cast<std::uint64_t>(label));
-    }
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%td images, %016llx", data.count, static_cast<unsigned long long>(hash));
-    return text.data();
-}
-
 }  // namespace
 
-wasi::files::RunFacts run_facts(const FinetuneOptions& options, const wasi::data::Dataset<float>& training)
+wasi::files::RunFacts run_facts(const FinetuneOptions& options, const std::string& training_data)
 {
     wasi::files::RunFacts facts;
     for (const auto& row : finetune_table()) {
@@ -52,7 +31,7 @@ wasi::files::RunFacts run_facts(const FinetuneOptions& options, const wasi::data
             facts[row.name] = row.value.show(options);
         }
     }
-    facts["training data"] = fingerprint(training);
+    facts["training data"] = training_data;
     return facts;
 }
 

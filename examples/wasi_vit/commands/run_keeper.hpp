@@ -19,10 +19,9 @@ namespace wasi_examples {
 using RunModel = wasi::nn::VisionTransformer<float, wasi::EigenStorage>;
 using RunOptimizer = wasi::optim::Optimizer<float, wasi::EigenStorage>;
 
-/// What makes a run this one: every option that changes results, as typed, and the training data. The number of epochs
-/// is not among them: a run may be made longer.
-[[nodiscard]] wasi::files::RunFacts run_facts(const FinetuneOptions& options,
-                                              const wasi::data::Dataset<float>& training);
+/// What makes a run this one: every option that changes results, as typed, and the fingerprint of the training data.
+/// The number of epochs is not among them: a run may be made longer.
+[[nodiscard]] wasi::files::RunFacts run_facts(const FinetuneOptions& options, const std::string& training_data);
 
 /// A run as its folder has it. Throws wasi::io_error when there is none.
 class SavedRun {

@@ -15,23 +15,14 @@ namespace {
 using wasi::EigenStorage;
 using wasi::Index;
 
-/// A data set belongs to the program, not to the engine, but it is part of what a run needs.
-[[nodiscard]] wasi::Booking book_images(const TrainAndTest& data, wasi::Ledger& ledger)
-{
-    const auto bytes = [](const auto& set) {
-        return set.images.size() * sizeof(float) + set.labels.size() * sizeof(std::int64_t);
-    };
-    return {ledger, bytes(data.train) + (data.held_out ? bytes(*data.held_out) : 0), {wasi::Use::input, 0}};
-}
-
 [[nodiscard]] std::unique_ptr<RunModel> make_model(const FinetuneOptions& options,
                                                    const wasi::train::MethodOptions& method, wasi::Ledger& ledger,
                                                    TrainAndTest& data, std::map<std::string, std::string>& origin)
 {
     if (options.weights.empty()) {
         auto config = model_config(options);
-        data = load_data(options.data, config.image);
-        config.classes = options.classes.value_or(class_count(data.train));
+        data = load_data(options, config.image);
+        config.classes = options.classes.value_or(data.class_count);
         return std::make_unique<RunModel>(config, ledger, run_key(options, 1));
     }
     auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, ledger, false,
@@ -41,17 +32,20 @@ using wasi::Index;
                                    }
                                });
     auto& model = loaded.model;
-    require_head(model->config(), options.classes);
-    data = load_data(options.data, model->config().image);
-    const Index before = model->config().classes;
-    if (!model->config().head) {
-        model->replace_head(*options.classes);
-        std::printf("A new head for %td classes is made.\n", *options.classes);
-    } else if (options.classes && *options.classes != before) {
-        model->replace_head(*options.classes);
-        std::printf("The head for %td classes is replaced by a new one for %td.\n", before, *options.classes);
+    data = load_data(options, model->config().image, preprocessing_of(loaded.origin));
+    const Index before = model->config().head ? model->config().classes : 0;
+    const Index classes = class_count(options, data, before);
+    require_head(classes > 0);
+    if (classes != before) {
+        model->replace_head(classes);
+        std::printf(before == 0 ? "A new head for %td classes is made.\n"
+                                : "The head is replaced by a new one for %td classes.\n",
+                    classes);
     }
     origin = std::move(loaded.origin);
+    if (classes != before) {
+        origin.erase("classes");
+    }
     return std::move(model);
 }
 
@@ -60,13 +54,17 @@ void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger
     const Index classes = setup.model->config().classes;
     setup.data.train.check(classes);
     setup.data.test().check(classes);
-    std::fputs(batch_note(setup.options, setup.data.train.count).c_str(), stdout);
-    setup.options = fit_to_images(setup.options, setup.data.train.count);
+    std::fputs(batch_note(setup.options, setup.data.train.size()).c_str(), stdout);
+    setup.options = fit_to_images(setup.options, setup.data.train.size());
     setup.training = train_options(setup.options);
-    setup.booked_images = book_images(setup.data, ledger);
-    setup.facts = run_facts(given, setup.data.train);
+    // A data set belongs to the program, not to the engine, but it is part of what a run needs.
+    if (setup.data.pixels && !setup.origin.contains("preprocessing")) {
+        setup.origin["preprocessing"] = wasi::data::to_text(*setup.data.pixels);
+    }
+    setup.booked_images = {ledger, setup.data.bytes + setup.data.working_bytes, {wasi::Use::input, 0}};
+    setup.facts = run_facts(given, setup.data.fingerprint);
     setup.total_steps =
-        wasi::train::steps_per_epoch(setup.data.train.count, setup.options.batch_size) * setup.options.epochs;
+        wasi::train::steps_per_epoch(setup.data.train.size(), setup.options.batch_size) * setup.options.epochs;
 }
 
 /// The rest of a new run: weights that are not held as the method wants them yet, saved inputs, optimiser.
@@ -92,7 +90,7 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
     }
     if (budget > 0) {
         const auto images =
-            wasi::train::calibration_images(setup.data.train.count, setup.training, run_key(options, 3));
+            wasi::train::calibration_images(setup.data.train.size(), setup.training, run_key(options, 3));
         setup.activation_plan =
             wasi::plan::plan_activations(*setup.model, setup.data.train, images, method.layers, budget);
         wasi::plan::apply_plan(*setup.model, *setup.activation_plan, method.layers, method.activation,
@@ -133,7 +131,7 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
         saved.emplace(options.resume);
         setup.model = saved->make_model(ledger);
         setup.origin = saved->origin();
-        setup.data = load_data(options.data, setup.model->config().image);
+        setup.data = load_data(options, setup.model->config().image, preprocessing_of(setup.origin));
         options.accumulate = saved->micro_batches();
     } else if (memory) {
         ModelInBudget planned = make_model_in_budget(options, *memory, ledger, setup.data);

@@ -15,13 +15,30 @@ ModelWithOrigin load_weights(const WeightsOptions& options, wasi::Memory& memory
             std::printf("  %s\n", note.c_str());
         }
     }
-    return {std::move(loaded.model), loaded.report.metadata(), loaded.report.preprocessing};
+    return {std::move(loaded.model), loaded.report.metadata(), loaded.report.preprocessing, loaded.report.classes};
 }
 
-void require_head(const wasi::nn::VisionTransformerConfig& config, const std::optional<wasi::Index>& classes)
+wasi::data::Preprocessing preprocessing_of(const std::map<std::string, std::string>& origin)
 {
-    wasi::require<wasi::argument_error>(config.head || classes.has_value(),
-                                        "--weights: the file has no head; --classes C makes one for C classes");
+    const auto found = origin.find("preprocessing");
+    return found == origin.end() ? wasi::data::Preprocessing::plain()
+                                 : wasi::data::preprocessing_from_text(found->second);
+}
+
+void require_head(bool there)
+{
+    wasi::require<wasi::argument_error>(there, "--weights: the file has no head; --classes C makes one for C classes");
+}
+
+std::vector<std::string> class_names(std::vector<std::string> names, wasi::Index classes)
+{
+    if (std::ssize(names) != classes) {
+        names.clear();
+        for (wasi::Index i = 0; i < classes; ++i) {
+            names.push_back(std::to_string(i));
+        }
+    }
+    return names;
 }
 
 }  // namespace wasi_examples

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <wasi/files/load_checkpoint.hpp>
 #include <wasi/storage/eigen.hpp>
@@ -21,13 +22,21 @@ struct ModelWithOrigin {
     std::unique_ptr<wasi::nn::VisionTransformer<float, wasi::EigenStorage>> model;
     std::map<std::string, std::string> origin;
     std::optional<wasi::data::Preprocessing> preprocessing;
+    std::vector<std::string> classes;  ///< names; empty where the files tell none
 };
 
 /// Loads what --weights names and, unless told to be quiet, prints what was loaded and settled. Throws wasi::error.
 [[nodiscard]] ModelWithOrigin load_weights(const WeightsOptions& options, wasi::Memory& memory, bool quiet = false,
                                            const wasi::files::WeightVisitor<float, wasi::EigenStorage>& visitor = {});
 
-/// Throws wasi::argument_error where the model has no head and --classes makes none.
-void require_head(const wasi::nn::VisionTransformerConfig& config, const std::optional<wasi::Index>& classes);
+/// What a model's origin says of pictures; wasi::data::Preprocessing::plain() where it says nothing. Throws
+/// wasi::argument_error.
+[[nodiscard]] wasi::data::Preprocessing preprocessing_of(const std::map<std::string, std::string>& origin);
+
+/// Throws wasi::argument_error unless there is a head.
+void require_head(bool there);
+
+/// A name for each class: these, or numbers where they are not as many.
+[[nodiscard]] std::vector<std::string> class_names(std::vector<std::string> names, wasi::Index classes);
 
 }  // namespace wasi_examples

@@ -59,6 +59,60 @@ const Range<Index> head_count{.least = 1, .most = Index{1} << 20};
     return shown;
 }
 
+/// "crop=0.3,flip,jitter=0.2".
+[[nodiscard]] wasi::pictures::Augmentation parse_augmentation(const std::string& typed, const std::string& option)
+{
+    wasi::pictures::Augmentation result;
+    constexpr double usual_jitter = 0.4;
+    for (const std::string& part : split(typed, ',')) {
+        const auto equals = part.find('=');
+        const std::string name = part.substr(0, equals);
+        const auto share = [&](double standard) {
+            return equals == std::string::npos
+                       ? standard
+                       : parse_number<double>(std::string_view(part).substr(equals + 1), option + " " + name,
+                                              {.least = 0.0, .most = 1.0, .without_least = true});
+        };
+        if (name == "crop") {
+            result.crop = true;
+            result.least_area = share(result.least_area);
+        } else if (name == "jitter") {
+            result.jitter = share(usual_jitter);
+        } else {
+            require<argument_error>(part == "flip", option, ": '", part,
+                                    "' is none of crop, crop=SHARE, flip, jitter, jitter=SHARE");
+            result.flip = true;
+        }
+    }
+    return result;
+}
+
+[[nodiscard]] std::string show_augmentation(const wasi::pictures::Augmentation& augmentation)
+{
+    std::string shown;
+    if (augmentation.crop) {
+        shown += "crop=" + number_text(augmentation.least_area);
+    }
+    if (augmentation.flip) {
+        shown += std::string(shown.empty() ? "" : ",") + "flip";
+    }
+    if (augmentation.jitter > 0.0) {
+        shown += std::string(shown.empty() ? "" : ",") + "jitter=" + number_text(augmentation.jitter);
+    }
+    return shown;
+}
+
+/// A size in bytes that may be 0.
+[[nodiscard]] std::int64_t parse_cache(const std::string& typed, const std::string& option)
+{
+    return typed == "0" ? 0 : parse_bytes(typed, option);
+}
+
+[[nodiscard]] std::string show_cache(std::int64_t held)
+{
+    return held == 0 ? "0" : bytes_option_text(held);
+}
+
 }  // namespace
 
 OptionTable<FinetuneOptions> memory_rows()
@@ -89,9 +143,31 @@ OptionTable<FinetuneOptions> memory_rows()
          .alone = "on"},
         {.name = "--data",
          .type = "DATA",
-         .help = "digits, digits:0-4 or tensors:FILE.safetensors (images, labels)",
+         .help = "a folder of pictures (a subfolder for each class; or train/ and test/ with those), cifar10:DIR, "
+                 "cifar100:DIR, idx:DIR (cifar10:DIR:0-4 for some classes), digits, digits:0-4 or "
+                 "tensors:FILE.safetensors (images, labels)",
          .value = text(&Options::data),
          .required = true},
+        {.name = "--validation",
+         .type = "SHARE",
+         .help = "share of each class's training images to hold out and measure on, drawn from --seed",
+         .value =
+             number({.least = 0.0, .most = 1.0, .without_least = true, .without_most = true}, &Options::validation)},
+        {.name = "--augment",
+         .type = "LIST",
+         .help = "what is done to pictures at random: crop, flip, jitter; crop=0.3 for parts of at least that share, "
+                 "jitter=0.2 for colours within 20 %",
+         .value = parsed(parse_augmentation, show_augmentation, &Options::augmentation)},
+        {.name = "--data-cache",
+         .type = "SIZE",
+         .help = "bytes that decoded pictures are kept in; the others are decoded each time (default: 64MiB, or an "
+                 "eighth of --memory-budget)",
+         .value = parsed(parse_cache, show_cache, &Options::data_cache),
+         .effect = Effect::cost},
+        {.name = "--skip-broken",
+         .type = "ON",
+         .help = "pictures that cannot be read: counted and left out, or the end before anything is trained",
+         .value = word({{"on", true}, {"off", false}}, &Options::skip_broken)},
         {.name = "--layers",
          .type = "WHICH",
          .help = "linear layers that the method applies to",

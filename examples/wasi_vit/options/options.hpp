@@ -9,6 +9,7 @@
 #include <wasi/io/safetensors_types.hpp>
 #include <wasi/nn/keep_options.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/pictures/transform.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
@@ -28,6 +29,10 @@ struct FinetuneOptions {
     std::optional<wasi::Index> heads;
     bool train_layer_scale = false;
     std::string data;
+    std::optional<double> validation;  ///< share of the training images that is held out; not given: as the data are
+    wasi::pictures::Augmentation augmentation;
+    std::optional<std::int64_t> data_cache;  ///< not given: 64 MiB, or less within --memory-budget
+    bool skip_broken = false;
     std::optional<wasi::train::Method> method;  ///< not given: wasi, or what --memory-budget comes to
     wasi::nn::Layers layers = wasi::nn::Layers::all;
     double energy = 0.8;

@@ -38,7 +38,7 @@ struct Given {
         auto model = std::make_unique<PlannedModel>(run.model, memory, wasi::RandomKey(options.seed).derive(1));
         wasi::nn::visit_layers(
             *model, [&](wasi::nn::Place, auto& layer) { wasi::nn::set_up(layer.weight, (setup++)->weight); });
-        return {std::move(model), {}, {}};
+        return {std::move(model), {}, {}, {}};
     }
     auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, memory, true,
                                [&](wasi::nn::Place, auto& weight) { wasi::nn::set_up(weight, (setup++)->weight); });
@@ -55,8 +55,8 @@ struct Given {
     Given given;
     if (options.weights.empty()) {
         given.config = model_config(options);
-        data = load_data(options.data, given.config.image);
-        given.config.classes = options.classes.value_or(class_count(data.train));
+        data = load_data(options, given.config.image);
+        given.config.classes = options.classes.value_or(data.class_count);
         PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
         given.spectra = wasi::plan::weight_spectra(model);
         return given;
@@ -72,10 +72,10 @@ struct Given {
                          }
                      });
     given.config = loaded.model->config();
-    require_head(given.config, options.classes);
+    data = load_data(options, given.config.image, preprocessing_of(loaded.origin));
+    given.config.classes = class_count(options, data, given.config.head ? given.config.classes : 0);
+    require_head(given.config.classes > 0);
     given.config.head = true;
-    given.config.classes = options.classes.value_or(given.config.classes);
-    data = load_data(options.data, given.config.image);
     return given;
 }
 
@@ -120,7 +120,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     {
         wasi::Ledger ledger;
         Given given = look_at_model(options, ledger, data);
-        request.run = describe_run(options, given.config, data.train.count);
+        request.run = describe_run(options, given.config, data.train.size());
         request.spectra = std::move(given.spectra);
     }
     wasi::return_free_memory();
@@ -129,13 +129,14 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     if (options.keep != wasi::nn::KeepOptions{}) {
         request.options.keep = {{"as asked for", options.keep}};
     }
-    request.options.base = wasi::process_memory().resident;
+    // What decoding takes is not there yet.
+    request.options.base = wasi::process_memory().resident + data.working_bytes;
     request.may_compress = options.optimizer != OptimizerName::adamw;
     request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory).model; };
-    const auto images = wasi::train::calibration_images(data.train.count, request.run.training,
+    const auto images = wasi::train::calibration_images(data.train.size(), request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));
     data.train.check(request.run.model.classes);
-    request.batch = [&](wasi::Memory& memory) { return data.train.gather(images, memory); };
+    request.batch = [&](wasi::Memory& memory) { return data.train.gather(images, wasi::RandomKey(0), memory); };
     request.labels = data.train.gather_labels(images);
     auto fit = wasi::plan::fit(std::move(request));
     std::string inputs = inputs_text(fit);
@@ -166,7 +167,7 @@ int plan(const FinetuneOptions& options)
     use_threads(options.threads);
     TrainAndTest data;
     const BudgetPlan result = plan_for(options, *budget, data);
-    std::fputs(batch_note(options, data.train.count).c_str(), stdout);
+    std::fputs(batch_note(options, data.train.size()).c_str(), stdout);
     std::fputs(memory_plan_text(result).c_str(), stdout);
     if (!options.out.empty()) {
         wasi::io::write_file_atomically(options.out, frontier_csv(result.memory));

@@ -2,6 +2,7 @@
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "wasi/core/random.hpp"
@@ -21,6 +22,9 @@ namespace wasi::data {
 ///                                 from the examples' numbers.
 ///   gather_labels(which)          their classes, from 0
 ///   check(classes)                throws where a label is no class or a value is not finite
+///   name(i)                       optional: what example i is called, a file say
+///   expect(which, key)            optional: a hint that these are gathered after the last ones, for data that take
+///                                 time to make
 template <class D, class T>
 concept Batches = requires(const D& data, std::span<const Index> which, RandomKey key, Memory& memory, Index classes) {
     { data.size() } -> std::convertible_to<Index>;
@@ -28,6 +32,28 @@ concept Batches = requires(const D& data, std::span<const Index> which, RandomKe
     { data.gather_labels(which) } -> std::convertible_to<std::vector<std::int64_t>>;
     data.check(classes);
 };
+
+/// The hint, to a data set that takes it.
+template <class D>
+void expect(const D& data, std::span<const Index> which, RandomKey key)
+{
+    if constexpr (requires { data.expect(which, key); }) {
+        if (!which.empty()) {
+            data.expect(which, key);
+        }
+    }
+}
+
+/// What example i is called; "number i" where the data set has no names.
+template <class D>
+[[nodiscard]] std::string name_of(const D& data, Index i)
+{
+    if constexpr (requires { data.name(i); }) {
+        return data.name(i);
+    } else {
+        return "number " + std::to_string(i);
+    }
+}
 
 // clang-format on
 

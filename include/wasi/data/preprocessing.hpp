@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -10,7 +11,7 @@
 
 namespace wasi::data {
 
-enum class Interpolation { bilinear, bicubic };
+enum class Interpolation : std::uint8_t { bilinear, bicubic };
 
 [[nodiscard]] constexpr std::string_view to_string(Interpolation interpolation) noexcept
 {
@@ -24,12 +25,18 @@ enum class Interpolation { bilinear, bicubic };
 struct Preprocessing {
     std::array<double, 3> mean{0.485, 0.456, 0.406};
     std::array<double, 3> std{0.229, 0.224, 0.225};
-    Index resize = 256;  ///< pixels; 0: no resizing
-    Index crop = 224;    ///< pixels; 0: no crop
+    Index resize = 256;  ///< pixels; 0: as `crop`
+    Index crop = 224;    ///< pixels; 0: the model's image size
     Interpolation interpolation = Interpolation::bilinear;
     bool stretch = false;  ///< resized to a square whatever the sides were
 
     friend bool operator==(const Preprocessing&, const Preprocessing&) = default;
+
+    /// For a model that is not told anything: the middle of the picture at the model's size, numbers in [-1, 1].
+    [[nodiscard]] static Preprocessing plain()
+    {
+        return {{0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, 0, 0, Interpolation::bicubic, false};
+    }
 
     /// Throws argument_error for numbers that make no sense.
     void check() const
@@ -51,6 +58,21 @@ struct Preprocessing {
     }
     pictures.crop = image;
     return pictures;
+}
+
+/// The same with every size set, as decoding needs it: 0 follows the model's image size. Throws argument_error for
+/// numbers that make no sense, and where a picture would be smaller than what is cut out of it.
+[[nodiscard]] inline Preprocessing fitted(const Preprocessing& pictures, Index image)
+{
+    require<argument_error>(image >= 1, "Preprocessing: an image of ", image, " pixels");
+    pictures.check();
+    require<argument_error>(pictures.resize == 0 || pictures.resize >= pictures.crop, "Preprocessing: a crop of ",
+                            pictures.crop, " pixels of a picture that is resized to ", pictures.resize);
+    Preprocessing result = for_image(pictures, image);
+    if (pictures.crop == 0 || pictures.resize == 0) {
+        result.resize = image;
+    }
+    return result;
 }
 
 namespace detail {

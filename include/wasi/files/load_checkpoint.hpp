@@ -16,13 +16,53 @@
 /// Vision Transformers out of checkpoints of all families that names.hpp lists. Needs the target wasi::io.
 namespace wasi::files {
 
+/// Names of classes as the word `classes` of a file's metadata has them.
+[[nodiscard]] inline std::string class_names_text(const std::vector<std::string>& names)
+{
+    return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+namespace detail {
+
+/// Names of classes, from the metadata of this library's files or from Hugging Face's id2label; none where there are
+/// none, or only LABEL_0, LABEL_1, ... which say nothing.
+[[nodiscard]] inline std::vector<std::string> class_names_in(const CheckpointHeader& header)
+{
+    std::vector<std::string> names;
+    if (const auto found = header.metadata.find("classes"); found != header.metadata.end()) {
+        const auto json = nlohmann::json::parse(found->second, nullptr, false);
+        for (const auto& name : json.is_array() ? json : nlohmann::json::array()) {
+            names.push_back(name.is_string() ? name.get<std::string>() : std::string());
+        }
+        return names;
+    }
+    const auto labels = header.config.is_object() ? header.config.find("id2label") : header.config.end();
+    if (labels == header.config.end() || !labels->is_object()) {
+        return names;
+    }
+    bool telling = false;
+    for (std::size_t i = 0; i < labels->size(); ++i) {
+        const std::string number = std::to_string(i);
+        const auto name = labels->find(number);
+        if (name == labels->end() || !name->is_string()) {
+            return {};
+        }
+        names.push_back(name->get<std::string>());
+        telling = telling || names.back() != "LABEL_" + number;
+    }
+    return telling ? names : std::vector<std::string>();
+}
+
+}  // namespace detail
+
 /// What came of loading a checkpoint.
 struct LoadReport {
     std::string family;  ///< its title
     Index loaded = 0;    ///< tensors read
     Index total = 0;     ///< tensors there are
     std::vector<std::string> ignored;
-    std::vector<std::string> notes;  ///< what was settled by default, folded or resampled, a sentence each
+    std::vector<std::string> notes;    ///< what was settled by default, folded or resampled, a sentence each
+    std::vector<std::string> classes;  ///< their names, where the files tell them
     std::optional<data::Preprocessing> preprocessing;  ///< nothing where a file of this library does not say it
 
     /// "timm: loaded 152 of 153 tensors, ignored 1 (mask_token)"
@@ -37,10 +77,14 @@ struct LoadReport {
     /// What a model file has to carry of it.
     [[nodiscard]] std::map<std::string, std::string> metadata() const
     {
-        if (!preprocessing) {
-            return {};
+        std::map<std::string, std::string> result;
+        if (preprocessing) {
+            result["preprocessing"] = data::to_text(*preprocessing);
         }
-        return {{"preprocessing", data::to_text(*preprocessing)}};
+        if (!classes.empty()) {
+            result["classes"] = class_names_text(classes);
+        }
+        return result;
     }
 };
 
@@ -80,6 +124,10 @@ template <Scalar T, class S>
     LoadReport& report = result.report;
     report.family = named.family().title;
     report.notes = facts.notes;
+    report.classes = detail::class_names_in(named.header());
+    if (!facts.config.head || std::ssize(report.classes) != facts.config.classes) {
+        report.classes.clear();
+    }
     if (facts.preprocessing_known) {
         report.preprocessing = facts.preprocessing;
     }

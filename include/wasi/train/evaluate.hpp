@@ -25,11 +25,18 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     const Index count = data.size();
     batch_size = std::min(batch_size, std::max<Index>(count, 1));
     Tensor<T> result(memory.host(), Tag{}, Shape{count, model.config().classes});
-    for (Index first = 0; first < count; first += batch_size) {
-        std::vector<Index> which(static_cast<std::size_t>(std::min(batch_size, count - first)));
+    const auto batch_from = [&](Index first) {
+        std::vector<Index> which(static_cast<std::size_t>(std::clamp<Index>(count - first, 0, batch_size)));
         std::iota(which.begin(), which.end(), first);
-        const auto logits = model.forward(
-            context, nn::Source<T>([&](Memory& where) { return data.gather(which, RandomKey(0), where); }));
+        return which;
+    };
+    for (Index first = 0; first < count; first += batch_size) {
+        const std::vector<Index> which = batch_from(first);
+        const auto logits = model.forward(context, nn::Source<T>([&](Memory& where) {
+                                              auto examples = data.gather(which, RandomKey(0), where);
+                                              data::expect(data, batch_from(first + batch_size), RandomKey(0));
+                                              return examples;
+                                          }));
         memory.read(result.data() + first * result.shape()[1], logits.value().data(), logits.value().bytes());
     }
     return result;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "wasi/data/batches.hpp"
@@ -136,20 +137,44 @@ template <nn::Model M>
     return result;
 }
 
-/// One step over the examples `batch`, in micro-batches.
+/// A step's examples, and the key that they are gathered with.
+struct StepExamples {
+    std::span<const Index> batch;
+    RandomKey key;
+
+    [[nodiscard]] Index pieces(Index micro_batches) const
+    {
+        return std::min(micro_batches, static_cast<Index>(batch.size()));
+    }
+    /// Micro-batch number `piece`; none of an empty batch.
+    [[nodiscard]] std::span<const Index> part(Index piece, Index micro_batches) const
+    {
+        if (batch.empty()) {
+            return batch;
+        }
+        const auto [from, to] = micro_batch_range(static_cast<Index>(batch.size()), piece, pieces(micro_batches));
+        return batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
+    }
+};
+
+/// One step over the examples of `now`, in micro-batches. The data set is told what comes after each.
 template <nn::Model M, class D, class Loss>
-[[nodiscard]] double take_step(Step<M, Loss>& step, const D& data, std::span<const Index> batch, Index micro_batches,
-                               RandomKey key)
+[[nodiscard]] double take_step(Step<M, Loss>& step, const D& data, const StepExamples& now, const StepExamples& next,
+                               Index micro_batches)
 {
-    const auto size = static_cast<Index>(batch.size());
-    const Index pieces = std::min(micro_batches, size);
     double loss = 0.0;
-    for (Index piece = 0; piece < pieces; ++piece) {
-        const auto [from, to] = micro_batch_range(size, piece, pieces);
-        const auto part = batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
-        const double share = static_cast<double>(to - from) / static_cast<double>(size);
-        loss += share * step.micro_batch([&](Memory& memory) { return data.gather(part, key, memory); },
-                                         data.gather_labels(part), share);
+    for (Index piece = 0; piece < now.pieces(micro_batches); ++piece) {
+        const auto part = now.part(piece, micro_batches);
+        const bool last = piece + 1 == now.pieces(micro_batches);
+        const auto after = last ? next.part(0, micro_batches) : now.part(piece + 1, micro_batches);
+        const double share = static_cast<double>(part.size()) / static_cast<double>(now.batch.size());
+        loss += share * step.micro_batch(
+                            [&](Memory& memory) {
+                                auto examples = data.gather(part, now.key, memory);
+                                data::expect(data, after, last ? next.key : now.key);
+                                return examples;
+                            },
+                            data.gather_labels(part), share);
     }
     step.end();
     return loss;
@@ -181,21 +206,33 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
     const auto sink = optim::make_sink(nn::trainable_parameters(model), optimizer, memory, options.sink());
     Step<M, Loss> parts(model, *sink, std::move(loss));
 
+    std::vector<Index> next_order;
+    const auto examples = [&](const std::vector<Index>& order, Index number) {
+        const auto first = static_cast<std::size_t>(number % per_epoch * batch_size);
+        return detail::StepExamples{std::span<const Index>(order).subspan(
+                                        first, std::min(static_cast<std::size_t>(batch_size), order.size() - first)),
+                                    key.derive(number / per_epoch).derive(1)};
+    };
     for (Index step = options.first_step; step < total_steps;) {
         const Index epoch = step / per_epoch;
-        const std::vector<Index> order = epoch_order(data.size(), options, key, epoch);
+        const std::vector<Index> order =
+            next_order.empty() ? epoch_order(data.size(), options, key, epoch) : std::exchange(next_order, {});
         for (Index in_epoch = step % per_epoch; in_epoch < per_epoch; ++in_epoch, ++step) {
             const auto begin = Clock::now();
             const double flops_before = memory.flops();
-            const auto first = static_cast<std::size_t>(in_epoch * batch_size);
-            const auto batch = std::span<const Index>(order).subspan(
-                first, std::min(static_cast<std::size_t>(batch_size), order.size() - first));
+            detail::StepExamples next;
+            if (in_epoch + 1 < per_epoch) {
+                next = examples(order, step + 1);
+            } else if (step + 1 < total_steps) {
+                next_order = epoch_order(data.size(), options, key, epoch + 1);
+                next = examples(next_order, step + 1);
+            }
             StepRecord record;
             record.step = step;
             record.epoch = static_cast<double>(step) / static_cast<double>(per_epoch);
             record.rate = schedule(step);
             parts.begin(step, record.rate);
-            record.loss = detail::take_step(parts, data, batch, options.micro_batches, key.derive(epoch).derive(1));
+            record.loss = detail::take_step(parts, data, examples(order, step), next, options.micro_batches);
             record.captured_energies = detail::captured_energies(model);
             record.flops = memory.flops() - flops_before;
             record.seconds = std::chrono::duration<double>(Clock::now() - begin).count();

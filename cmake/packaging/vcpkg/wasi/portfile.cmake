@@ -8,6 +8,7 @@ set(VCPKG_BUILD_TYPE release)
 
 vcpkg_check_features(OUT_FEATURE_OPTIONS options FEATURES
     io WASI_WITH_IO
+    pictures WASI_WITH_PICTURES
     xtensor WASI_WITH_XTENSOR
 )
 # FETCHCONTENT_FULLY_DISCONNECTED: what is missing is an error, not a download.

@@ -56,6 +56,7 @@ int main(int argument_count, char** arguments)
     app.require_subcommand(1);
     wasi_examples::FinetuneOptions finetune_options;
     wasi_examples::FinetuneOptions plan_options;
+    wasi_examples::FinetuneOptions evaluate_options;
     wasi_examples::PredictOptions predict_options;
     wasi_examples::CompareOptions compare_options;
     wasi_examples::InspectOptions inspect_options;
@@ -64,7 +65,9 @@ int main(int argument_count, char** arguments)
     wasi_examples::ExpandOptions expand_options;
     CLI::App* finetune = app.add_subcommand("finetune", "train a model and write what came of it");
     CLI::App* plan = app.add_subcommand("plan", "show how a run would stay within a budget of bytes");
-    CLI::App* predict = app.add_subcommand("predict", "write the logits of images");
+    CLI::App* predict = app.add_subcommand("predict", "say what pictures show");
+    CLI::App* evaluate =
+        app.add_subcommand("evaluate", "measure a model on a data set, and show what it takes for what");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
     CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
     CLI::App* write_as = app.add_subcommand("export", "write a model for torchvision, timm or Hugging Face");
@@ -73,6 +76,7 @@ int main(int argument_count, char** arguments)
     using wasi_examples::add_options;
     add_options(*finetune, wasi_examples::finetune_table(), finetune_options);
     add_options(*plan, wasi_examples::plan_table(), plan_options);
+    add_options(*evaluate, wasi_examples::evaluate_table(), evaluate_options);
     add_options(*predict, wasi_examples::predict_table(), predict_options);
     add_options(*compare, wasi_examples::compare_table(), compare_options);
     add_options(*inspect, wasi_examples::inspect_table(), inspect_options);
@@ -94,6 +98,9 @@ int main(int argument_count, char** arguments)
         }
         if (plan->parsed()) {
             return wasi_examples::plan(plan_options);
+        }
+        if (evaluate->parsed()) {
+            return wasi_examples::evaluate(evaluate_options);
         }
         if (inspect->parsed()) {
             return wasi_examples::inspect(inspect_options);

@@ -13,6 +13,7 @@
 #include <wasi/train/evaluate.hpp>
 
 #include "commands/commands.hpp"
+#include "commands/epoch_watch.hpp"
 #include "commands/progress.hpp"
 #include "commands/training_setup.hpp"
 #include "files/interruption.hpp"
@@ -85,7 +86,8 @@ public:
     explicit Finetune(const FinetuneOptions& given)
         : setup_(set_up_training(given, ledger_, phases_)),
           keeper_(given.out, setup_.facts, std::string(setup_.options.method->name), setup_.training.micro_batches,
-                  setup_.origin)
+                  setup_.origin),
+          watch_(setup_.options, given.out)
     {
         run_.method = setup_.options.method->name;
         run_.title = run_.method + (setup_.options.layers == wasi::nn::Layers::mlp ? ", MLP layers" : "") + ", seed " +
@@ -93,6 +95,7 @@ public:
         run_.options = shown_options(setup_.options);
         run_.steps = std::move(setup_.steps);
         energies_ = std::move(setup_.energies);
+        per_epoch_ = wasi::train::steps_per_epoch(setup_.data.train.size(), setup_.options.batch_size);
         require_room();
     }
 
@@ -105,23 +108,41 @@ public:
         if (options.resume.empty() || !std::filesystem::equivalent(options.resume, options.out, ignored)) {
             keeper_.forget();  // of an earlier run in this folder, not of the one that goes on
         }
+        if (!options.resume.empty()) {
+            watch_.resume(options.resume, first / per_epoch_);
+        }
+        if (watch_.stops()) {
+            return;
+        }
         phases_.end("convert");
         ledger_.open_arena();
         // The first step makes what stays: momentum, warm bases. The second is like all that follow.
         const Index drawn_step = std::min(first + 1, setup_.total_steps - 1);
         ledger_.record_events(drawn_step == first);
         ledger_.reset_peaks();  // from here on: peaks of training, not of loading and factorizing
-        Progress progress(run_.method, setup_.total_steps,
-                          wasi::train::steps_per_epoch(setup_.data.train.size(), options.batch_size));
+        Progress progress(run_.method, setup_.total_steps, per_epoch_, options.batch_size);
         setup_.training.on_step = [&](const wasi::train::StepRecord& record) {
+            const bool watched = watch_.active() && (record.step + 1) % per_epoch_ == 0;
+            std::string line;
+            if (watched) {  // before what comes next is recorded as part of a step
+                line = watch_.note(*setup_.model, *setup_.data.validation, epoch_loss(record), evaluation_batch(),
+                                   metadata());
+            }
             note(record, drawn_step);
             progress.step(record);
+            if (watched) {
+                progress.say(line);
+            }
             const bool stop = noted_signal() != 0;
-            const bool due = options.save_every > 0 && (record.step + 1) % options.save_every == 0;
+            const bool due = options.save_every > 0 &&
+                             ((record.step + 1) % options.save_every == 0 || (watched && watch_.improved()));
             if (stop || due) {
                 keep(record.step + 1);
             }
-            return !stop;
+            if (options.save_every == 0 || due) {
+                watch_.forget_others();
+            }
+            return !stop && !watch_.stops();
         };
         try {
             wasi::train::train(*setup_.model, setup_.data.train, *setup_.optimizer, setup_.training,
@@ -138,6 +159,12 @@ public:
     /// The files that a signal must not keep from being written.
     void save_model(ResultFiles& files)
     {
+        if (noted_signal() == 0) {  // else the run may go on, from the last model and with the best
+            std::fputs(watch_.finish(*setup_.model).c_str(), stdout);
+        }
+        if (watch_.active()) {
+            files.add("epochs.csv", [&](const auto& path) { watch_.save(path); });
+        }
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
         files.add("model.safetensors",
                   [&](const auto& path) { wasi::files::save_model(*setup_.model, path, metadata()); });
@@ -198,6 +225,46 @@ private:
         require_space(setup_.options.out, static_cast<double>(model * (keeps ? 4 : 1) + pages) + table_bytes(setup_));
     }
 
+    /// Batches as in training: so evaluation needs less memory than a step did.
+    [[nodiscard]] Index evaluation_batch() const
+    {
+        const Index pieces = setup_.training.micro_batches;
+        return (setup_.options.batch_size + pieces - 1) / pieces;
+    }
+
+    /// The mean over the epoch that ends with this step.
+    [[nodiscard]] double epoch_loss(const wasi::train::StepRecord& last) const
+    {
+        double sum = last.loss;
+        for (auto step = run_.steps.end() - (per_epoch_ - 1); step != run_.steps.end(); ++step) {
+            sum += step->loss;
+        }
+        return sum / static_cast<double>(per_epoch_);
+    }
+
+    /// The first images of the first batch. A picture that is gone by now is no reason to lose a report.
+    void show_examples()
+    {
+        constexpr std::size_t most = 16;
+        try {
+            auto which =
+                wasi::train::calibration_images(setup_.data.train.size(), setup_.training, run_key(setup_.options, 3));
+            which.resize(std::min(which.size(), most));
+            const auto batch =
+                setup_.data.train.gather(which, run_key(setup_.options, 3).derive(0).derive(1), wasi::plain_memory());
+            const auto labels = setup_.data.train.gather_labels(which);
+            for (std::size_t i = 0; i < which.size(); ++i) {
+                const auto label = static_cast<std::size_t>(labels[i]);
+                const auto& names = setup_.data.classes;
+                run_.examples.push_back({picture_source(batch, static_cast<Index>(i), setup_.data.pixels),
+                                         label < names.size() ? names[label] : std::to_string(label),
+                                         wasi::data::name_of(setup_.data.train, which[i])});
+            }
+        } catch (const wasi::io_error&) {
+            run_.examples.clear();
+        }
+    }
+
     void note(const wasi::train::StepRecord& record, Index drawn_step)
     {
         run_.steps.push_back({record.step, record.epoch, record.loss, record.rate, record.seconds});
@@ -214,6 +281,7 @@ private:
     void keep(Index next_step)
     {
         try {
+            watch_.save();
             keeper_.save(*setup_.model, *setup_.optimizer, next_step, metrics());
         } catch (const wasi::io_error& failure) {
             if (!save_failed_) {
@@ -251,11 +319,10 @@ private:
         }
         run_.ledger_peak_total = static_cast<double>(ledger_.total().peak);
         run_.layers = layer_rows(*setup_.model, setup_.options, ledger_, energies_);
-        // Batches as in training: so evaluation needs less memory than a step did.
-        const Index pieces = setup_.training.micro_batches;
+        run_.epochs = watch_.rows();
+        show_examples();
         const auto& test = setup_.data.test();
-        const Index correct =
-            wasi::train::count_correct(*setup_.model, test, (setup_.options.batch_size + pieces - 1) / pieces);
+        const Index correct = wasi::train::count_correct(*setup_.model, test, evaluation_batch());
         run_.test_count = test.size();
         run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.size());
         std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.size());
@@ -265,6 +332,8 @@ private:
     wasi::Ledger ledger_;
     TrainingSetup setup_;
     RunKeeper keeper_;
+    EpochWatch watch_;
+    Index per_epoch_ = 1;
     RunReport run_;
     std::vector<std::vector<double>> energies_;
     std::vector<double> seconds_;

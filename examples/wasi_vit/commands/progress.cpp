@@ -7,10 +7,11 @@
 
 namespace wasi_examples {
 
-Progress::Progress(std::string name, wasi::Index total_steps, wasi::Index steps_per_epoch)
+Progress::Progress(std::string name, wasi::Index total_steps, wasi::Index steps_per_epoch, wasi::Index batch_size)
     : name_(std::move(name)),
       total_(total_steps),
       per_epoch_(steps_per_epoch),
+      batch_size_(batch_size),
       terminal_(isatty(STDOUT_FILENO) == 1),
       begin_(std::chrono::steady_clock::now())
 {
@@ -25,10 +26,11 @@ void Progress::step(const wasi::train::StepRecord& record)
     if (terminal_) {
         draw_bar(record);
     } else if (epoch_ends) {
-        std::printf("%-8s epoch %3td of %td   loss %.4f   %.1f ms a step\n", name_.c_str(),
+        std::printf("%-8s epoch %3td of %td   loss %.4f   %.1f ms a step   %.0f images/s\n", name_.c_str(),
                     (record.step + 1) / per_epoch_, total_ / per_epoch_,
                     epoch_loss_ / static_cast<double>(epoch_steps_),
-                    1e3 * epoch_seconds_ / static_cast<double>(epoch_steps_));
+                    1e3 * epoch_seconds_ / static_cast<double>(epoch_steps_),
+                    images_per_second(epoch_seconds_ / static_cast<double>(epoch_steps_)));
         std::fflush(stdout);
     }
     if (epoch_ends) {
@@ -53,8 +55,20 @@ void Progress::draw_bar(const wasi::train::StepRecord& record)
         std::string(static_cast<std::size_t>(done), '#') + std::string(static_cast<std::size_t>(width - done), '.');
     const double elapsed = std::chrono::duration<double>(now - begin_).count();
     const double left = elapsed / static_cast<double>(record.step + 1) * static_cast<double>(total_ - record.step - 1);
-    std::printf("\r%-8s [%s] %td/%td  loss %.4f  %.1f ms a step  %.0f s left \033[K", name_.c_str(), bar.c_str(),
-                record.step + 1, total_, smoothed_loss_, 1e3 * record.seconds, left);
+    std::printf("\r%-8s [%s] %td/%td  loss %.4f  %.1f ms a step  %.0f images/s  %.0f s left \033[K", name_.c_str(),
+                bar.c_str(), record.step + 1, total_, smoothed_loss_, 1e3 * record.seconds,
+                images_per_second(record.seconds), left);
+    std::fflush(stdout);
+}
+
+double Progress::images_per_second(double seconds) const
+{
+    return seconds > 0.0 ? static_cast<double>(batch_size_) / seconds : 0.0;
+}
+
+void Progress::say(const std::string& line)
+{
+    std::printf("%s%s\n", terminal_ ? "\r\033[K" : "", line.c_str());
     std::fflush(stdout);
 }
 

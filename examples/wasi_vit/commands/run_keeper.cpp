@@ -6,6 +6,7 @@
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 
+#include "commands/epoch_watch.hpp"
 #include "options/option_text.hpp"
 
 namespace wasi_examples {
@@ -117,6 +118,7 @@ void RunKeeper::forget() const
 {
     std::error_code ignored;
     std::filesystem::remove(folder_ / run_name, ignored);
+    remove_epoch_models(folder_);
 }
 
 }  // namespace wasi_examples

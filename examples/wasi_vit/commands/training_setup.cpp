@@ -38,9 +38,11 @@ using wasi::Index;
     require_head(classes > 0);
     if (classes != before) {
         model->replace_head(classes);
-        std::printf(before == 0 ? "A new head for %td classes is made.\n"
-                                : "The head is replaced by a new one for %td classes.\n",
-                    classes);
+        if (before == 0) {
+            std::printf("A new head for %td classes is made.\n", classes);
+        } else {
+            std::printf("The head for %td classes is replaced by a new one for %td.\n", before, classes);
+        }
     }
     origin = std::move(loaded.origin);
     if (classes != before) {

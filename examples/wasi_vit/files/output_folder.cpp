@@ -39,8 +39,8 @@ using wasi::require;
 const std::vector<std::string>& run_file_names()
 {
     static const std::vector<std::string> names{
-        "metrics.csv", "memory.csv",          "model.safetensors",        "report.json",
-        "report.html", "adapter_config.json", "adapter_model.safetensors"};
+        "metrics.csv", "epochs.csv",  "memory.csv",          "model.safetensors",
+        "report.json", "report.html", "adapter_config.json", "adapter_model.safetensors"};
     return names;
 }
 

@@ -105,6 +105,14 @@ const Range<Index> at_least_one{.least = 1};
          .type = "N",
          .help = "passes over the training images",
          .value = number(at_least_one, &Options::epochs)},
+        {.name = "--keep",
+         .type = "WHICH",
+         .help = "the model that is written: of the last step, or of the epoch that did best on --validation",
+         .value = word({{"last", false}, {"best", true}}, &Options::keep_best)},
+        {.name = "--patience",
+         .type = "EPOCHS",
+         .help = "stop after so many epochs without a better one on --validation; 0: go on",
+         .value = number({.least = 0}, &Options::patience)},
         {.name = "--save-every",
          .type = "STEPS",
          .help =
@@ -152,7 +160,34 @@ const Range<Index> at_least_one{.least = 1};
     return table;
 }
 
+[[nodiscard]] OptionTable<Options> make_evaluate_table()
+{
+    OptionTable<Options> table;
+    for (const char* name : {"--weights", "--heads", "--data", "--validation", "--data-cache", "--skip-broken",
+                             "--batch-size", "--seed", "--threads"}) {
+        for (const auto& row : finetune_table()) {
+            if (row.name == name) {
+                table.push_back(row);
+                table.back().one_of_group.clear();
+                table.back().required = row.required || row.name == "--weights";
+            }
+        }
+    }
+    table.push_back({.name = "--out",
+                     .type = "DIR",
+                     .help = "folder for evaluate.json and evaluate.html, with the surest mistakes",
+                     .value = text(&Options::out),
+                     .effect = Effect::place});
+    return table;
+}
+
 }  // namespace
+
+const OptionTable<FinetuneOptions>& evaluate_table()
+{
+    static const auto table = make_evaluate_table();
+    return table;
+}
 
 const OptionTable<FinetuneOptions>& finetune_table()
 {

@@ -94,6 +94,20 @@ template <class Options, class First, class... Rest>
                                        [](const std::string& held) { return held; }, first, rest...);
 }
 
+/// Texts, of an option that may be given more than once.
+template <class Options>
+[[nodiscard]] OptionValue<Options> list_of_texts(std::vector<std::string> Options::*member)
+{
+    return {[=](Options& options, const std::string& text, const std::string&) { (options.*member).push_back(text); },
+            [=](const Options& options) {
+                std::string all;
+                for (const std::string& one : options.*member) {
+                    all += (all.empty() ? "" : " ") + one;
+                }
+                return all;
+            }};
+}
+
 /// A number in a range.
 template <class Options, class First, class... Rest>
 [[nodiscard]] OptionValue<Options> number(Range<detail::ValueAt<Options, First Options::*, Rest...>> range,

@@ -61,6 +61,8 @@ struct FinetuneOptions {
     bool shuffle = true;
     std::uint64_t seed = 0;
     int threads = 0;             ///< 0: as many as there are processors
+    bool keep_best = false;      ///< of the epochs, by --validation; else the last model
+    wasi::Index patience = 0;    ///< epochs without a better one before a run stops; 0: it does not
     wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
     std::string resume;          ///< the folder of a run to go on with; empty: a new run
     std::string out;
@@ -70,7 +72,11 @@ struct FinetuneOptions {
 struct PredictOptions {
     std::string weights;
     std::optional<wasi::Index> heads;
+    std::vector<std::string> pictures;  ///< files and folders; else `images`
     std::string images;
+    wasi::Index top = 5;
+    bool json = false;
+    bool skip_broken = false;
     wasi::Index batch_size = 64;
     int threads = 0;
     std::string out;
@@ -124,6 +130,8 @@ struct ExpandOptions {
 [[nodiscard]] const OptionTable<FinetuneOptions>& finetune_table();
 /// The options of `plan`: those of finetune that decide the memory of a run.
 [[nodiscard]] const OptionTable<FinetuneOptions>& plan_table();
+/// The options of `evaluate`: those of finetune that say which model, which data, and how.
+[[nodiscard]] const OptionTable<FinetuneOptions>& evaluate_table();
 [[nodiscard]] const OptionTable<PredictOptions>& predict_table();
 [[nodiscard]] const OptionTable<CompareOptions>& compare_table();
 [[nodiscard]] const OptionTable<InspectOptions>& inspect_table();

@@ -93,6 +93,9 @@ wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options)
 
 wasi::train::TrainOptions train_options(const FinetuneOptions& options)
 {
+    require<argument_error>(options.validation || (!options.keep_best && options.patience == 0),
+                            "--keep best and --patience compare epochs by --validation SHARE, images that are held out "
+                            "for it");
     require<argument_error>(options.accumulate <= options.batch_size,
                             "--accumulate: must be between 1 and --batch-size ", options.batch_size, ", got ",
                             options.accumulate);

@@ -148,6 +148,44 @@ std::string memory_figure(const RunReport& run)
         "peak of all together, is at most their sum.");
 }
 
+/// What the model was shown, and how it did after each epoch.
+std::string validation_figure(const RunReport& run)
+{
+    if (run.epochs.empty()) {
+        return "";
+    }
+    const int colour = method_colour(run.method);
+    page::Series accuracy{.label = "accuracy", .colour = colour};
+    page::Series f1{.label = "macro F1", .colour = colour, .faint = true};
+    page::LineChart chart{.description = "Accuracy on the validation images after each epoch",
+                          .x_label = "epoch",
+                          .y_label = "share",
+                          .from_zero = false,
+                          .end_labels = true};
+    for (const EpochRow& row : run.epochs) {
+        const double share = static_cast<double>(row.correct) / static_cast<double>(row.images);
+        const auto epoch = static_cast<double>(row.epoch);
+        accuracy.x.push_back(epoch);
+        accuracy.y.push_back(share);
+        f1.x.push_back(epoch);
+        f1.y.push_back(row.macro_f1);
+        chart.readings.emplace_back(
+            epoch, "epoch " + page::count_text(row.epoch) + "\naccuracy " + page::percent_text(share) + "\nmacro F1 " +
+                       page::fixed_text(row.macro_f1, 3) + "\nloss " + page::significant(row.loss, 4));
+    }
+    chart.series = {f1, accuracy};
+    return page::figure_html(
+        "Validation", page::line_chart(chart),
+        "On " + page::count_text(run.epochs.front().images) + " images that were neither trained on nor tested on.");
+}
+
+std::string examples_figure(const RunReport& run)
+{
+    return run.examples.empty() ? ""
+                                : page::figure_html("What the model sees", picture_grid(run.examples),
+                                                    "The first images of the first batch, as they go in.");
+}
+
 std::string options_section(const RunReport& run)
 {
     std::string html = "<section><h2>Options</h2>\n";
@@ -232,7 +270,8 @@ std::string report_page(const RunReport& run)
                        "</h1>\n<p class=\"lead\">" +
                        (run.method.empty() ? "" : "Method <b>" + page::escape_html(run.method) + "</b>. ") +
                        method_sentence(run.method) + "</p>\n</header>\n";
-    body += headline(run) + training_figure(run) + memory_figure(run) + memory_along_step(run.memory_of_step);
+    body += headline(run) + training_figure(run) + validation_figure(run) + examples_figure(run) + memory_figure(run) +
+            memory_along_step(run.memory_of_step);
     body += layer_figures(run) + options_section(run);
     body +=
         "<footer><p>Test accuracy: the share of test images classified right, with its 95 % Wilson interval, which "

@@ -8,6 +8,8 @@
 #include <wasi/core/memory_events.hpp>
 #include <wasi/core/scalar.hpp>
 
+#include "report/picture_figures.hpp"
+
 namespace wasi_examples {
 
 /// The value of a figure that nobody measured; "n/a" on a page.
@@ -35,6 +37,15 @@ struct StepRow {
     double seconds = 0.0;
 };
 
+/// An epoch, and how the model did on the validation images after it.
+struct EpochRow {
+    wasi::Index epoch = 0;  ///< from 1
+    double loss = not_known;
+    wasi::Index correct = 0;
+    wasi::Index images = 0;
+    double macro_f1 = not_known;
+};
+
 /// One finished run.
 struct RunReport {
     std::string title;
@@ -42,6 +53,8 @@ struct RunReport {
     std::vector<std::pair<std::string, std::string>> options;
     std::vector<StepRow> steps;
     std::vector<LayerRow> layers;
+    std::vector<EpochRow> epochs;        ///< of --validation
+    std::vector<ShownPicture> examples;  ///< of the first batch
     double test_accuracy = not_known;
     double test_accuracy_low = not_known;  ///< 95 % Wilson interval
     double test_accuracy_high = not_known;

@@ -130,6 +130,13 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     json["test_accuracy"] = number(run.test_accuracy);
     json["test_accuracy_95"] = {number(run.test_accuracy_low), number(run.test_accuracy_high)};
     json["test_count"] = run.test_count;
+    for (const EpochRow& row : run.epochs) {
+        json["epochs"].push_back(
+            {{"epoch", row.epoch},
+             {"loss", number(row.loss)},
+             {"validation_accuracy", static_cast<double>(row.correct) / static_cast<double>(row.images)},
+             {"macro_f1", number(row.macro_f1)}});
+    }
     json["steps"] = run.steps.size();
     json["seconds_per_step_median"] = number(run.seconds_per_step_median);
     json["flops_per_step"] = number(run.flops_per_step);

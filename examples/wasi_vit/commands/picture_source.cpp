@@ -59,7 +59,7 @@ void tell_skipped(const Skipped& skipped, std::FILE* where)
     if (skipped.count == 0) {
         return;
     }
-    std::fprintf(where, "%td broken pictures are skipped:\n", skipped.count);
+    std::fprintf(where, "%td broken %s skipped:\n", skipped.count, skipped.count == 1 ? "picture is" : "pictures are");
     for (const std::string& reason : skipped.reasons) {
         std::fprintf(where, "  %s\n", reason.c_str());
     }

@@ -1,0 +1,214 @@
+// predict, evaluate, and epochs that are compared: against numbers found another way.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <wasi/io/safetensors.hpp>
+
+#include "../pictures/made_files.hpp"
+#include "run_program.hpp"
+#include "run_results.hpp"
+
+namespace {
+
+using nlohmann::json;
+using wasi_tests::contents;
+using wasi_tests::Outcome;
+using wasi_tests::reported;
+using wasi_tests::run_program;
+using wasi_tests::TemporaryFolder;
+using wasi_tests::write_classes;
+using wasi_tests::write_in;
+namespace fs = std::filesystem;
+
+const std::string digits_run =
+    "finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --data digits:0-3 --method vanilla --seed 2 "
+    "--threads 1 ";
+
+[[nodiscard]] std::string quoted(const fs::path& path)
+{
+    return "'" + path.string() + "' ";
+}
+
+Outcome run(const std::string& arguments)
+{
+    auto outcome = run_program(arguments);
+    REQUIRE_MESSAGE(outcome.status == 0, outcome.error);
+    return outcome;
+}
+
+[[nodiscard]] bool says(const std::string& text, const std::string& part)
+{
+    return text.find(part) != std::string::npos;
+}
+
+/// The rows of epochs.csv.
+[[nodiscard]] std::vector<std::vector<double>> epochs(const fs::path& folder)
+{
+    std::istringstream lines(contents(folder / "epochs.csv"));
+    std::string line;
+    std::getline(lines, line);
+    CHECK(line == "epoch,loss,correct,images,macro_f1");
+    std::vector<std::vector<double>> rows;
+    while (std::getline(lines, line)) {
+        std::istringstream cells(line);
+        rows.emplace_back();
+        for (std::string cell; std::getline(cells, cell, ',');) {
+            rows.back().push_back(std::stod(cell));
+        }
+    }
+    return rows;
+}
+
+/// No model of an epoch is left behind.
+[[nodiscard]] bool is_tidy(const fs::path& folder)
+{
+    return std::none_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                        [](const auto& entry) { return entry.path().filename().string().starts_with("best-"); });
+}
+
+}  // namespace
+
+TEST_CASE("evaluate: the accuracy that the run itself found, and a matrix that agrees with it")
+{
+    const TemporaryFolder folder;
+    run(digits_run + "--epochs 2 --lr 0.1 --out " + quoted(folder / "run"));
+    const auto outcome = run("evaluate --data digits:0-3 --weights " + quoted(folder / "run/model.safetensors") +
+                             "--out " + quoted(folder / "how"));
+    const json found = json::parse(contents(folder / "how/evaluate.json"));
+    CHECK(found.at("accuracy").dump() == reported(folder / "run", "/test_accuracy"));
+    CHECK(found.at("accuracy_interval").dump() ==
+          json::parse(contents(folder / "run/report.json")).at("test_accuracy_95").dump());
+    CHECK(found.at("images").dump() == reported(folder / "run", "/test_count"));
+    const auto matrix = found.at("confusion").get<std::vector<std::vector<double>>>();
+    REQUIRE(matrix.size() == 4);
+    double right = 0.0;
+    double all = 0.0;
+    double f1 = 0.0;
+    for (std::size_t c = 0; c < 4; ++c) {
+        double row = 0.0;
+        double col = 0.0;
+        for (std::size_t k = 0; k < 4; ++k) {
+            row += matrix[c][k];
+            col += matrix[k][c];
+        }
+        right += matrix[c][c];
+        all += row;
+        const double precision = col > 0.0 ? matrix[c][c] / col : 0.0;
+        const double recall = matrix[c][c] / row;
+        f1 += precision + recall > 0.0 ? 2.0 * precision * recall / (precision + recall) / 4.0 : 0.0;
+    }
+    CHECK(right / all == doctest::Approx(found.at("accuracy").get<double>()));
+    CHECK(found.at("macro_f1").get<double>() == doctest::Approx(f1));
+    CHECK(right > 0.4 * all);
+    CHECK(right < all);
+    CHECK_MESSAGE(says(outcome.out, "macro F1 "), outcome.out);
+    CHECK_MESSAGE(says(outcome.out, "true | taken for"), outcome.out);
+    const std::string page = contents(folder / "how/evaluate.html");
+    CHECK(says(page, "Most confidently wrong"));
+    CHECK(says(page, "data:image/png;base64,iVBORw0KGgo"));
+    CHECK(says(contents(folder / "run/report.html"), "What the model sees"));
+}
+
+TEST_CASE("epochs are compared on images that are not trained on; the best model is kept; patience ends a run")
+{
+    const TemporaryFolder folder;
+    const std::string restless = digits_run + "--epochs 6 --lr 4 --clip-norm 0 --schedule constant --validation 0.2 ";
+    run(restless + "--out " + quoted(folder / "last"));
+    run(restless + "--keep best --out " + quoted(folder / "best"));
+    const auto rows = epochs(folder / "last");
+    REQUIRE(rows.size() == 6);
+    CHECK(contents(folder / "best/epochs.csv") == contents(folder / "last/epochs.csv"));
+    CHECK(is_tidy(folder / "best"));
+    const auto best =
+        std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a[2] < b[2]; });
+    REQUIRE_MESSAGE(best + 1 != rows.end(), "this run should be restless");
+    const auto accuracy = [&](const std::string& name) {
+        run("evaluate --data digits:0-3 --validation 0.2 --seed 2 --weights " +
+            quoted(folder / name / "model.safetensors") + "--out " + quoted(folder / (name + "-how")));
+        return json::parse(contents(folder / (name + "-how") / "evaluate.json")).at("accuracy").get<double>();
+    };
+    CHECK(accuracy("best") == doctest::Approx((*best)[2] / (*best)[3]));
+    CHECK(accuracy("last") == doctest::Approx(rows.back()[2] / rows.back()[3]));
+    CHECK(reported(folder / "best", "/epochs/0/validation_accuracy") == json(rows[0][2] / rows[0][3]).dump());
+
+    run(restless + "--keep best --patience 1 --out " + quoted(folder / "short"));
+    const auto few = epochs(folder / "short");
+    CHECK(few.size() < 6);
+    CHECK(few.back()[2] <= few[few.size() - 2][2]);
+    // Gone on with from wherever it was saved: the same files.
+    for (const std::string every : {"3", "7"}) {
+        CAPTURE(every);
+        const auto killed =
+            run_program(restless + "--keep best --save-every " + every + " --out " + quoted(folder / "part"),
+                        "timeout -s KILL 0.4 ");
+        if (fs::exists(folder / "part/run.safetensors")) {
+            run(restless + "--keep best --resume " + quoted(folder / "part") + "--out " + quoted(folder / "rest"));
+            CHECK(contents(folder / "rest/model.safetensors") == contents(folder / "best/model.safetensors"));
+            CHECK(contents(folder / "rest/epochs.csv") == contents(folder / "best/epochs.csv"));
+            CHECK(is_tidy(folder / "rest"));
+        }
+        fs::remove_all(folder / "part");
+    }
+    const auto refused = run_program(digits_run + "--epochs 1 --keep best --out " + quoted(folder / "no"));
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(says(refused.error, "--validation"), refused.error);
+}
+
+TEST_CASE("predict: the likeliest classes of pictures and folders, as text and as JSON")
+{
+    const TemporaryFolder folder;
+    write_classes(folder / "p", {"cat", "dog", "ox"}, 4);
+    run("finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --method vanilla --epochs 2 --batch-size 5 "
+        "--data " +
+        quoted(folder / "p") + "--out " + quoted(folder / "run"));
+    const std::string command = "predict --weights " + quoted(folder / "run/model.safetensors");
+    const auto text = run(command + "--top 2 " + quoted(folder / "p/cat") + quoted(folder / "p/ox/00.JPG"));
+    CHECK_MESSAGE(says(text.out, "ox/00.JPG\n"), text.out);
+    const json found =
+        json::parse(run(command + "--json " + quoted(folder / "p/cat") + quoted(folder / "p/ox/00.JPG")).out);
+    REQUIRE(found.size() == 5);
+    for (const json& entry : found) {
+        REQUIRE(entry.at("classes").size() == 3);  // no more than there are
+        double sum = 0.0;
+        double before = 1.0;
+        for (const json& guess : entry.at("classes")) {
+            const double probability = guess.at("probability");
+            CHECK(probability <= before);
+            sum += before = probability;
+            const std::vector<std::string> names{"cat", "dog", "ox"};
+            CHECK(guess.at("class") == names.at(guess.at("number").get<std::size_t>()));
+        }
+        CHECK(sum == doctest::Approx(1.0));
+        const std::string likeliest = entry.at("classes")[0].at("class");
+        CHECK_MESSAGE(says(text.out, likeliest), text.out);
+    }
+    // The whole set by evaluate takes as many for their own class as predict does.
+    const json all = json::parse(run(command + "--json --batch-size 2 " + quoted(folder / "p")).out);
+    REQUIRE(all.size() == 12);
+    double right = 0.0;
+    for (const json& entry : all) {
+        const std::string own = fs::path(entry.at("picture").get<std::string>()).parent_path().filename().string();
+        right += entry.at("classes")[0].at("class") == own ? 1.0 : 0.0;
+    }
+    run("evaluate --weights " + quoted(folder / "run/model.safetensors") + "--data " + quoted(folder / "p") + "--out " +
+        quoted(folder / "how"));
+    CHECK(json::parse(contents(folder / "how/evaluate.json")).at("accuracy").get<double>() ==
+          doctest::Approx(right / 12.0));
+
+    write_in(folder / "p/cat/bad.jpg", "text");
+    CHECK(run_program(command + quoted(folder / "p/cat")).status == 2);
+    const auto skipped = run(command + "--skip-broken on --json " + quoted(folder / "p/cat"));
+    CHECK(json::parse(skipped.out).size() == 4);
+    CHECK_MESSAGE(says(skipped.error, "1 broken picture"), skipped.error);
+    for (const std::string wrong : {"", "--images x.safetensors", "--out x", "--images x --out y z.png"}) {
+        CAPTURE(wrong);
+        CHECK(run_program(command + wrong).status == 2);
+    }
+}

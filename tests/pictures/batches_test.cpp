@@ -141,8 +141,12 @@ TEST_CASE("normalised pictures are torchvision's")
                                                  })));
     Skipped skipped;
     PictureOptions options;
-    options.preprocessing = {.mean = {0.485, 0.456, 0.406}, .std = {0.229, 0.224, 0.225}, .resize = 20, .crop = 17};
-    options.preprocessing = options.wasi::data::fitted(preprocessing, 17);
+    options.preprocessing = {.mean = {0.485, 0.456, 0.406},
+                             .std = {0.229, 0.224, 0.225},
+                             .resize = 20,
+                             .crop = 17,
+                             .interpolation = wasi::data::Interpolation::bicubic};
+    options.preprocessing = wasi::data::fitted(options.preprocessing, 17);
     const PictureBatches<float> data(wasi::pictures::list_folder(folder.path(), skipped).training, options,
                                      std::make_shared<Workers>(0), skipped);
     const auto batch = gathered(data, {0}, RandomKey(0));

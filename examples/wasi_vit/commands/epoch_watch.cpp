@@ -40,6 +40,13 @@ constexpr std::string_view model_suffix = ".safetensors";
     return digits ? static_cast<Index>(std::stol(number)) : 0;
 }
 
+[[nodiscard]] bool is_of_epoch(const fs::path& model, Index epoch)
+{
+    const auto metadata = wasi::io::SafetensorsFile(model).metadata();
+    const auto found = metadata.find("epoch");
+    return found != metadata.end() && found->second == std::to_string(epoch);
+}
+
 }  // namespace
 
 void remove_epoch_models(const fs::path& folder, Index but)
@@ -88,13 +95,20 @@ void EpochWatch::resume(const fs::path& folder, Index epochs)
     if (!keep_best_) {
         return;
     }
-    const fs::path model = best_file(rows_[best()].epoch).filename();
-    std::error_code failure;
-    if (!fs::equivalent(folder, folder_, failure)) {
-        fs::copy_file(folder / model, folder_ / model, fs::copy_options::overwrite_existing, failure);
+    const Index epoch = rows_[best()].epoch;
+    const fs::path kept = best_file(epoch);
+    fs::path source = folder / kept.filename();
+    if (!fs::exists(source)) {
+        source = folder / "model.safetensors";  // of a run that has ended, and is made longer
+        require<io_error>(fs::exists(source) && is_of_epoch(source, epoch), folder.string(), ": the model of epoch ",
+                          epoch, ", the best so far, is not there");
     }
-    require<io_error>(fs::exists(folder_ / model), (folder / model).string(),
-                      ": the best model so far is not there, or cannot be copied");
+    std::error_code failure;
+    if (!fs::equivalent(source, kept, failure)) {
+        failure.clear();
+        fs::copy_file(source, kept, fs::copy_options::overwrite_existing, failure);
+        require<io_error>(!failure, source.string(), ": cannot be copied: ", failure.message());
+    }
 }
 
 std::string EpochWatch::note(RunModel& model, const RunData& validation, double loss, Index batch_size,
@@ -149,7 +163,7 @@ void EpochWatch::forget_others() const
     }
 }
 
-std::string EpochWatch::finish(RunModel& model) const
+std::string EpochWatch::finish(RunModel& model)
 {
     std::string said;
     if (keep_best_ && !rows_.empty() && !improved()) {
@@ -157,6 +171,7 @@ std::string EpochWatch::finish(RunModel& model) const
         const fs::path path = best_file(epoch);
         const wasi::io::SafetensorsFile file(path);
         wasi::files::read_model(model, file, path);
+        kept_ = epoch;
         said = wasi::message("The model of epoch ", epoch, " did best and is kept.\n");
     }
     remove_epoch_models(folder_);

@@ -43,8 +43,10 @@ public:
     void forget_others() const;
     /// With --keep best: puts the best model's values into `model`, if they are others, and says so; "" else. Removes
     /// all of its own files but epochs.csv.
-    [[nodiscard]] std::string finish(RunModel& model) const;
+    [[nodiscard]] std::string finish(RunModel& model);
 
+    /// The epoch whose model is at hand: the last, or after finish() the best.
+    [[nodiscard]] wasi::Index epoch() const { return kept_ > 0 ? kept_ : std::ssize(rows_); }
     [[nodiscard]] const std::vector<EpochRow>& rows() const { return rows_; }
 
 private:
@@ -58,6 +60,7 @@ private:
     bool keep_best_;
     wasi::Index patience_;
     std::vector<EpochRow> rows_;
+    wasi::Index kept_ = 0;
 };
 
 /// Removes the models of epochs in a folder, all but that of one epoch (0: all).

@@ -203,6 +203,9 @@ private:
     {
         auto result = setup_.origin;
         result["method"] = run_.method;
+        if (watch_.active()) {
+            result["epoch"] = std::to_string(watch_.epoch());
+        }
         if (!setup_.data.classes.empty()) {
             result["classes"] = wasi::files::class_names_text(setup_.data.classes);
         }

@@ -21,6 +21,11 @@ void add_options(CLI::App& command, const OptionTable<Options>& table, Options& 
             }
             where = group;
         }
+        if (row.flag) {
+            where->add_flag_callback(
+                row.name, [&options, &row] { row.value.parse(options, row.alone, row.name); }, row.help);
+            continue;
+        }
         const auto take = [&options, &row](const CLI::results_t& typed) {
             for (const std::string& value : typed) {
                 row.value.parse(options, value.empty() && !row.alone.empty() ? row.alone : value, row.name);

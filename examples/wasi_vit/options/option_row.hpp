@@ -39,6 +39,7 @@ struct OptionRow {
     std::string one_of_group = {};  ///< exactly one of the rows with this name has to be given
     bool repeated = false;          ///< each value is kept; else the last one counts
     std::string alone = {};         ///< its value where it is given without one
+    bool flag = false;              ///< never with a value: given, it is `alone`
 };
 
 template <class Options>

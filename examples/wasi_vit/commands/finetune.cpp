@@ -31,6 +31,8 @@ namespace {
 
 using wasi::Index;
 
+constexpr std::size_t most_examples = 16;  // on the report
+
 /// How weights and saved inputs are held, and what the ledger has seen of each.
 [[nodiscard]] std::vector<LayerRow> layer_rows(RunModel& model, const FinetuneOptions& options,
                                                const wasi::Ledger& ledger,
@@ -224,8 +226,13 @@ private:
         const std::size_t pages = report_json(run_, extras()).size() + report_page(run_).size();
         const bool keeps = setup_.options.save_every > 0;
         const std::size_t model = wasi::nn::parameter_bytes(*setup_.model);
-        // A run file holds the model and at most two such tensors of optimiser state.
-        require_space(setup_.options.out, static_cast<double>(model * (keeps ? 4 : 1) + pages) + table_bytes(setup_));
+        // A run file holds the model and at most two such tensors of optimiser state. Of the best model a new one is
+        // written before the old one goes.
+        const std::size_t models = (keeps ? 4 : 1) + (setup_.options.keep_best ? 2 : 0);
+        // Pictures that do not shrink at all, in base64.
+        const auto side = static_cast<std::size_t>(setup_.model->config().image);
+        const std::size_t pictures = most_examples * 4 * side * side;
+        require_space(setup_.options.out, static_cast<double>(model * models + pages + pictures) + table_bytes(setup_));
     }
 
     /// Batches as in training: so evaluation needs less memory than a step did.
@@ -248,11 +255,10 @@ private:
     /// The first images of the first batch. A picture that is gone by now is no reason to lose a report.
     void show_examples()
     {
-        constexpr std::size_t most = 16;
         try {
             auto which =
                 wasi::train::calibration_images(setup_.data.train.size(), setup_.training, run_key(setup_.options, 3));
-            which.resize(std::min(which.size(), most));
+            which.resize(std::min(which.size(), most_examples));
             const auto batch =
                 setup_.data.train.gather(which, run_key(setup_.options, 3).derive(0).derive(1), wasi::plain_memory());
             const auto labels = setup_.data.train.gather_labels(which);

@@ -9,7 +9,10 @@ ModelWithOrigin load_weights(const WeightsOptions& options, wasi::Memory& memory
 {
     auto loaded = wasi::files::load_checkpoint<float, wasi::EigenStorage>(
         options.path, memory, {.heads = options.heads, .train_layer_scale = options.train_layer_scale}, visitor);
-    if (!quiet) {
+    const auto& report = loaded.report;
+    const bool as_usual = report.family == wasi::files::families.front().title && report.ignored.empty() &&
+                          report.notes.empty();  // a file of this program's own, say
+    if (!quiet && !as_usual) {
         std::printf("%s\n", loaded.report.text().c_str());
         for (const std::string& note : loaded.report.notes) {
             std::printf("  %s\n", note.c_str());

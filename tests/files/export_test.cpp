@@ -184,4 +184,24 @@ TEST_CASE("export: a subspace in 16 bits comes back as free factors, for its L i
     CHECK(distance(*model, *loaded) <= 2e-2);
 }
 
+TEST_CASE("export: classes keep their names where a package has a place for them")
+{
+    const TemporaryFolder folder;
+    wasi::Ledger memory;
+    const auto model = make(tiny, memory);
+    const std::vector<std::string> names{"cat", "dog \"x\"", "ox"};
+    for (const auto as : {ExportAs::torchvision, ExportAs::huggingface}) {
+        const auto out = folder / "out";
+        std::filesystem::remove_all(out);
+        (void)files::export_checkpoint(*model, out, {.as = as, .classes = names});
+        const auto loaded = files::load_checkpoint<float, EigenStorage>(
+            as == ExportAs::torchvision ? out / "model.safetensors" : out, memory);
+        CHECK(loaded.report.classes == names);
+        CHECK(loaded.report.metadata().at("classes") == R"(["cat","dog \"x\"","ox"])");
+        std::filesystem::remove_all(out);
+        (void)files::export_checkpoint(*model, out, {.as = as, .classes = {"too few"}});
+        CHECK(files::load_checkpoint<float, EigenStorage>(out, memory).report.classes.empty());
+    }
+}
+
 }  // namespace

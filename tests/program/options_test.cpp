@@ -122,6 +122,7 @@ constexpr int head_input = 32 * 16;
         {"--classes", {"2", "5"}, class_count, {"2", "5"}},
         {"--heads", {"2", "4"}, in_model("heads"), {"2", "4"}},
         {"--heads", {"2", "4"}, in_model("heads"), {"2", "4"}, "--weights '" + model + "'"},
+        {"--image", {"8", "16"}, in_model("image"), {"8", "16"}, "--weights '" + model + "'"},
         {"--train-layer-scale",
          {"off", "on"},
          layer_scales,

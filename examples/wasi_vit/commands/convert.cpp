@@ -50,7 +50,8 @@ int export_model(const ExportCommandOptions& options)
                                        {.as = as,
                                         .dense = options.dense,
                                         .stored_as = options.stored_as,
-                                        .preprocessing = loaded.preprocessing.value_or(wasi::data::Preprocessing{})});
+                                        .preprocessing = loaded.preprocessing.value_or(wasi::data::Preprocessing{}),
+                                        .classes = loaded.classes});
     for (const std::string& note : notes) {
         std::printf("  %s\n", note.c_str());
     }

@@ -60,7 +60,7 @@ int evaluate(const FinetuneOptions& options)
         folder.emplace(options.out);
     }
     wasi::Ledger ledger;
-    const auto loaded = load_weights({options.weights, options.heads, false}, ledger);
+    const auto loaded = load_weights({options.weights, options.heads, false, options.image}, ledger);
     auto& model = *loaded.model;
     require_head(model.config().head);
     const TrainAndTest data = load_data(options, model.config().image, preprocessing_of(loaded.origin));

@@ -25,8 +25,8 @@ using wasi::Index;
         config.classes = options.classes.value_or(data.class_count);
         return std::make_unique<RunModel>(config, ledger, run_key(options, 1));
     }
-    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, ledger, false,
-                               [&](wasi::nn::Place place, auto& weight) {
+    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, ledger,
+                               false, [&](wasi::nn::Place place, auto& weight) {
                                    if (options.adapter.empty()) {  // else its adapters come with their own ranks
                                        wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
                                    }

@@ -8,7 +8,8 @@ ModelWithOrigin load_weights(const WeightsOptions& options, wasi::Memory& memory
                              const wasi::files::WeightVisitor<float, wasi::EigenStorage>& visitor)
 {
     auto loaded = wasi::files::load_checkpoint<float, wasi::EigenStorage>(
-        options.path, memory, {.heads = options.heads, .train_layer_scale = options.train_layer_scale}, visitor);
+        options.path, memory,
+        {.heads = options.heads, .image = options.image, .train_layer_scale = options.train_layer_scale}, visitor);
     const auto& report = loaded.report;
     const bool as_usual = report.family == wasi::files::families.front().title && report.ignored.empty() &&
                           report.notes.empty();  // a file of this program's own, say

@@ -10,11 +10,12 @@
 
 namespace wasi_examples {
 
-/// What --weights, --heads and --train-layer-scale say.
+/// What --weights, --heads, --train-layer-scale and --image say.
 struct WeightsOptions {
     std::string path;  ///< a file or a folder of any family
     std::optional<wasi::Index> heads;
     bool train_layer_scale = false;
+    std::optional<wasi::Index> image = {};
 };
 
 /// A model, and what its files have to carry of where it came from.

@@ -163,8 +163,8 @@ const Range<Index> at_least_one{.least = 1};
 [[nodiscard]] OptionTable<Options> make_evaluate_table()
 {
     OptionTable<Options> table;
-    for (const char* name : {"--weights", "--heads", "--data", "--validation", "--data-cache", "--skip-broken",
-                             "--batch-size", "--seed", "--threads"}) {
+    for (const char* name : {"--weights", "--heads", "--image", "--data", "--validation", "--data-cache",
+                             "--skip-broken", "--batch-size", "--seed", "--threads"}) {
         for (const auto& row : finetune_table()) {
             if (row.name == name) {
                 table.push_back(row);

@@ -28,6 +28,7 @@ struct FinetuneOptions {
     std::optional<wasi::Index> classes;
     std::optional<wasi::Index> heads;
     bool train_layer_scale = false;
+    std::optional<wasi::Index> image;  ///< of --weights; not given: as the files say
     std::string data;
     std::optional<double> validation;  ///< share of the training images that is held out; not given: as the data are
     wasi::pictures::Augmentation augmentation;

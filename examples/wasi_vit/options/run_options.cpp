@@ -17,6 +17,7 @@ using wasi::require;
 
 wasi::nn::VisionTransformerConfig model_config(const FinetuneOptions& options)
 {
+    require<argument_error>(!options.image, "--image is for --weights; --config has an image size of its own");
     auto config = options.config.value();
     config.heads = options.heads.value_or(config.heads);
     config.classes = options.classes.value_or(config.classes);

@@ -40,7 +40,7 @@ struct Given {
             *model, [&](wasi::nn::Place, auto& layer) { wasi::nn::set_up(layer.weight, (setup++)->weight); });
         return {std::move(model), {}, {}, {}};
     }
-    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale}, memory, true,
+    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, memory, true,
                                [&](wasi::nn::Place, auto& weight) { wasi::nn::set_up(weight, (setup++)->weight); });
     if (run.model.classes != loaded.model->config().classes || !loaded.model->config().head) {
         loaded.model->replace_head(run.model.classes);
@@ -62,7 +62,7 @@ struct Given {
         return given;
     }
     const auto loaded =
-        load_weights({options.weights, options.heads, options.train_layer_scale}, ledger, false,
+        load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, ledger, false,
                      [&](wasi::nn::Place place, auto& weight) {
                          if (wasi::nn::is_selected(place.role, wasi::nn::Layers::all)) {
                              given.spectra.push_back(wasi::plan::spectrum_of<EigenStorage>(weight, ledger));

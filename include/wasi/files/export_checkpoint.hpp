@@ -26,6 +26,7 @@ struct ExportOptions {
     bool dense = false;                      ///< multiply products out; else only this library reads what has them
     io::Dtype stored_as = io::Dtype::f32;    ///< F32, F16 or BF16
     data::Preprocessing preprocessing = {};  ///< of pictures, for those who read it
+    std::vector<std::string> classes = {};   ///< their names, for those who read them
 };
 
 namespace detail {
@@ -152,6 +153,9 @@ template <Scalar T, class S>
         metadata = config_metadata(config);
         metadata["format"] = "pt";
         metadata["preprocessing"] = data::to_text(pictures);
+        if (std::ssize(options.classes) == config.classes) {
+            metadata["classes"] = class_names_text(options.classes);
+        }
     }
     const auto path = folder / "model.safetensors";
     if (!products.empty() && !options.dense) {
@@ -165,7 +169,7 @@ template <Scalar T, class S>
     if (options.as == ExportAs::timm) {
         io::write_file_atomically(folder / "config.json", detail::timm_config(config, pictures).dump(2) + "\n");
     } else if (options.as == ExportAs::huggingface) {
-        auto json = detail::huggingface_config(config, family);
+        auto json = detail::huggingface_config(config, family, options.classes);
         json["dtype"] = options.stored_as == io::Dtype::f16    ? "float16"
                         : options.stored_as == io::Dtype::bf16 ? "bfloat16"
                                                                : "float32";

@@ -3,6 +3,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -27,8 +28,9 @@ using Json = nlohmann::ordered_json;
     return ratio;
 }
 
-/// transformers' config.json.
-[[nodiscard]] inline Json huggingface_config(const nn::VisionTransformerConfig& config, std::string_view family)
+/// transformers' config.json. `classes`: their names, or nothing.
+[[nodiscard]] inline Json huggingface_config(const nn::VisionTransformerConfig& config, std::string_view family,
+                                             const std::vector<std::string>& classes)
 {
     const bool clip = family == "clip";
     const bool dinov2 = family == "dinov2";
@@ -67,8 +69,11 @@ using Json = nlohmann::ordered_json;
         json["projection_dim"] = config.classes;
     } else if (config.head) {
         for (Index i = 0; i < config.classes; ++i) {
-            json["id2label"][std::to_string(i)] = "LABEL_" + std::to_string(i);
-            json["label2id"]["LABEL_" + std::to_string(i)] = i;
+            const std::string number = std::to_string(i);
+            const std::string label =
+                std::ssize(classes) == config.classes ? classes[static_cast<std::size_t>(i)] : "LABEL_" + number;
+            json["id2label"][number] = label;
+            json["label2id"][label] = i;
         }
     }
     return json;

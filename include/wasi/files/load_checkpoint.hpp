@@ -16,12 +16,6 @@
 /// Vision Transformers out of checkpoints of all families that names.hpp lists. Needs the target wasi::io.
 namespace wasi::files {
 
-/// Names of classes as the word `classes` of a file's metadata has them.
-[[nodiscard]] inline std::string class_names_text(const std::vector<std::string>& names)
-{
-    return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 namespace detail {
 
 /// Names of classes, from the metadata of this library's files or from Hugging Face's id2label; none where there are

@@ -9,6 +9,9 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "wasi/files/file_state.hpp"
 #include "wasi/nn/model.hpp"
@@ -17,6 +20,12 @@
 /// (K,I) in place of NAME. Metadata: `forms`, how each weight that is not dense is held (NAME=KIND, by commas), and
 /// whatever the writer adds. Factors without a word in it have an orthonormal L. Needs the target wasi::io.
 namespace wasi::files {
+
+/// Names of classes as the word `classes` of a file's metadata has them.
+[[nodiscard]] inline std::string class_names_text(const std::vector<std::string>& names)
+{
+    return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 /// What is to be done with a weight that was just read.
 template <Scalar T, class S>

@@ -1,18 +1,23 @@
 // Runs that are killed and gone on with end as the uninterrupted one, byte for byte.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <span>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <nlohmann/json.hpp>
 
 #include <wasi/core/random.hpp>
 #include <wasi/io/safetensors.hpp>
@@ -172,6 +177,89 @@ TEST_CASE("a finished run may be made longer, in another folder, on other thread
     CHECK(metrics(longer) == metrics(whole));
     CHECK_FALSE(std::filesystem::exists(longer / "run.safetensors"));
     CHECK(std::filesystem::exists(shorter / "run.safetensors"));
+}
+
+TEST_CASE("--resume refuses other labels, and metrics that are not those of the run file")
+{
+    const TemporaryFolder folder;
+    const std::vector<float> images(12 * 3 * 8 * 8, 0.25F);
+    const auto write = [&](std::int64_t last_label) {
+        std::vector<std::int64_t> labels{0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1};
+        labels.push_back(last_label);
+        wasi::io::write_safetensors(folder / "data.safetensors",
+                                    {{"images", {12, 3, 8, 8}, std::span<const float>(images)},
+                                     {"labels", {12}, std::span<const std::int64_t>(labels)}},
+                                    {});
+    };
+    write(2);
+    const std::string command =
+        "finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --classes 3 --method vanilla --batch-size 4 "
+        "--threads 1 --data 'tensors:" +
+        (folder / "data.safetensors").string() + "' --out '" + (folder / "run").string() + "' ";
+    REQUIRE(run_program(command + "--epochs 2 --save-every 1").status == 0);
+    const std::string resume = command + "--epochs 3 --resume '" + (folder / "run").string() + "' ";
+    write(0);
+    auto refused = run_program(resume);
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(refused.error.find("training data") != std::string::npos, refused.error);
+    write(2);
+
+    const std::string sound = contents(folder / "run/metrics.csv");
+    std::vector<std::string> lines;
+    std::istringstream csv(sound);
+    for (std::string line; std::getline(csv, line);) {
+        lines.push_back(line + "\n");
+    }
+    REQUIRE(lines.size() == 7);
+    std::swap(lines[2], lines[4]);
+    std::ofstream file(folder / "run/metrics.csv");
+    for (const std::string& line : lines) {
+        file << line;
+    }
+    file.close();
+    refused = run_program(resume);
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(refused.error.find("step 3 where step 1 belongs") != std::string::npos, refused.error);
+    std::ofstream(folder / "run/metrics.csv") << sound;
+    CHECK(run_program(resume).status == 0);
+}
+
+TEST_CASE("a run within a budget goes on in the micro-batches that its plan chose")
+{
+    const TemporaryFolder folder;
+    const std::string model =
+        "--config image=32,patch=4,dim=32,depth=2,heads=2,mlp=64 --data digits:0-1 --batch-size 64 "
+        "--threads 1 ";
+    REQUIRE(
+        run_program("plan " + model + "--memory-budget 1GiB --out '" + (folder / "all.csv").string() + "'").status ==
+        0);
+    // The smallest process of all choices; a little more, since a process is not always of the same size.
+    std::istringstream csv(contents(folder / "all.csv"));
+    std::string line;
+    std::getline(csv, line);
+    double least = 1e12;
+    while (std::getline(csv, line)) {
+        least = std::min(least, std::stod(line));
+    }
+    for (const double room : {1.02, 1.05, 1.1}) {
+        const std::string command = "finetune " + model + "--memory-budget " +
+                                    std::to_string(static_cast<std::int64_t>(least * room)) + " --out '";
+        const auto report = [&](const std::string& name) {
+            return nlohmann::json::parse(contents(folder / name / "report.json"));
+        };
+        if (run_program(command + (folder / "first").string() + "' --epochs 1 --save-every 1").status != 0) {
+            continue;  // the process is larger today
+        }
+        const auto first = report("first");
+        WARN(first.at("memory_plan").at("micro_batches").get<int>() > 1);  // else nothing is tested
+        const auto run = run_program(command + (folder / "second").string() + "' --epochs 2 --resume '" +
+                                     (folder / "first").string() + "'");
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+        CHECK(report("second").at("ledger_peak_bytes").at("saved_activation") ==
+              first.at("ledger_peak_bytes").at("saved_activation"));
+        return;
+    }
+    FAIL("no budget near the smallest was enough");
 }
 
 TEST_CASE("saving does not change the run")

@@ -128,6 +128,15 @@ TEST_CASE("epochs are compared on images that are not trained on; the best model
     REQUIRE(rows.size() == 6);
     CHECK(contents(folder / "best/epochs.csv") == contents(folder / "last/epochs.csv"));
     CHECK(is_tidy(folder / "best"));
+    const auto losses = wasi_tests::column(folder / "last", "loss");
+    const std::size_t steps = losses.size() / rows.size();
+    for (std::size_t epoch = 0; epoch < rows.size(); ++epoch) {
+        double sum = 0.0;
+        for (std::size_t i = epoch * steps; i < (epoch + 1) * steps; ++i) {
+            sum += std::stod(losses[i]);
+        }
+        CHECK(rows[epoch][1] == doctest::Approx(sum / static_cast<double>(steps)).epsilon(1e-9));
+    }
     const auto best =
         std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a[2] < b[2]; });
     WARN_MESSAGE(best + 1 != rows.end(), "the best epoch is the last, so little is tested here");

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -224,6 +225,13 @@ TEST_CASE("predict: the likeliest classes of pictures and folders, as text and a
     const auto skipped = run(command + "--skip-broken on --json " + quoted(folder / "p/cat"));
     CHECK(json::parse(skipped.out).size() == 4);
     CHECK_MESSAGE(says(skipped.error, "1 broken picture"), skipped.error);
+    const std::vector<float> grey(2 * 8 * 8, 0.5F);
+    wasi::io::write_safetensors(folder / "grey.safetensors", {{"images", {2, 1, 8, 8}, std::span<const float>(grey)}},
+                                {});
+    const auto refused = run_program(command + "--images " + quoted(folder / "grey.safetensors") + "--out " +
+                                     quoted(folder / "logits.safetensors"));
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(says(refused.error, "images have shape (2, 1, 8, 8), (n, 3, H, W) is expected"), refused.error);
     for (const std::string wrong : {"", "--images x.safetensors", "--out x", "--images x --out y z.png"}) {
         CAPTURE(wrong);
         CHECK(run_program(command + wrong).status == 2);

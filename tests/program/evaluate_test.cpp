@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <span>
@@ -236,4 +237,20 @@ TEST_CASE("predict: the likeliest classes of pictures and folders, as text and a
         CAPTURE(wrong);
         CHECK(run_program(command + wrong).status == 2);
     }
+}
+
+TEST_CASE("tensors: as many labels as images, or the tensors are refused")
+{
+    const TemporaryFolder folder;
+    const std::vector<float> images(2 * 3 * 8 * 8, 0.5F);
+    const std::vector<std::int64_t> labels{0, 1, 1};
+    wasi::io::write_safetensors(folder / "data.safetensors",
+                                {{"images", {2, 3, 8, 8}, std::span<const float>(images)},
+                                 {"labels", {3}, std::span<const std::int64_t>(labels)}},
+                                {});
+    const auto refused =
+        run_program("finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --method head --data 'tensors:" +
+                    (folder / "data.safetensors").string() + "' --out " + quoted(folder / "run"));
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(says(refused.error, "labels have shape (3) for 2 images"), refused.error);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <span>
 #include <sstream>
 #include <string>
@@ -116,6 +117,14 @@ TEST_CASE("evaluate: the accuracy that the run itself found, and a matrix that a
     const std::string page = contents(folder / "how/evaluate.html");
     CHECK(says(page, "Most confidently wrong"));
     CHECK(says(page, "data:image/png;base64,iVBORw0KGgo"));
+    // The surest mistakes, the surest first.
+    std::vector<int> sure;
+    const std::regex caption(R"((\d+)[^\d<]*%, is )");
+    for (std::sregex_iterator place(page.begin(), page.end(), caption), end; place != end; ++place) {
+        sure.push_back(std::stoi((*place)[1]));
+    }
+    CHECK(sure.size() > 5);
+    CHECK(std::is_sorted(sure.rbegin(), sure.rend()));
     CHECK(says(contents(folder / "run/report.html"), "What the model sees"));
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -12,6 +13,7 @@
 #include <support/files.hpp>
 #include <support/locked_storage.hpp>
 #include <support/models.hpp>
+#include <wasi/files/load_checkpoint.hpp>
 #include <wasi/files/run_file.hpp>
 #include <wasi/linalg/orthonormalize.hpp>
 #include <wasi/linalg/randomized_svd.hpp>
@@ -196,5 +198,28 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
                 return all;
             });
         }
+    }
+}
+
+TEST_CASE("locked memory: checkpoints of other families are read to the same logits, resampled too")
+{
+    for (const std::string name :
+         {"timm_deit_distilled", "timm_registers_placed", "hf_dinov2_registers", "openai_clip"}) {
+        CAPTURE(name);
+        const std::string path = std::string(WASI_TEST_DATA) + "/golden/checkpoints/" + name;
+        check_same([&](auto storage, wasi::Memory& memory) {
+            using S = decltype(storage);
+            std::vector<float> all;
+            std::optional<Index> image;
+            for (int time = 0; time < 2; ++time) {
+                const auto loaded = wasi::files::load_checkpoint<float, S>(path, memory, {.heads = 2, .image = image});
+                const auto& config = loaded.model->config();
+                const auto data = random_images<float>(config, 3, 4);
+                const auto logits = numbers(wasi::train::predict(*loaded.model, data, 2));
+                all.insert(all.end(), logits.begin(), logits.end());
+                image = config.image + config.patch;
+            }
+            return all;
+        });
     }
 }

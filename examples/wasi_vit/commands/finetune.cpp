@@ -15,12 +15,12 @@
 #include "commands/commands.hpp"
 #include "commands/epoch_watch.hpp"
 #include "commands/progress.hpp"
+#include "commands/run_rows.hpp"
 #include "commands/training_setup.hpp"
 #include "files/interruption.hpp"
 #include "files/output_folder.hpp"
 #include "files/result_files.hpp"
 #include "options/run_options.hpp"
-#include "page/page_numbers.hpp"
 #include "plan/activation_budget.hpp"
 #include "report/memory_timeline.hpp"
 #include "report/run_files.hpp"
@@ -30,57 +30,6 @@ namespace wasi_examples {
 namespace {
 
 using wasi::Index;
-
-constexpr std::size_t most_examples = 16;  // on the report
-
-/// How weights and saved inputs are held, and what the ledger has seen of each.
-[[nodiscard]] std::vector<LayerRow> layer_rows(RunModel& model, const FinetuneOptions& options,
-                                               const wasi::Ledger& ledger,
-                                               const std::vector<std::vector<double>>& energies)
-{
-    std::vector<LayerRow> rows;
-    std::size_t compressed = 0;
-    for (const auto* layer : wasi::nn::selected_layers(model, options.layers)) {
-        LayerRow row;
-        row.name = short_name(layer->weight.name());
-        row.outputs = layer->weight.outputs();
-        row.inputs = layer->weight.inputs();
-        row.weight_rank = layer->weight.rank();
-        row.captured_energy = layer->weight.is_low_rank() ? layer->weight.low_rank().energy_at_start() : 1.0;
-        row.weight_bytes = static_cast<double>(layer->weight.bytes());
-        row.saved_input_bytes = static_cast<double>(ledger.of(wasi::Tag{wasi::Use::saved_input, layer->layer()}).peak);
-        if (const auto* saver = layer->saves_with<wasi::nn::TuckerOptions>()) {
-            row.activation_ranks = saver->subspace().ranks();
-            for (const auto& step : energies) {
-                row.activation_energy.push_back(step.at(compressed));
-            }
-            ++compressed;
-        }
-        rows.push_back(std::move(row));
-    }
-    return rows;
-}
-
-/// About as many bytes as metrics.csv and memory.csv will have.
-[[nodiscard]] double table_bytes(const TrainingSetup& setup)
-{
-    Index compressed = 0;
-    wasi::nn::visit_layers(*setup.model, [&](wasi::nn::Place, auto& layer) {
-        compressed += layer.template saves_with<wasi::nn::TuckerOptions>() != nullptr ? 1 : 0;
-    });
-    const double number = 20.0;  // 17 digits, point, exponent or comma
-    return static_cast<double>(setup.total_steps) * (4.0 + static_cast<double>(compressed)) * number + 1048576.0;
-}
-
-void print_summary(const RunReport& run)
-{
-    std::printf(
-        "%-8s test accuracy %.1f %% (95 %%: %.1f to %.1f), %s a step, saved inputs %s, ledger peak %s, process peak "
-        "%s\n",
-        run.method.c_str(), 100.0 * run.test_accuracy, 100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high,
-        page::seconds_text(run.seconds_per_step_median).c_str(), page::bytes_text(saved_input_total(run)).c_str(),
-        page::bytes_text(run.ledger_peak_total).c_str(), page::bytes_text(run.peak_rss_bytes).c_str());
-}
 
 /// One run: its loop, what it records, what it leaves.
 class Finetune {
@@ -199,8 +148,7 @@ private:
                 setup_.memory_plan ? &*setup_.memory_plan : nullptr, static_cast<double>(setup_.booked_images.bytes())};
     }
 
-    /// What the model's file says beside its configuration.
-    /// What the model's file carries.
+    /// What the model's file carries beside its configuration.
     [[nodiscard]] std::map<std::string, std::string> metadata() const
     {
         auto result = setup_.origin;
@@ -250,28 +198,6 @@ private:
             sum += step->loss;
         }
         return sum / static_cast<double>(per_epoch_);
-    }
-
-    /// The first images of the first batch. A picture that is gone by now is no reason to lose a report.
-    void show_examples()
-    {
-        try {
-            auto which =
-                wasi::train::calibration_images(setup_.data.train.size(), setup_.training, run_key(setup_.options, 3));
-            which.resize(std::min(which.size(), most_examples));
-            const auto batch =
-                setup_.data.train.gather(which, run_key(setup_.options, 3).derive(0).derive(1), wasi::plain_memory());
-            const auto labels = setup_.data.train.gather_labels(which);
-            for (std::size_t i = 0; i < which.size(); ++i) {
-                const auto label = static_cast<std::size_t>(labels[i]);
-                const auto& names = setup_.data.classes;
-                run_.examples.push_back({picture_source(batch, static_cast<Index>(i), setup_.data.pixels),
-                                         label < names.size() ? names[label] : std::to_string(label),
-                                         wasi::data::name_of(setup_.data.train, which[i])});
-            }
-        } catch (const wasi::io_error&) {
-            run_.examples.clear();
-        }
     }
 
     void note(const wasi::train::StepRecord& record, Index drawn_step)
@@ -329,7 +255,7 @@ private:
         run_.ledger_peak_total = static_cast<double>(ledger_.total().peak);
         run_.layers = layer_rows(*setup_.model, setup_.options, ledger_, energies_);
         run_.epochs = watch_.rows();
-        show_examples();
+        run_.examples = first_examples(setup_);
         const auto& test = setup_.data.test();
         const Index correct = wasi::train::count_correct(*setup_.model, test, evaluation_batch());
         run_.test_count = test.size();

@@ -21,7 +21,7 @@ template <Scalar T>
 class CheckpointReader {
 public:
     CheckpointReader(const Checkpoint& file, const NamedCheckpoint& named, const CheckpointFacts& facts, Memory& memory)
-        : file_(&file), named_(&named), facts_(&facts), memory_(&memory)
+        : file_(&file), named_(&named), facts_(&facts), memory_(&memory.host())
     {
         const Family& own = families.front();
         for (std::size_t number = 0; number < part_count; ++number) {

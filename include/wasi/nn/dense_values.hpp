@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <utility>
 
 #include "wasi/nn/layer_setup.hpp"
@@ -24,10 +23,8 @@ template <Scalar T, class S>
     } else {
         const Index width = weight.inputs();
         Tensor<T> identity = workspace<T>(memory, width, width);
-        std::fill(identity.span().begin(), identity.span().end(), T(0));
-        for (Index i = 0; i < width; ++i) {
-            identity.data()[i * width + i] = T(1);
-        }
+        S::fill(identity.matrix(), T(0));
+        S::fill(identity.matrix().diagonal(), T(1));
         Tensor<T> transposed = workspace<T>(memory, width, weight.outputs());
         static_cast<void>(weight.form().apply(transposed.matrix(), std::as_const(identity).matrix(), memory));
         S::copy(rows.matrix(), std::as_const(transposed).matrix().col_block(first, count).transposed());

@@ -92,9 +92,11 @@ struct AdapterConfig {
 }
 
 /// Adapts the layers that the folder has factors for, and takes its head where it has one. The model's weights are the
-/// base. Throws io_error and shape_error for what does not fit, and for tensors that belong nowhere.
+/// base, held in the precision `base`. Throws io_error and shape_error for what does not fit, and for tensors that
+/// belong nowhere.
 template <Scalar T, class S>
-void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder)
+void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder,
+                  Precision base = Precision::full)
 {
     const AdapterConfig config = read_adapter_config(folder);
     const auto path = folder / detail::peft_weights;
@@ -133,7 +135,8 @@ void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
         const auto rank = static_cast<double>(shape[0]);
         nn::set_up(layer.weight, nn::WeightSetup(nn::AdapterOptions{
                                      .rank = shape[0],
-                                     .alpha = config.rank_stabilized ? config.alpha * std::sqrt(rank) : config.alpha}));
+                                     .alpha = config.rank_stabilized ? config.alpha * std::sqrt(rank) : config.alpha,
+                                     .base = base}));
         auto& adapter = *layer.weight.template held_as<nn::AdapterOptions>();
         read(name_a, adapter.a.values);
         read(detail::peft_name(weight, "lora_B"), adapter.b.values);

@@ -7,6 +7,7 @@
 
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/linear_weight.hpp"
+#include "wasi/nn/weights/frozen_matrix.hpp"
 
 namespace wasi::nn {
 
@@ -20,9 +21,10 @@ struct AdapterOptions {
     using Form = AdapterWeight<T, S>;
 
     Index rank = 8;
-    double alpha = 8.0;      ///< s = alpha / rank
-    bool train_a = true;     ///< false: LoRA-FA (arXiv 2308.03303), which saves X Aᵀ instead of X
-    std::uint64_t seed = 0;  ///< of A
+    double alpha = 8.0;                ///< s = alpha / rank
+    bool train_a = true;               ///< false: LoRA-FA (arXiv 2308.03303), which saves X Aᵀ instead of X
+    std::uint64_t seed = 0;            ///< of A
+    Precision base = Precision::full;  ///< of W0: full, or bfloat16, half or int8 (FrozenMatrix)
 };
 
 /// W = W0 + s B A with a frozen W0 (O,I) and two ordinary parameters, NAME.lora_A (r,I) and NAME.lora_B (O,r): LoRA
@@ -31,21 +33,19 @@ struct AdapterOptions {
 ///
 ///     Y = X W0ᵀ + s (X Aᵀ) Bᵀ,   dX = dY W0 + s (dY B) A,   dB = s dYᵀ(X Aᵀ),   dA = s (dY B)ᵀ X
 ///
-/// W0 may be held dense only. A and B decay as ordinary parameters do. Memory: r (O + I) numbers beside W0, and no
-/// gradient or optimiser state of W0.
+/// W0 is held in full or in fewer bits (FrozenMatrix); it has to be dense at the start. A and B decay as ordinary
+/// parameters do. Memory: r (O + I) numbers beside W0, and no gradient or optimiser state of W0.
 template <Scalar T, class S>
 class AdapterWeight final : public WeightForm<T, S> {
 public:
     using typename WeightForm<T, S>::Pass;
 
     AdapterWeight(LinearWeight<T, S>& weight, const AdapterOptions& options)
-        : base(weight.name(), Tensor<T>()),
-          a(weight.name() + std::string(a_suffix), Tensor<T>()),
+        : a(weight.name() + std::string(a_suffix), Tensor<T>()),
           b(weight.name() + std::string(b_suffix), Tensor<T>()),
           weight_(&weight),
           options_(options)
     {
-        base.set_trainable(false);
         a.set_trainable(options.train_a);
     }
 
@@ -69,6 +69,7 @@ public:
         fill_uniform(form->a.values, 1.0 / std::sqrt(static_cast<double>(weight.inputs())),
                      RandomKey(options.seed).derive(weight.tag().layer));
         S::fill(form->b.values.matrix(), T(0));
+        form->base.pack(options.base);
         return form;
     }
     [[nodiscard]] static std::unique_ptr<AdapterWeight> empty(LinearWeight<T, S>& weight)
@@ -78,13 +79,10 @@ public:
     [[nodiscard]] AdapterOptions options() const { return options_; }
 
     [[nodiscard]] Index rank() const override { return a.values.shape()[0]; }
-    [[nodiscard]] std::size_t bytes() const override
-    {
-        return base.values.bytes() + a.values.bytes() + b.values.bytes();
-    }
+    [[nodiscard]] std::size_t bytes() const override { return base.bytes() + a.values.bytes() + b.values.bytes(); }
     [[nodiscard]] std::vector<ParameterRef<T, S>> parameters() override
     {
-        return {ParameterRef<T, S>(base), ParameterRef<T, S>(a), ParameterRef<T, S>(b)};
+        return {ParameterRef<T, S>(a), ParameterRef<T, S>(b)};
     }
     void set_trainable(bool trainable) override
     {
@@ -99,14 +97,14 @@ public:
     [[nodiscard]] Tensor<T> apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const override
     {
         Tensor<T> inner = inner_of(x, memory);
-        S::multiply(y, T(1), x, base_matrix().transposed(), T(0), memory);
+        base.apply(y, x, memory);
         S::multiply(y, scale(), std::as_const(inner).matrix(), b_matrix().transposed(), T(1), memory);
         return inner;
     }
     [[nodiscard]] Tensor<T> adjoint(MatrixView<T> dx, ConstMatrixView<T> dy, Memory& memory) const override
     {
         Tensor<T> outer = adjoint_inner(dy, memory);
-        S::multiply(dx, T(1), dy, base_matrix(), T(0), memory);
+        base.adjoint(dx, dy, memory);
         S::multiply(dx, T(1), std::as_const(outer).matrix(), a_matrix(), T(1), memory);
         return outer;
     }
@@ -145,7 +143,7 @@ public:
 
     void state(State& state) override
     {
-        state.tensor("", base.values, weight_->memory(), weight_->tag());
+        base.state(state, "", weight_->memory(), weight_->tag());
         state.tensor(a_suffix, a.values, weight_->memory(), weight_->tag());
         state.tensor(b_suffix, b.values, weight_->memory(), weight_->tag());
         state.number(".alpha", options_.alpha);
@@ -154,16 +152,17 @@ public:
         options_.train_a = trains_a != 0;
         const Shape sa = a.values.shape();
         const Shape sb = b.values.shape();
-        require<shape_error>(base.values.shape() == weight_->shape() && sa.order() == 2 && sb.order() == 2 &&
-                                 sa[0] == sb[1] && sa[1] == weight_->inputs() && sb[0] == weight_->outputs(),
+        require<shape_error>(base.shape() == weight_->shape() && sa.order() == 2 && sb.order() == 2 && sa[0] == sb[1] &&
+                                 sa[1] == weight_->inputs() && sb[0] == weight_->outputs(),
                              "AdapterWeight: A ", shape_text(sa), " and B ", shape_text(sb), " for ", weight_->name(),
                              ' ', shape_text(weight_->shape()));
         options_.rank = rank();
+        options_.base = base.precision();
     }
 
-    autograd::DenseParameter<T> base;  ///< W0
-    autograd::DenseParameter<T> a;     ///< A (r,I)
-    autograd::DenseParameter<T> b;     ///< B (O,r)
+    FrozenMatrix<T, S> base;        ///< W0
+    autograd::DenseParameter<T> a;  ///< A (r,I)
+    autograd::DenseParameter<T> b;  ///< B (O,r)
 
 private:
     static constexpr std::string_view a_suffix = ".lora_A";
@@ -172,10 +171,6 @@ private:
     [[nodiscard]] T scale() const { return static_cast<T>(options_.alpha / static_cast<double>(rank())); }
     [[nodiscard]] ConstMatrixView<T> a_matrix() const { return a.values.matrix(); }
     [[nodiscard]] ConstMatrixView<T> b_matrix() const { return b.values.matrix(); }
-    [[nodiscard]] ConstMatrixView<T> base_matrix() const
-    {
-        return ConstMatrixView<T>::row_major(base.values.data(), weight_->outputs(), weight_->inputs());
-    }
     [[nodiscard]] Tensor<T> gradient_of(const autograd::DenseParameter<T>& parameter, Memory& memory) const
     {
         return Tensor<T>(memory, Tag{Use::gradient, weight_->tag().layer}, parameter.values.shape());

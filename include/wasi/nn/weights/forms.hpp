@@ -4,6 +4,7 @@
 #include "wasi/nn/weights/adapter.hpp"
 #include "wasi/nn/weights/dense.hpp"
 #include "wasi/nn/weights/factors.hpp"
+#include "wasi/nn/weights/frozen.hpp"
 #include "wasi/nn/weights/subspace.hpp"
 
 namespace wasi::nn {
@@ -12,6 +13,7 @@ namespace wasi::nn {
 using WeightSetup = std::variant<DenseOptions,     //
                                  SubspaceOptions,  //
                                  FactorsOptions,   //
-                                 AdapterOptions>;
+                                 AdapterOptions,   //
+                                 FrozenOptions>;
 
 }  // namespace wasi::nn

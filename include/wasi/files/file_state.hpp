@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/files/packed_words.hpp"
 #include "wasi/io/safetensors.hpp"
 #include "wasi/storage/state.hpp"
 
@@ -64,30 +65,6 @@ void fill_on_host(Memory& memory, std::span<Number> values, const F& fill)
     std::vector<Number> copy(values.size());
     fill(std::span<Number>(copy));
     memory.write(values.data(), copy.data(), values.size_bytes());
-}
-
-inline constexpr std::string_view packed_suffix = ".packed";
-inline constexpr std::string_view scale_suffix = ".scale";
-
-[[nodiscard]] inline io::Dtype dtype_of(Precision precision)
-{
-    return precision == Precision::bfloat16 ? io::Dtype::bf16
-           : precision == Precision::half   ? io::Dtype::f16
-                                            : io::Dtype::i8;
-}
-/// Precision::full of a word that is none of those that a file may have.
-[[nodiscard]] inline Precision packed_precision(std::string_view word)
-{
-    for (const Precision precision : {Precision::bfloat16, Precision::half, Precision::int8}) {
-        if (word == to_string(precision)) {
-            return precision;
-        }
-    }
-    return Precision::full;
-}
-[[nodiscard]] inline bool has_scale_by_row(const PackedTensor& values)
-{
-    return values.packing() == packing_by_row(values.precision(), values.shape());
 }
 
 /// The elements of tensors for the host to read: as they are, or a copy that lives as long as this object.

@@ -20,6 +20,21 @@ void say_size(const std::string& what, std::size_t bytes, std::size_t dense_byte
                 static_cast<double>(dense_bytes) / 1e6);
 }
 
+/// The chosen weights as they are held, and as full matrices.
+template <class M>
+void say_factors(M& model, wasi::nn::Layers which)
+{
+    double held = 0.0;
+    double dense = 0.0;
+    const auto layers = wasi::nn::selected_layers(model, which);
+    for (const auto* layer : layers) {
+        held += static_cast<double>(layer->weight.bytes());
+        dense += static_cast<double>(layer->weight.shape().size()) * sizeof(float);
+    }
+    std::printf("%td weights, %.1f MB in %.1f MB, %.2f times smaller.\n", std::ssize(layers), dense / 1e6, held / 1e6,
+                dense / held);
+}
+
 /// Bytes of all parameters if every weight were a full matrix.
 template <class M>
 [[nodiscard]] std::size_t dense_bytes(M& model)
@@ -100,6 +115,9 @@ int compress(const CompressOptions& options)
                 }
             });
         }
+    }
+    if (!by_output) {
+        say_factors(model, options.layers);
     }
     wasi::files::save_model(model, options.out, loaded.origin, options.stored_as);
     say_size(options.out, wasi::nn::parameter_bytes(model), dense_bytes(model));

@@ -169,8 +169,9 @@ TEST_CASE("every start leaves the weight as it was, and W0 gives up what the fac
 {
     for (const bool tall : {true, false}) {
         for (const bool stabilized : {false, true}) {
-            for (const auto& [word, start] : nn::adapter_starts) {
-                CAPTURE(word);
+            for (const auto& named : nn::adapter_starts) {
+                const AdapterStart start = named.second;
+                CAPTURE(named.first);
                 CAPTURE(tall);
                 auto layer = tall ? make_layer() : make_layer(inputs, outputs);
                 const Rows before = dense_of(*layer);

@@ -61,7 +61,7 @@ struct AdapterOptions {
     Index power_iterations = 4;  ///< of pissa_fast
     bool train_a = true;         ///< false: LoRA-FA (arXiv 2308.03303), which saves X Aᵀ instead of X
     /// With a frozen A: dB is multiplied by s⁻² (A Aᵀ + 1e-8)⁻¹, so that the step of W is the nearest to one along dW
-    /// (LoRA-FA as of version 3 of its paper, and as in PEFT).
+    /// (the projection of PEFT's optimiser for LoRA-FA).
     bool correct_b = false;
     /// delta of the preconditioner for two trained factors, dA <- (BᵀB + delta)⁻¹ dA and dB <- dB (A Aᵀ + delta)⁻¹
     /// (Zhang, Pilanci 2024, arXiv 2402.02347, with delta 1e-2 in PEFT); 0: none.

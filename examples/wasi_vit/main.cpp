@@ -57,6 +57,7 @@ int main(int argument_count, char** arguments)
     wasi_examples::FinetuneOptions finetune_options;
     wasi_examples::FinetuneOptions plan_options;
     wasi_examples::FinetuneOptions evaluate_options;
+    wasi_examples::ProbeOptions probe_options;
     wasi_examples::PredictOptions predict_options;
     wasi_examples::CompareOptions compare_options;
     wasi_examples::InspectOptions inspect_options;
@@ -68,6 +69,7 @@ int main(int argument_count, char** arguments)
     CLI::App* predict = app.add_subcommand("predict", "say what pictures show");
     CLI::App* evaluate =
         app.add_subcommand("evaluate", "measure a model on a data set, and show what it takes for what");
+    CLI::App* probe = app.add_subcommand("probe", "measure what a model's features are worth before it is trained");
     CLI::App* compare = app.add_subcommand("compare", "put finished runs side by side in a table and on a page");
     CLI::App* inspect = app.add_subcommand("inspect", "show what rank each weight needs for a share of its energy");
     CLI::App* write_as = app.add_subcommand("export", "write a model for torchvision, timm or Hugging Face");
@@ -77,6 +79,7 @@ int main(int argument_count, char** arguments)
     add_options(*finetune, wasi_examples::finetune_table(), finetune_options);
     add_options(*plan, wasi_examples::plan_table(), plan_options);
     add_options(*evaluate, wasi_examples::evaluate_table(), evaluate_options);
+    add_options(*probe, wasi_examples::probe_table(), probe_options);
     add_options(*predict, wasi_examples::predict_table(), predict_options);
     add_options(*compare, wasi_examples::compare_table(), compare_options);
     add_options(*inspect, wasi_examples::inspect_table(), inspect_options);
@@ -101,6 +104,9 @@ int main(int argument_count, char** arguments)
         }
         if (evaluate->parsed()) {
             return wasi_examples::evaluate(evaluate_options);
+        }
+        if (probe->parsed()) {
+            return wasi_examples::probe(probe_options);
         }
         if (inspect->parsed()) {
             return wasi_examples::inspect(inspect_options);

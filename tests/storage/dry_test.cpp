@@ -201,6 +201,10 @@ TEST_CASE_TEMPLATE("dry storage: systems", T, float, double)
             Matrix<T> right = b;
             static_cast<void>(storage.solve_spd(left.view(), right.view(), memory));
         });
+        check_equal([&](auto storage, Memory& memory) {
+            Matrix<T> left = a;
+            static_cast<void>(storage.cholesky(left.view(), memory));
+        });
     }
 }
 

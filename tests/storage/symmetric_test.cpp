@@ -174,6 +174,45 @@ TEST_CASE_TEMPLATE("solve_spd: the same bits for A and B of every size", E, WASI
     }
 }
 
+TEST_CASE_TEMPLATE("cholesky: A = F Fᵀ, F lower triangular, in every layout", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    for (const Index n : {9, 1, 0, 45, 130}) {
+        for (const Layout layout : layouts) {
+            INFO(n, ", ", layout.text());
+            const auto a = symmetric_matrix<T>(linear(n, 1.0, 20.0), 3, layout);
+            auto f = a;
+            wasi::Ledger ledger;
+            CHECK(E::Storage::cholesky(f.view(), ledger));
+            CHECK(ledger.total().current == 0);
+            CHECK(f.guard_intact());
+            Index wrong = 0;
+            for (Index i = 0; i < n; ++i) {
+                wrong += f.view()(i, i) > T(0) ? 0 : 1;
+                for (Index j = i + 1; j < n; ++j) {
+                    wrong += f.view()(i, j) == T(0) ? 0 : 1;
+                }
+            }
+            CHECK(wrong == 0);
+            Matrix<T> product(n, n);
+            NaiveStorage::multiply(product.view(), T(1), f.view(), f.view().transposed(), T(0), wasi::plain_memory());
+            CHECK(wasi_tests::max_difference(product.view(), a.view()) <= wasi_tests::tolerance<T>(n, 20.0));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("cholesky: says no to a matrix that is not positive definite", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    for (const Layout layout : layouts) {
+        for (const auto& values :
+             {std::vector<double>{3.0, 2.0, -1.0}, std::vector<double>{-1.0}, linear(40, -1.0, 5.0)}) {
+            auto a = symmetric_matrix<T>(values, 5, layout);
+            CHECK_FALSE(E::Storage::cholesky(a.view(), wasi::plain_memory()));
+        }
+    }
+}
+
 TEST_CASE_TEMPLATE("solve_spd: says no to a matrix that is not positive definite", E, WASI_TEST_ENGINES)
 {
     using T = typename E::Scalar;

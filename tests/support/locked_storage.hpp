@@ -100,6 +100,7 @@ struct LockedStorage {
     WASI_LOCKED(eigh)
     WASI_LOCKED(eigh_leading)
     WASI_LOCKED(solve_spd)
+    WASI_LOCKED(cholesky)
     WASI_LOCKED(copy)
     WASI_LOCKED(convert)
     WASI_LOCKED(add_scaled)

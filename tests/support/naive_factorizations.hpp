@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -200,27 +201,54 @@ template <Scalar T>
     return converged;
 }
 
-/// Cholesky, then forward and back substitution. A is destroyed for good: it holds NaN afterwards.
-template <Scalar T>
-[[nodiscard]] bool solve_spd(MatrixView<T> a, MatrixView<T> b)
+/// The lower triangular F of A = F Fᵀ, with zeros above; empty when A is not positive definite.
+template <class W, Scalar T>
+[[nodiscard]] std::optional<Columns<W>> lower_factor(MatrixView<T> a)
 {
-    using W = Wide<T>;
     const Index n = a.rows;
-    expect(a.cols == n && b.rows == n, "solve_spd: shapes");
+    expect(a.cols == n, "cholesky: shapes");
     Columns<W> l(a);
     poison(a);
     for (Index j = 0; j < n; ++j) {
+        for (Index i = 0; i < j; ++i) {
+            l(i, j) = W(0);
+        }
         for (Index i = j; i < n; ++i) {
             W sum = l(i, j);
             for (Index k = 0; k < j; ++k) {
                 sum -= l(i, k) * l(j, k);
             }
             if (i == j && !(sum > W(0))) {
-                return false;
+                return std::nullopt;
             }
             l(i, j) = i == j ? std::sqrt(sum) : sum / l(j, j);
         }
     }
+    return l;
+}
+
+template <Scalar T>
+[[nodiscard]] bool cholesky(MatrixView<T> a)
+{
+    auto l = lower_factor<Wide<T>>(a);
+    if (l) {
+        l->store(a);
+    }
+    return l.has_value();
+}
+
+/// Cholesky, then forward and back substitution. A is destroyed for good: it holds NaN afterwards.
+template <Scalar T>
+[[nodiscard]] bool solve_spd(MatrixView<T> a, MatrixView<T> b)
+{
+    using W = Wide<T>;
+    const Index n = a.rows;
+    expect(b.rows == n, "solve_spd: shapes");
+    auto factor = lower_factor<W>(a);
+    if (!factor) {
+        return false;
+    }
+    Columns<W>& l = *factor;
     Columns<W> x(b);
     for (Index c = 0; c < b.cols; ++c) {
         for (Index i = 0; i < n; ++i) {

@@ -144,6 +144,13 @@ struct NaiveStorage : NaiveRowKernels {
         return naive::solve_spd<T>(a, b);
     }
     template <wasi::Scalar T>
+    [[nodiscard]] static bool cholesky(View<T> a, wasi::Memory& memory)
+    {
+        const auto n = static_cast<double>(a.rows);
+        memory.count_flops(n * n * n / 3.0);
+        return naive::cholesky<T>(a);
+    }
+    template <wasi::Scalar T>
     static void copy(View<T> to, In<T> from)
     {
         overwrite(

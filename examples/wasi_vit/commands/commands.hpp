@@ -7,6 +7,7 @@ namespace wasi_examples {
 [[nodiscard]] int finetune(const FinetuneOptions& options);
 [[nodiscard]] int plan(const FinetuneOptions& options);
 [[nodiscard]] int evaluate(const FinetuneOptions& options);
+[[nodiscard]] int probe(const ProbeOptions& options);
 [[nodiscard]] int predict(const PredictOptions& options);
 [[nodiscard]] int compare(const CompareOptions& options);
 [[nodiscard]] int inspect(const InspectOptions& options);

@@ -10,6 +10,7 @@
 #include "commands/weights.hpp"
 #include "files/output_folder.hpp"
 #include "options/run_options.hpp"
+#include "plan/output_start.hpp"
 
 namespace wasi_examples {
 namespace {
@@ -18,6 +19,21 @@ void say_size(const std::string& what, std::size_t bytes, std::size_t dense_byte
 {
     std::printf("%s: %.1f MB of parameters, %.1f MB dense\n", what.c_str(), static_cast<double>(bytes) / 1e6,
                 static_cast<double>(dense_bytes) / 1e6);
+}
+
+/// The chosen weights as they are held, and as full matrices.
+template <class M>
+void say_factors(M& model, wasi::nn::Layers which)
+{
+    double held = 0.0;
+    double dense = 0.0;
+    const auto layers = wasi::nn::selected_layers(model, which);
+    for (const auto* layer : layers) {
+        held += static_cast<double>(layer->weight.bytes());
+        dense += static_cast<double>(layer->weight.shape().size()) * sizeof(float);
+    }
+    std::printf("%td weights, %.1f MB in %.1f MB, %.2f times smaller.\n", std::ssize(layers), dense / 1e6, held / 1e6,
+                dense / held);
 }
 
 /// Bytes of all parameters if every weight were a full matrix.
@@ -81,6 +97,11 @@ int compress(const CompressOptions& options)
 {
     check_file(options.out);
     use_threads(options.threads);
+    const bool by_output = ranks_by_output(options);
+    wasi::require<wasi::argument_error>(!by_output || !options.data.empty(),
+                                        "--energy-of output and --size need --data, images to find ranks on");
+    wasi::require<wasi::argument_error>(!by_output || !options.rank,
+                                        "--rank does not go with --energy-of output and --size");
     wasi::linalg::RankRule rule = wasi::linalg::Energy{options.energy};
     if (options.rank) {
         rule = wasi::linalg::FixedRank{*options.rank};
@@ -88,15 +109,36 @@ int compress(const CompressOptions& options)
     const wasi::nn::ProductOptions product{rule, options.dense_above_break_even};
     const wasi::nn::WeightSetup setup = options.free ? wasi::nn::WeightSetup(wasi::nn::FactorsOptions{product})
                                                      : wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{product});
+    const auto hold = [&](wasi::nn::Place place, auto& weight) {
+        if (wasi::nn::is_selected(place.role, options.layers)) {
+            wasi::nn::set_up(weight, setup);
+        }
+    };
     wasi::Ledger ledger;
-    const auto loaded =
-        load_weights({options.weights, options.heads, false}, ledger, false, [&](wasi::nn::Place place, auto& weight) {
-            if (wasi::nn::is_selected(place.role, options.layers)) {
-                wasi::nn::set_up(weight, setup);
-            }
-        });
-    wasi::files::save_model(*loaded.model, options.out, loaded.origin, options.stored_as);
-    say_size(options.out, wasi::nn::parameter_bytes(*loaded.model), dense_bytes(*loaded.model));
+    const auto loaded = load_weights({options.weights, options.heads, false, options.image}, ledger, false,
+                                     [&](wasi::nn::Place place, auto& weight) {
+                                         if (!by_output) {  // which needs the whole model
+                                             hold(place, weight);
+                                         }
+                                     });
+    auto& model = *loaded.model;
+    if (by_output) {
+        const TrainAndTest data = load_data(options, model.config().image, preprocessing_of(loaded.origin));
+        std::fputs(start_from_outputs(model, data.train, output_start(options), calibration_key(options)).c_str(),
+                   stdout);
+        if (options.free) {
+            wasi::nn::visit_layers(model, [&](wasi::nn::Place place, auto& layer) {
+                if (layer.weight.is_low_rank()) {
+                    hold(place, layer.weight);
+                }
+            });
+        }
+    }
+    if (!by_output) {
+        say_factors(model, options.layers);
+    }
+    wasi::files::save_model(model, options.out, loaded.origin, options.stored_as);
+    say_size(options.out, wasi::nn::parameter_bytes(model), dense_bytes(model));
     return 0;
 }
 

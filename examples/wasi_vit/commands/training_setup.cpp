@@ -7,6 +7,7 @@
 #include "commands/weights.hpp"
 #include "options/run_options.hpp"
 #include "plan/activation_budget.hpp"
+#include "plan/output_start.hpp"
 
 namespace wasi_examples {
 namespace {
@@ -26,7 +27,8 @@ using wasi::Index;
     }
     auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, ledger,
                                false, [&](wasi::nn::Place place, auto& weight) {
-                                   if (options.adapter.empty()) {  // else its adapters come with their own ranks
+                                   // Adapters come with ranks of their own; ranks by output need the whole model.
+                                   if (options.adapter.empty() && !ranks_by_output(options)) {
                                        wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
                                    }
                                });
@@ -76,7 +78,14 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
         read_adapter(*setup.model, options, method);
     }
     if (!setup.memory_plan) {  // else weights, inputs and blocks are as planned
-        if (options.weights.empty() && options.adapter.empty()) {
+        const bool by_output = ranks_by_output(options);
+        if (by_output) {
+            std::fputs(
+                start_from_outputs(*setup.model, setup.data.train, output_start(options), calibration_key(options))
+                    .c_str(),
+                stdout);
+        }
+        if (by_output || (options.weights.empty() && options.adapter.empty())) {
             wasi::train::apply_method(*setup.model, method, run_key(options, 2));
         } else {  // the weights were converted as they were read
             wasi::train::prepare_training(*setup.model, method, run_key(options, 2));
@@ -119,6 +128,7 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     auto method = method_options(options);
     options.method = method.method;
     (void)train_options(options);  // refused now rather than after loading
+    (void)ranks_by_output(options);
     const std::int64_t budget = activation_budget(options);
 
     std::optional<SavedRun> saved;

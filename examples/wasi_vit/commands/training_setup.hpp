@@ -36,7 +36,7 @@ struct TrainingSetup {
 /// loading, planning and the library's set-ups do.
 [[nodiscard]] TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger, PhasePeaks& phases);
 
-/// finetune's stream of random numbers: 1 start of the model, 2 methods, 3 batches.
+/// finetune's stream of random numbers: 1 start of the model, 2 methods, 3 batches, 4 images for ranks by output.
 [[nodiscard]] inline wasi::RandomKey run_key(const FinetuneOptions& options, std::uint64_t purpose)
 {
     return wasi::RandomKey(options.seed).derive(purpose);

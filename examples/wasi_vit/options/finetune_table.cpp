@@ -62,6 +62,19 @@ const Range<Index> at_least_one{.least = 1};
          .type = "E",
          .help = "share of a weight's spectral energy to keep",
          .value = number(share, &Options::energy)},
+        {.name = "--energy-of",
+         .type = "WHAT",
+         .help = "what --energy is a share of: the weight itself, or its output on training images, which keeps more "
+                 "of what a pretrained model knows",
+         .value = word({{"weight", false}, {"output", true}}, &Options::energy_of_output)},
+        {.name = "--size",
+         .type = "SHARE",
+         .help = "bytes of the factorized weights, of the dense ones: ranks are dealt over layers by their outputs",
+         .value = number({.least = 0.0, .most = 1.0, .without_least = true}, &Options::size)},
+        {.name = "--calibration",
+         .type = "N",
+         .help = "training images that ranks by output are found on; a quarter of them checks",
+         .value = number({.least = 2}, &Options::calibration)},
         {.name = "--activation-energy",
          .type = "E",
          .help = "share to keep in each mode of a saved input (default: as --energy)",
@@ -183,16 +196,11 @@ const Range<Index> at_least_one{.least = 1};
 
 [[nodiscard]] OptionTable<Options> make_evaluate_table()
 {
-    OptionTable<Options> table;
-    for (const char* name : {"--weights", "--heads", "--image", "--data", "--validation", "--data-cache",
-                             "--skip-broken", "--batch-size", "--seed", "--threads"}) {
-        for (const auto& row : finetune_table()) {
-            if (row.name == name) {
-                table.push_back(row);
-                table.back().one_of_group.clear();
-                table.back().required = row.required || row.name == "--weights";
-            }
-        }
+    auto table =
+        rows_of<Options>(finetune_table(), {"--weights", "--heads", "--image", "--data", "--validation", "--data-cache",
+                                            "--skip-broken", "--batch-size", "--seed", "--threads"});
+    for (auto& row : table) {
+        row.required = row.name == "--weights" || row.name == "--data";
     }
     table.push_back({.name = "--out",
                      .type = "DIR",

@@ -45,6 +45,31 @@ struct OptionRow {
 template <class Options>
 using OptionTable = std::vector<OptionRow<Options>>;
 
+/// The rows of these names, for options that have all of another command's and more. One that must be given there, or
+/// one of several, need not be here.
+template <class Derived, class Base>
+[[nodiscard]] OptionTable<Derived> rows_of(const OptionTable<Base>& table, const std::vector<std::string>& names)
+{
+    OptionTable<Derived> result;
+    for (const std::string& name : names) {
+        for (const OptionRow<Base>& row : table) {
+            if (row.name == name) {
+                result.push_back({row.name,
+                                  row.type,
+                                  row.help,
+                                  {row.value.parse, row.value.show, row.value.words},
+                                  row.effect,
+                                  false,
+                                  {},
+                                  row.repeated,
+                                  row.alone,
+                                  row.flag});
+            }
+        }
+    }
+    return result;
+}
+
 namespace detail {
 
 template <class T>

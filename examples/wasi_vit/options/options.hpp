@@ -41,6 +41,9 @@ struct FinetuneOptions {
     std::optional<std::array<wasi::Index, 3>> activation_ranks;
     std::optional<std::int64_t> activation_budget;
     std::optional<std::int64_t> memory_budget;
+    bool energy_of_output = false;  ///< --energy is of what a weight puts out; else of the weight
+    std::optional<double> size;     ///< share of the dense bytes, dealt over layers by their outputs
+    wasi::Index calibration = 128;  ///< images that ranks by output are found on
     bool dense_above_break_even = true;
     std::optional<wasi::Index> rank;  ///< of an adapter; not given: 8, or as --adapter has it
     std::optional<double> alpha;      ///< of an adapter; not given: 16, or as --adapter has it
@@ -71,6 +74,13 @@ struct FinetuneOptions {
     std::string resume;          ///< the folder of a run to go on with; empty: a new run
     std::string out;
     std::string out_fallback;  ///< empty: a new folder in the temporary directory
+};
+
+/// finetune's options that say which model and which data, and what probe has of its own.
+struct ProbeOptions : FinetuneOptions {
+    std::string against;  ///< a model whose features those of this one are compared with; empty: none
+    wasi::Index train_examples = 600;
+    wasi::Index test_examples = 500;
 };
 
 struct PredictOptions {
@@ -110,17 +120,10 @@ struct ExportCommandOptions {
     std::string out;
 };
 
-struct CompressOptions {
-    std::string weights;
-    std::optional<wasi::Index> heads;
-    double energy = 0.8;
-    std::optional<wasi::Index> rank;
+/// Those of finetune that say which model, which data and which ranks, and what compress has of its own.
+struct CompressOptions : FinetuneOptions {
     bool free = false;  ///< free factors; else L orthonormal
-    wasi::nn::Layers layers = wasi::nn::Layers::all;
-    bool dense_above_break_even = true;
     wasi::io::Dtype stored_as = wasi::io::Dtype::f32;
-    int threads = 0;
-    std::string out;
 };
 
 struct ExpandOptions {
@@ -138,6 +141,7 @@ struct ExpandOptions {
 [[nodiscard]] const OptionTable<FinetuneOptions>& plan_table();
 /// The options of `evaluate`: those of finetune that say which model, which data, and how.
 [[nodiscard]] const OptionTable<FinetuneOptions>& evaluate_table();
+[[nodiscard]] const OptionTable<ProbeOptions>& probe_table();
 [[nodiscard]] const OptionTable<PredictOptions>& predict_table();
 [[nodiscard]] const OptionTable<CompareOptions>& compare_table();
 [[nodiscard]] const OptionTable<InspectOptions>& inspect_table();

@@ -1,4 +1,4 @@
-// The options of predict, compare, inspect, export, compress and expand.
+// The options of predict, compare, inspect, export and expand.
 #include "options/options.hpp"
 
 namespace wasi_examples {
@@ -135,43 +135,6 @@ const OptionTable<ExportCommandOptions>& export_table()
         rows.push_back({.name = "--out",
                         .type = "DIR",
                         .help = "folder to write",
-                        .value = text(&Options::out),
-                        .effect = Effect::place,
-                        .required = true});
-        return rows;
-    }();
-    return table;
-}
-
-const OptionTable<CompressOptions>& compress_table()
-{
-    using Options = CompressOptions;
-    using wasi::nn::Layers;
-    static const OptionTable<Options> table = [] {
-        auto rows = model_rows<Options>();
-        rows.push_back({.name = "--energy",
-                        .type = "E",
-                        .help = "share of a weight's spectral energy to keep",
-                        .value = number({.least = 0.0, .most = 1.0, .without_least = true}, &Options::energy)});
-        rows.push_back({.name = "--rank",
-                        .type = "K",
-                        .help = "the same rank for every weight, in place of --energy",
-                        .value = number({.least = 1}, &Options::rank)});
-        rows.push_back({.name = "--form",
-                        .type = "FORM",
-                        .help = "how factors are held: subspace (L orthonormal) or factors (free, for AdamW)",
-                        .value = word({{"subspace", false}, {"factors", true}}, &Options::free)});
-        rows.push_back({.name = "--layers",
-                        .type = "WHICH",
-                        .help = "linear layers to factorize",
-                        .value = word({{"mlp", Layers::mlp}, {"all", Layers::all}}, &Options::layers)});
-        rows.push_back({.name = "--above-break-even",
-                        .type = "HOW",
-                        .help = "a weight of which factors would be no smaller",
-                        .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)});
-        rows.push_back({.name = "--out",
-                        .type = "FILE",
-                        .help = "safetensors file to write",
                         .value = text(&Options::out),
                         .effect = Effect::place,
                         .required = true});

@@ -84,6 +84,23 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     return result;
 }
 
+bool ranks_by_output(const FinetuneOptions& options)
+{
+    if (!options.energy_of_output && !options.size) {
+        return false;
+    }
+    const auto method = method_options(options);
+    require<argument_error>(wasi::nn::kind_of(method.method.weight(method)) == wasi::nn::SubspaceOptions::kind ||
+                                wasi::nn::kind_of(method.method.weight(method)) == wasi::nn::FactorsOptions::kind,
+                            "--energy-of output and --size do not go with --method ", method.method.name,
+                            ", whose weights have no ranks to be found");
+    require<argument_error>(!options.memory_budget,
+                            "--energy-of output and --size do not go with --memory-budget, which chooses the ranks");
+    require<argument_error>(options.dense_above_break_even,
+                            "--above-break-even low-rank does not go with ranks by output: they end at break-even");
+    return true;
+}
+
 std::int64_t activation_budget(const FinetuneOptions& options)
 {
     if (!options.activation_budget) {

@@ -18,6 +18,10 @@ namespace wasi_examples {
 /// Method, layers and rank rules. Throws wasi::argument_error.
 [[nodiscard]] wasi::train::MethodOptions method_options(const FinetuneOptions& options);
 
+/// Whether ranks come from what weights put out. Throws wasi::argument_error when that does not go with the other
+/// options.
+[[nodiscard]] bool ranks_by_output(const FinetuneOptions& options);
+
 /// The bytes of --activation-budget; 0 when there is none. Throws wasi::argument_error when it does not go with the
 /// other options.
 [[nodiscard]] std::int64_t activation_budget(const FinetuneOptions& options);

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,15 @@
 #include "wasi/nn/linear_weight.hpp"
 
 namespace wasi::nn {
+
+/// Is shown what passes through a layer: for whoever measures, never for what is computed. Each may be empty.
+template <Scalar T>
+struct LayerObserver {
+    /// In every forward pass: X (m,I) and Y (m,O), Y empty where only its gradient is wanted.
+    std::function<void(ConstMatrixView<T> x, ConstMatrixView<T> y)> forward;
+    /// In every backward pass that reaches the layer: dY (m,O).
+    std::function<void(ConstMatrixView<T> dy)> backward;
+};
 
 /// Y = X Wᵀ + b for X (B,N,I) or (B,I), W (O,I), b (O), with two independent choices: how the weight is held (a
 /// WeightForm) and how the input is saved (an InputSaver). Any form meets any saver through two cases only: the saver
@@ -45,6 +55,8 @@ public:
         std::swap(saver, saver_);
         return saver;
     }
+    /// Shown to this one from now on; nullptr: to nobody. A step that is forecast or resumed knows nothing of it.
+    void observe(std::shared_ptr<const LayerObserver<T>> observer) { observer_ = std::move(observer); }
     /// The saver that these options are for, nullptr when it is another: layer.template saves_with<TuckerOptions>().
     template <class Options>
     [[nodiscard]] const auto* saves_with() const
@@ -74,6 +86,9 @@ public:
                                                              : Shape{in.rows, weight.outputs()}));
             inner = weight.form().apply(y->matrix(), in, context.memory);
             S::add_to_rows(y->matrix(), std::as_const(bias.values).span());
+        }
+        if (observer_ && observer_->forward) {
+            observer_->forward(in, y ? std::as_const(*y).matrix() : ConstMatrixView<T>{});
         }
         if (!record) {
             return {std::move(y), nullptr};
@@ -136,6 +151,9 @@ private:
     {
         Memory& memory = pass.memory();
         const auto upstream = dy.matrix();
+        if (observer_ && observer_->backward) {
+            observer_->backward(upstream);
+        }
         Tensor<T> adjoint;
         if (slot) {
             Tensor<T> dx(memory, Tag{Use::gradient, 0}, shape);
@@ -168,6 +186,7 @@ private:
 
     std::uint16_t layer_;
     std::unique_ptr<InputSaver<T, S>> saver_ = std::make_unique<ExactInput<T, S>>();
+    std::shared_ptr<const LayerObserver<T>> observer_;  // mostly null
 };
 
 WASI_COMPILED(WASI_NN_LINEAR)

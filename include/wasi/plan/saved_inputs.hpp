@@ -13,6 +13,7 @@
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/model.hpp"
 #include "wasi/plan/compiled.hpp"
+#include "wasi/plan/model_scopes.hpp"
 #include "wasi/rank/budget_solver.hpp"
 #include "wasi/rank/perplexity.hpp"
 
@@ -42,13 +43,6 @@ struct ActivationPlan {
 };
 
 namespace detail {
-
-/// Takes gradients and forgets them.
-template <Scalar T>
-class NoSink final : public autograd::Sink<T> {
-public:
-    void take(autograd::Parameter&, const autograd::Gradient<T>&) override {}
-};
 
 /// Shows the inputs of layers to observers while it lives; inputs are saved exactly meanwhile, so no basis moves.
 template <Scalar T, class S>

@@ -34,6 +34,8 @@ using ChooseCount = std::function<Index(std::span<const double>)>;
 ///                                            columns of A become their eigenvectors; returns k, -1 when not converged
 ///   solve_spd(a, b, memory)                  B becomes A⁻¹ B, A symmetric positive definite (destroyed); false when
 ///                                            A is not
+///   cholesky(a, memory)                      symmetric positive definite A (n,n) becomes F, lower triangular with zeros
+///                                            above, A = F Fᵀ; false, and A destroyed, when it is not
 ///   copy(to, from)                           any mix of layouts, so also a transpose
 ///   convert(to, from)                        copy between float and double
 ///   add_scaled(y, beta, alpha, x)            Y = beta Y + alpha X (beta = 0: Y may hold NaN before)
@@ -55,6 +57,7 @@ concept StorageFor =
     { S::eigh(c, s, memory) } -> std::same_as<bool>;
     { S::eigh_leading(g, w, choose, memory) } -> std::same_as<Index>;
     { S::solve_spd(c, c, memory) } -> std::same_as<bool>;
+    { S::cholesky(c, memory) } -> std::same_as<bool>;
     { S::copy(c, a) };
     { S::convert(g, a) };
     { S::convert(c, ConstMatrixView<double>(g)) };

@@ -74,6 +74,11 @@ struct EigenStorage {
         return eigen::solve_spd<T>(a, b, memory);
     }
     template <Scalar T>
+    [[nodiscard]] static bool cholesky(MatrixView<T> a, Memory& memory)
+    {
+        return eigen::cholesky<T>(a, memory);
+    }
+    template <Scalar T>
     static void copy(MatrixView<T> to, In<T> from)
     {
         eigen::copy<T>(to, from);

@@ -98,11 +98,37 @@ public:
     /// Logits (B, classes) of tokens (B, N, D); without a head the features that it would read. Throws shape_error.
     [[nodiscard]] autograd::Variable<T> encode(const autograd::Context<T, S>& context, autograd::Variable<T> x)
     {
-        for (const auto& block : blocks) {
-            x = block->forward(context, std::move(x));
+        for (Index i = 0; i < stages(); ++i) {
+            x = stage(context, i, std::move(x));
         }
-        x = pool(context, std::move(x));
+        x = features(context, std::move(x));
         return head ? head->forward(context, x) : x;
+    }
+
+    /// The same in pieces: see StagedModel.
+    [[nodiscard]] Index stages() const { return std::ssize(blocks); }
+    [[nodiscard]] autograd::Variable<T> stage(const autograd::Context<T, S>& context, Index i, autograd::Variable<T> x)
+    {
+        return blocks[static_cast<std::size_t>(i)]->forward(context, std::move(x));
+    }
+    /// (B, features) of (B, N, D), what the head reads. Where tokens are read one by one only those are normalised: the
+    /// norm is by token.
+    [[nodiscard]] autograd::Variable<T> features(const autograd::Context<T, S>& context, autograd::Variable<T> x)
+    {
+        const Index first_patch = config_.placed_tokens() + config_.registers;
+        switch (config_.pooling) {
+            case Pooling::class_token:
+                return norm.forward(context, autograd::select_token(context, x, 0));
+            case Pooling::mean_before_norm:
+                return norm.forward(context, autograd::pool_tokens(context, x, {0, first_patch}));
+            case Pooling::mean:
+                return autograd::pool_tokens(context, norm.forward(context, x), {0, first_patch});
+            case Pooling::class_and_mean:
+                return autograd::pool_tokens(context, norm.forward(context, x), {1, first_patch});
+            case Pooling::class_and_distillation:
+                break;
+        }
+        return autograd::pool_tokens(context, norm.forward(context, x), {2, -1});
     }
 
     /// Logits (B, classes) of images (B,3,H,W), from a source that may be asked twice or at hand now. Throws
@@ -194,25 +220,6 @@ private:
         tokens.without_position = register_tokens ? &*register_tokens : nullptr;
         patches = autograd::prepend_tokens(own, patches, std::move(tokens), positions);
         return pre_norm ? pre_norm->forward(own, patches) : patches;
-    }
-
-    /// (B, features) of (B, N, D). Where tokens are read one by one only those are normalised: the norm is by token.
-    [[nodiscard]] autograd::Variable<T> pool(const autograd::Context<T, S>& context, autograd::Variable<T> x)
-    {
-        const Index first_patch = config_.placed_tokens() + config_.registers;
-        switch (config_.pooling) {
-            case Pooling::class_token:
-                return norm.forward(context, autograd::select_token(context, x, 0));
-            case Pooling::mean_before_norm:
-                return norm.forward(context, autograd::pool_tokens(context, x, {0, first_patch}));
-            case Pooling::mean:
-                return autograd::pool_tokens(context, norm.forward(context, x), {0, first_patch});
-            case Pooling::class_and_mean:
-                return autograd::pool_tokens(context, norm.forward(context, x), {1, first_patch});
-            case Pooling::class_and_distillation:
-                break;
-        }
-        return autograd::pool_tokens(context, norm.forward(context, x), {2, -1});
     }
 
     [[nodiscard]] static const VisionTransformerConfig& checked(const VisionTransformerConfig& config)

@@ -157,6 +157,13 @@ struct Factorizations {
         const Tensor<T> copied = workspace<T>(memory, b.cols, b.rows);
         return answers == DryAnswers::usual || sizeof(T) < sizeof(double);
     }
+    template <Scalar T>
+    [[nodiscard]] static bool cholesky(MatrixView<T> a, Memory& memory)
+    {
+        const double n = number(a.rows);
+        memory.count_flops(n * n * n / 3.0);
+        return true;
+    }
 };
 
 }  // namespace wasi::dry

@@ -9,7 +9,8 @@
     TEMPLATE void gram<T>(MatrixView<double>, double, ConstMatrixView<T>, Memory&); \
     TEMPLATE bool svd<T>(ConstMatrixView<T>, MatrixView<T>, std::span<T>, MatrixView<T>, Memory&); \
     TEMPLATE bool eigh<T>(MatrixView<T>, std::span<T>, Memory&); \
-    TEMPLATE bool solve_spd<T>(MatrixView<T>, MatrixView<T>, Memory&);
+    TEMPLATE bool solve_spd<T>(MatrixView<T>, MatrixView<T>, Memory&); \
+    TEMPLATE bool cholesky<T>(MatrixView<T>, Memory&);
 #define WASI_EIGEN_DOUBLE_FACTORIZATIONS(TEMPLATE) \
     TEMPLATE Index eigh_leading<double>(MatrixView<double>, std::span<double>, const ChooseCount&, Memory&);
 #define WASI_EIGEN_KERNELS(TEMPLATE, S, T) \

@@ -26,6 +26,8 @@ template <class Real>
 Index eigh_leading(MatrixView<Real> a, std::span<Real> w, const ChooseCount& choose, Memory& memory);
 template <Scalar T>
 bool solve_spd(MatrixView<T> a, MatrixView<T> b, Memory& memory);
+template <Scalar T>
+bool cholesky(MatrixView<T> a, Memory& memory);
 
 template <Scalar T>
 void copy(MatrixView<T> to, ConstMatrixView<T> from);

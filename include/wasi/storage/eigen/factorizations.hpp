@@ -214,4 +214,25 @@ bool solve_spd(MatrixView<T> a, MatrixView<T> b, Memory& memory)
     return true;
 }
 
+/// A becomes the lower triangular F of A = F Fᵀ. About n³/3 flops.
+template <Scalar T>
+bool cholesky(MatrixView<T> a, Memory& memory)
+{
+    const SerialScope serial;
+    const auto n = static_cast<double>(a.rows);
+    memory.count_flops(n * n * n / 3.0);
+    // A is symmetric: in memory by rows its lower triangle is the upper one of the map.
+    auto map = col_major_map(a.is_row_major() ? a.transposed() : a);
+    const bool upper = a.is_row_major();
+    bool done = false;
+    if (upper) {
+        done = Eigen::LLT<Eigen::Ref<ColMajor<T>, 0, Eigen::OuterStride<>>, Eigen::Upper>(map).info() == Eigen::Success;
+        map.template triangularView<Eigen::StrictlyLower>().setZero();
+    } else {
+        done = Eigen::LLT<Eigen::Ref<ColMajor<T>, 0, Eigen::OuterStride<>>>(map).info() == Eigen::Success;
+        map.template triangularView<Eigen::StrictlyUpper>().setZero();
+    }
+    return done;
+}
+
 }  // namespace wasi::eigen

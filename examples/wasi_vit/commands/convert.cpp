@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string>
 
+#include <wasi/files/adapter_file.hpp>
 #include <wasi/files/export_checkpoint.hpp>
 #include <wasi/train/method.hpp>
 
@@ -48,6 +49,23 @@ template <class M>
         }
     });
     return bytes;
+}
+
+/// --adapter and --without.
+template <class M>
+void change_adapters(M& model, const ExpandOptions& options)
+{
+    if (!options.without.empty()) {
+        wasi::require<wasi::argument_error>(
+            !wasi::nn::moves_weight(wasi::files::read_adapter_config(options.without).start),
+            "--without: the start of this adapter has moved the weights; those before it are in no file of the two");
+        wasi::files::load_adapter(model, options.without, {.merged = true});
+        wasi::nn::visit_layers(model, [](wasi::nn::Place, auto& layer) { wasi::nn::drop_adapter(layer.weight); });
+    }
+    if (!options.adapter.empty()) {
+        wasi::files::load_adapter(model, options.adapter);
+        wasi::nn::visit_layers(model, [](wasi::nn::Place, auto& layer) { wasi::nn::make_dense(layer.weight); });
+    }
 }
 
 }  // namespace
@@ -131,6 +149,7 @@ int expand(const ExpandOptions& options)
     wasi::Ledger ledger;
     const auto loaded = load_weights({options.weights, options.heads, false}, ledger, false,
                                      [](wasi::nn::Place, auto& weight) { wasi::nn::make_dense(weight); });
+    change_adapters(*loaded.model, options);
     wasi::files::save_model(*loaded.model, options.out, loaded.origin, options.stored_as);
     say_size(options.out, wasi::nn::parameter_bytes(*loaded.model), dense_bytes(*loaded.model));
     return 0;

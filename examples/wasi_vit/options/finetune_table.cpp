@@ -42,6 +42,15 @@ const Range<Index> at_least_one{.least = 1};
     return words;
 }
 
+[[nodiscard]] Words<wasi::nn::AdapterStart> start_words()
+{
+    Words<wasi::nn::AdapterStart> words;
+    for (const auto& [word, start] : wasi::nn::adapter_starts) {
+        words.emplace_back(word, start);
+    }
+    return words;
+}
+
 [[nodiscard]] OptionTable<Options> training_rows()
 {
     return {
@@ -84,12 +93,24 @@ const Range<Index> at_least_one{.least = 1};
          .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)},
         {.name = "--rank",
          .type = "R",
-         .help = "rank of a new adapter, for --method lora (default: 8)",
+         .help = "rank of a new adapter, for --method lora and its kin (default: 8)",
          .value = number(at_least_one, &Options::rank)},
         {.name = "--alpha",
          .type = "A",
-         .help = "scale of a new adapter, W + A/R B A, for --method lora (default: 16)",
+         .help = "scale of a new adapter, W + A/R B A (default: 16)",
          .value = number({.least = 0.0}, &Options::alpha)},
+        {.name = "--rslora",
+         .type = "HOW",
+         .help = "whether the scale of a new adapter is A/sqrt(R) instead (default: off)",
+         .value = word({{"on", true}, {"off", false}}, &Options::rslora)},
+        {.name = "--adapter-start",
+         .type = "HOW",
+         .help = "what the factors of a new adapter are: random and zero, or out of the weight (default: kaiming)",
+         .value = word(start_words(), &Options::adapter_start)},
+        {.name = "--precondition",
+         .type = "DELTA",
+         .help = "divide gradients of adapters and free factors by the Gram matrix of the partner + DELTA; 0: do not",
+         .value = number({.least = 0.0}, &Options::precondition)},
         {.name = "--adapter",
          .type = "DIR",
          .help = "start from this adapter in PEFT's format (adapter_config.json, adapter_model.safetensors)",

@@ -39,6 +39,7 @@ struct MethodOptions {
     /// A weight whose rank would not make it smaller stays dense. Off only to study the limit of full rank.
     bool keep_dense_above_break_even = true;
     nn::AdapterOptions adapter = {};
+    double precondition = 0.0;  ///< of free factors (nn::FactorsOptions); an adapter has its own
 };
 
 namespace detail {
@@ -53,7 +54,22 @@ namespace detail {
 }
 [[nodiscard]] inline nn::WeightSetup factors(const MethodOptions& options)
 {
-    return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}};
+    return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}, options.precondition};
+}
+[[nodiscard]] inline nn::WeightSetup adapter(const MethodOptions& options)
+{
+    return options.adapter;
+}
+[[nodiscard]] inline nn::WeightSetup adapter_frozen_a(const MethodOptions& options)
+{
+    nn::AdapterOptions adapter = options.adapter;
+    adapter.train_a = false;
+    adapter.correct_b = true;
+    return adapter;
+}
+[[nodiscard]] inline nn::WeightSetup dora(const MethodOptions& options)
+{
+    return nn::DoraOptions{options.adapter};
 }
 [[nodiscard]] inline nn::InputSetup exact(const MethodOptions&)
 {
@@ -74,8 +90,12 @@ inline constexpr std::array methods{
     Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
     Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
     Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
-    Method{"lora", "frozen dense weights, a low-rank adapter and the head trained, exact inputs",
-           [](const MethodOptions& options) -> nn::WeightSetup { return options.adapter; }, detail::exact, true, false},
+    Method{"lora", "frozen dense weights, a low-rank adapter and the head trained, exact inputs", detail::adapter,
+           detail::exact, true, false},
+    Method{"lora-fa", "as lora with A frozen too: X Aᵀ is saved instead of inputs", detail::adapter_frozen_a,
+           detail::exact, true, false},
+    Method{"dora", "as lora with the lengths of the weight's rows trained too", detail::dora, detail::exact, true,
+           false},
 };
 
 constexpr const Method& method(std::string_view name)
@@ -138,8 +158,7 @@ template <nn::Model M>
 {
     const auto layers = nn::selected_layers(model, nn::Layers::all);
     const auto any = [&](const auto& setup, const auto& of) {
-        return std::any_of(layers.begin(), layers.end(),
-                           [&](auto* layer) { return nn::kind_of(of(*layer)) == nn::kind_of(setup); });
+        return std::any_of(layers.begin(), layers.end(), [&](auto* layer) { return nn::alike(of(*layer), setup); });
     };
     const auto weight_of = [](const auto& layer) { return nn::setup_of(layer.weight); };
     const auto input_of = [](const auto& layer) { return nn::input_setup_of(layer); };

@@ -3,6 +3,7 @@
 
 #include "wasi/nn/weights/adapter.hpp"
 #include "wasi/nn/weights/dense.hpp"
+#include "wasi/nn/weights/dora.hpp"
 #include "wasi/nn/weights/factors.hpp"
 #include "wasi/nn/weights/subspace.hpp"
 
@@ -12,6 +13,7 @@ namespace wasi::nn {
 using WeightSetup = std::variant<DenseOptions,     //
                                  SubspaceOptions,  //
                                  FactorsOptions,   //
-                                 AdapterOptions>;
+                                 AdapterOptions,   //
+                                 DoraOptions>;
 
 }  // namespace wasi::nn

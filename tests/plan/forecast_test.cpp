@@ -318,6 +318,43 @@ TEST_CASE("memory forecast: optimisers that keep something")
     }
 }
 
+TEST_CASE("memory forecast: adapters and free factors, in every way to start and to divide gradients")
+{
+    using wasi::nn::AdapterStart;
+    const ThreadScope threads(1);
+    wasi::train::MethodOptions plain = fixed_ranks(method("lora"));
+    plain.adapter.rank = 4;
+    std::vector<wasi::train::MethodOptions> all{plain};
+    for (const Method method : {method("lora-fa"), method("dora"), method("factors")}) {
+        all.push_back(plain);
+        all.back().method = method;
+    }
+    for (const Method method : {method("lora"), method("dora"), method("factors")}) {
+        all.push_back(plain);
+        all.back().method = method;
+        all.back().precondition = all.back().adapter.precondition = 0.01;
+    }
+    for (const AdapterStart start : {AdapterStart::pissa, AdapterStart::olora, AdapterStart::mica}) {
+        all.push_back(plain);
+        all.back().adapter.start = start;
+    }
+    for (const auto& options : all) {
+        for (const Route& route : {Route{0.0, ClipScope::global, 1}, Route{1.0, ClipScope::global, 2}}) {
+            CAPTURE(options.method.name);
+            CAPTURE(options.adapter.precondition);
+            CAPTURE(to_string(options.adapter.start));
+            CAPTURE(route.micro_batches);
+            const TrainOptions training{
+                .batch_size = 12, .micro_batches = route.micro_batches, .clip_norm = route.clip_norm};
+            for (const auto recompute : {wasi::nn::Recompute::nothing, wasi::nn::Recompute::block}) {
+                const auto run = train_really(small, options, training, AdamWOptions{}, 24, {.recompute = recompute});
+                check_equal(run);
+                check_bound(run, 1);
+            }
+        }
+    }
+}
+
 TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, several threads")
 {
     for (const int threads : {1, 3}) {

@@ -75,6 +75,28 @@ TEST_CASE_TEMPLATE("products of elements, also of a matrix with itself", E, WASI
     }
 }
 
+TEST_CASE_TEMPLATE("division by roots, also of a matrix by its own", E, WASI_SHIPPED_ENGINES)
+{
+    using T = typename E::Scalar;
+    using S = typename E::Storage;
+    for (const auto& shape : shapes) {
+        auto fast = random_matrix<T>(shape[0], shape[1], 3);
+        auto slow = fast;
+        auto x = random_matrix<T>(shape[0], shape[1], 4);
+        S::multiply_elements(x.view(), x.view());
+        S::add_constant(x.view(), T(0.01));
+        S::divide_by_root(fast.view(), x.view());
+        NaiveStorage::divide_by_root(slow.view(), x.view());
+        CHECK(max_difference(fast.view(), slow.view()) <=
+              tolerance<T>(1, 16.0));  // values of 40: three units in the last place
+        auto fast_root = x;
+        auto slow_root = x;
+        S::divide_by_root(fast_root.view(), fast_root.view());
+        NaiveStorage::divide_by_root(slow_root.view(), slow_root.view());
+        CHECK(max_difference(fast_root.view(), slow_root.view()) <= tolerance<T>(1, 2.0));
+    }
+}
+
 TEST_CASE_TEMPLATE("gelu and relu with their gradients", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;

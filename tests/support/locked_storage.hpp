@@ -114,6 +114,7 @@ struct LockedStorage {
     WASI_LOCKED(column_sums)
     WASI_LOCKED(multiply_elements)
     WASI_LOCKED(scale_columns)
+    WASI_LOCKED(divide_by_root)
     WASI_LOCKED(quick_gelu)
     WASI_LOCKED(quick_gelu_backward)
     WASI_LOCKED(gelu)

@@ -50,6 +50,12 @@ struct NaiveRowKernels : NaiveElements {
         for_each(y, [&](Index i, Index j) { y(i, j) *= at(v, j); });
     }
     template <wasi::Scalar T>
+    static void divide_by_root(View<T> y, In<T> x)
+    {
+        expect_plain(y, x);
+        for_each(y, [&](Index i, Index j) { y(i, j) /= std::sqrt(x(i, j)); });
+    }
+    template <wasi::Scalar T>
     static void quick_gelu(View<T> y, In<T> x)
     {
         using W = Wide<T>;

@@ -162,12 +162,17 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
             check_same([&](auto storage, wasi::Memory& memory) {
                 using S = decltype(storage);
                 const auto data = random_images<float>(tiny_config, 12, 2);
-                const wasi::train::MethodOptions options{
+                wasi::train::MethodOptions options{
                     .method = method,
                     .weight_rank = linalg::FixedRank{8},
                     .activation = {.ranks = {4, 6, 9}},
                     .projection = {.rank = 6, .refresh_every = 2},
                     .frozen_weights = lean && !method.trains_rest ? wasi::Precision::int8 : wasi::Precision::full};
+                if (lean) {
+                    options.adapter.start = wasi::nn::AdapterStart::pissa;
+                    options.adapter.precondition = method == wasi::train::method("lora-fa") ? 0.0 : 0.01;
+                    options.precondition = 0.01;
+                }
                 const wasi::files::RunFacts facts{};
                 std::vector<float> all;
                 const auto path = folder / "run";

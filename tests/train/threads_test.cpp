@@ -97,8 +97,7 @@ void check_same(const Options& options)
 
 TEST_CASE("every method")
 {
-    for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("asi"), method("wasi"),
-                                method("factors"), method("compact"), method("prac")}) {
+    for (const Method& method : train::methods) {
         CAPTURE(method.name);
         check_same({.method = method});
     }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string>
 
+#include <wasi/files/adapter_file.hpp>
 #include <wasi/files/export_checkpoint.hpp>
 #include <wasi/train/method.hpp>
 
@@ -20,6 +21,21 @@ void say_size(const std::string& what, std::size_t bytes, std::size_t dense_byte
                 static_cast<double>(dense_bytes) / 1e6);
 }
 
+/// The chosen weights as they are held, and as full matrices.
+template <class M>
+void say_factors(M& model, wasi::nn::Layers which)
+{
+    double held = 0.0;
+    double dense = 0.0;
+    const auto layers = wasi::nn::selected_layers(model, which);
+    for (const auto* layer : layers) {
+        held += static_cast<double>(layer->weight.bytes());
+        dense += static_cast<double>(layer->weight.shape().size()) * sizeof(float);
+    }
+    std::printf("%td weights, %.1f MB in %.1f MB, %.2f times smaller.\n", std::ssize(layers), dense / 1e6, held / 1e6,
+                dense / held);
+}
+
 /// Bytes of all parameters if every weight were a full matrix.
 template <class M>
 [[nodiscard]] std::size_t dense_bytes(M& model)
@@ -33,6 +49,23 @@ template <class M>
         }
     });
     return bytes;
+}
+
+/// --adapter and --without.
+template <class M>
+void change_adapters(M& model, const ExpandOptions& options)
+{
+    if (!options.without.empty()) {
+        wasi::require<wasi::argument_error>(
+            !wasi::nn::moves_weight(wasi::files::read_adapter_config(options.without).start),
+            "--without: the start of this adapter has moved the weights; those before it are in no file of the two");
+        wasi::files::load_adapter(model, options.without, {.merged = true});
+        wasi::nn::visit_layers(model, [](wasi::nn::Place, auto& layer) { wasi::nn::drop_adapter(layer.weight); });
+    }
+    if (!options.adapter.empty()) {
+        wasi::files::load_adapter(model, options.adapter);
+        wasi::nn::visit_layers(model, [](wasi::nn::Place, auto& layer) { wasi::nn::make_dense(layer.weight); });
+    }
 }
 
 }  // namespace
@@ -101,6 +134,9 @@ int compress(const CompressOptions& options)
             });
         }
     }
+    if (!by_output) {
+        say_factors(model, options.layers);
+    }
     wasi::files::save_model(model, options.out, loaded.origin, options.stored_as);
     say_size(options.out, wasi::nn::parameter_bytes(model), dense_bytes(model));
     return 0;
@@ -113,6 +149,7 @@ int expand(const ExpandOptions& options)
     wasi::Ledger ledger;
     const auto loaded = load_weights({options.weights, options.heads, false}, ledger, false,
                                      [](wasi::nn::Place, auto& weight) { wasi::nn::make_dense(weight); });
+    change_adapters(*loaded.model, options);
     wasi::files::save_model(*loaded.model, options.out, loaded.origin, options.stored_as);
     say_size(options.out, wasi::nn::parameter_bytes(*loaded.model), dense_bytes(*loaded.model));
     return 0;

@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include <wasi/files/adapter_file.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/train/evaluate.hpp>
 
+#include "commands/adapters.hpp"
 #include "commands/commands.hpp"
 #include "commands/epoch_watch.hpp"
 #include "commands/progress.hpp"
@@ -119,9 +119,9 @@ public:
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
         files.add("model.safetensors",
                   [&](const auto& path) { wasi::files::save_model(*setup_.model, path, metadata()); });
-        if (setup_.options.method == wasi::train::method("lora")) {
+        if (has_adapter(setup_.options)) {
             files.add("adapter_model.safetensors",
-                      [&](const auto& path) { wasi::files::save_adapter(*setup_.model, path.parent_path()); });
+                      [&](const auto& path) { write_adapter(setup_, path.parent_path()); });
         }
     }
 

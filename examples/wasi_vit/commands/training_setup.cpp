@@ -3,8 +3,7 @@
 #include <cstdio>
 #include <utility>
 
-#include <wasi/files/adapter_file.hpp>
-
+#include "commands/adapters.hpp"
 #include "commands/weights.hpp"
 #include "options/run_options.hpp"
 #include "plan/activation_budget.hpp"
@@ -76,16 +75,7 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
 {
     const FinetuneOptions& options = setup.options;
     if (!options.adapter.empty()) {
-        wasi::files::load_adapter(*setup.model, options.adapter, options.frozen_weights);
-        wasi::nn::visit_layers(*setup.model, [&](wasi::nn::Place place, auto& layer) {
-            if (layer.weight.template held_as<wasi::nn::AdapterOptions>() == nullptr) {
-                layer.weight.set_trainable(false);
-                if (place.role != wasi::nn::Role::head && options.frozen_weights != wasi::Precision::full) {
-                    wasi::nn::set_up(layer.weight, wasi::nn::FrozenOptions{options.frozen_weights});
-                }
-            }
-        });
-        wasi::nn::head_of(*setup.model)->weight.set_trainable(true);
+        read_adapter(*setup.model, options, method);
     }
     if (!setup.memory_plan) {  // else weights, inputs and blocks are as planned
         const bool by_output = ranks_by_output(options);

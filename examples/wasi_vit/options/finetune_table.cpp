@@ -1,6 +1,4 @@
 // The options of finetune and plan as tables.
-#include <iterator>
-
 #include "options/memory_rows.hpp"
 
 namespace wasi_examples {
@@ -42,22 +40,11 @@ const Range<Index> at_least_one{.least = 1};
     return words;
 }
 
-[[nodiscard]] Words<wasi::nn::InputSetup (*)(const wasi::train::MethodOptions&)> saved_input_words()
+[[nodiscard]] Words<wasi::nn::AdapterStart> start_words()
 {
-    Words<wasi::nn::InputSetup (*)(const wasi::train::MethodOptions&)> words;
-    for (const auto& way : wasi::train::saved_inputs) {
-        words.emplace_back(way.name, way.input);
-    }
-    return words;
-}
-
-[[nodiscard]] Words<wasi::subspace::Projection> projection_words()
-{
-    using wasi::subspace::Projection;
-    Words<Projection> words;
-    for (const auto projection :
-         {Projection::gaussian, Projection::orthonormal, Projection::principal, Projection::prac, Projection::velora}) {
-        words.emplace_back(to_string(projection), projection);
+    Words<wasi::nn::AdapterStart> words;
+    for (const auto& [word, start] : wasi::nn::adapter_starts) {
+        words.emplace_back(word, start);
     }
     return words;
 }
@@ -104,50 +91,28 @@ const Range<Index> at_least_one{.least = 1};
          .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)},
         {.name = "--rank",
          .type = "R",
-         .help = "rank of a new adapter, for --method lora (default: 8)",
+         .help = "rank of a new adapter, for --method lora and its kin (default: 8)",
          .value = number(at_least_one, &Options::rank)},
         {.name = "--alpha",
          .type = "A",
-         .help = "scale of a new adapter, W + A/R B A, for --method lora (default: 16)",
+         .help = "scale of a new adapter, W + A/R B A (default: 16)",
          .value = number({.least = 0.0}, &Options::alpha)},
+        {.name = "--rslora",
+         .type = "HOW",
+         .help = "whether the scale of a new adapter is A/sqrt(R) instead (default: off)",
+         .value = word({{"on", true}, {"off", false}}, &Options::rslora)},
+        {.name = "--adapter-start",
+         .type = "HOW",
+         .help = "what the factors of a new adapter are: random and zero, or out of the weight (default: kaiming)",
+         .value = word(start_words(), &Options::adapter_start)},
+        {.name = "--precondition",
+         .type = "DELTA",
+         .help = "divide gradients of adapters and free factors by the Gram matrix of the partner + DELTA; 0: do not",
+         .value = number({.least = 0.0}, &Options::precondition)},
         {.name = "--adapter",
          .type = "DIR",
          .help = "start from this adapter in PEFT's format (adapter_config.json, adapter_model.safetensors)",
          .value = text(&Options::adapter)},
-        {.name = "--saved-inputs",
-         .type = "HOW",
-         .help = "how inputs of the method's layers are saved (default: as the method does)",
-         .value = word(saved_input_words(), &Options::saved_inputs)},
-        {.name = "--projection",
-         .type = "WHICH",
-         .help =
-             "onto what projected inputs go: random (gaussian, orthonormal), principal, both (prac), or the mean of "
-             "groups of features (velora)",
-         .value = word(projection_words(), &Options::projection)},
-        {.name = "--projection-rank",
-         .type = "R",
-         .help = "directions that an input is projected onto (default: 64)",
-         .value = number(at_least_one, &Options::projection_rank)},
-        {.name = "--principal-rank",
-         .type = "R",
-         .help = "of them, principal ones of prac (default: half)",
-         .value = number(at_least_one, &Options::principal_rank)},
-        {.name = "--projection-refresh",
-         .type = "N",
-         .help = "inputs after which there are other directions, 0 = never (default: 50)",
-         .value = number({.least = 0}, &Options::projection_refresh)},
-        {.name = "--projection-scale",
-         .type = "SCALE",
-         .help = "of velora's gradient (default: 1)",
-         .value = number({.least = 0.0}, &Options::projection_scale)},
-        {.name = "--frozen-weights",
-         .type = "FORMAT",
-         .help = "of weights of linear layers that are not trained, an adapter's base too (lora, head)",
-         .value = word({{"float32", wasi::Precision::full},
-                        {"bfloat16", wasi::Precision::bfloat16},
-                        {"half", wasi::Precision::half},
-                        {"int8", wasi::Precision::int8}},
-                       &Options::frozen_weights)},
         {.name = "--restart-below",
          .type = "SHARE",
          .help = "fresh basis when captured energy falls below this share of its start",
@@ -208,8 +173,9 @@ const Range<Index> at_least_one{.least = 1};
 [[nodiscard]] OptionTable<Options> make_finetune_table()
 {
     auto table = memory_rows();
-    auto more = training_rows();
-    table.insert(table.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    for (const auto& more : {training_rows(), saving_rows()}) {
+        table.insert(table.end(), more.begin(), more.end());
+    }
     return table;
 }
 

@@ -45,9 +45,12 @@ struct FinetuneOptions {
     std::optional<double> size;     ///< share of the dense bytes, dealt over layers by their outputs
     wasi::Index calibration = 128;  ///< images that ranks by output are found on
     bool dense_above_break_even = true;
-    std::optional<wasi::Index> rank;  ///< of lora; not given: 8, or as --adapter has it
-    std::optional<double> alpha;      ///< of lora; not given: 16, or as --adapter has it
-    std::string adapter;              ///< a folder in PEFT's format to start from; empty: a new adapter
+    std::optional<wasi::Index> rank;  ///< of an adapter; not given: 8, or as --adapter has it
+    std::optional<double> alpha;      ///< of an adapter; not given: 16, or as --adapter has it
+    std::optional<bool> rslora;       ///< of an adapter; not given: no, or as --adapter has it
+    std::optional<wasi::nn::AdapterStart> adapter_start;
+    std::string adapter;        ///< a folder in PEFT's format to start from; empty: a new adapter
+    double precondition = 0.0;  ///< of adapters and free factors
     wasi::Precision frozen_weights = wasi::Precision::full;  ///< of linear layers that are not trained
     std::optional<wasi::nn::InputSetup (*)(const wasi::train::MethodOptions&)> saved_inputs;  ///< else the method's
     std::optional<wasi::subspace::Projection> projection;  ///< not given: the method's, or gaussian
@@ -133,6 +136,8 @@ struct CompressOptions : FinetuneOptions {
 struct ExpandOptions {
     std::string weights;
     std::optional<wasi::Index> heads;
+    std::string adapter;  ///< a folder in PEFT's format to merge in
+    std::string without;  ///< one that was merged in, to be taken out
     wasi::io::Dtype stored_as = wasi::io::Dtype::f32;
     int threads = 0;
     std::string out;

@@ -148,6 +148,14 @@ const OptionTable<ExpandOptions>& expand_table()
     using Options = ExpandOptions;
     static const OptionTable<Options> table = [] {
         auto rows = model_rows<Options>();
+        rows.push_back({.name = "--adapter",
+                        .type = "DIR",
+                        .help = "an adapter in PEFT's format, merged into the weights it was started on; with its head",
+                        .value = text(&Options::adapter)});
+        rows.push_back({.name = "--without",
+                        .type = "DIR",
+                        .help = "an adapter that was merged into the weights, taken out of them again but for its head",
+                        .value = text(&Options::without)});
         rows.push_back({.name = "--out",
                         .type = "FILE",
                         .help = "safetensors file to write",

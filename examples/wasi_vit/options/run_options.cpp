@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <wasi/core/parallel.hpp>
+#include <wasi/nn/adapters.hpp>
 
 namespace wasi_examples {
 namespace {
@@ -55,6 +56,39 @@ wasi::nn::VisionTransformerConfig model_config(const FinetuneOptions& options)
     return config;
 }
 
+namespace {
+
+void set_adapter_options(wasi::train::MethodOptions& result, const FinetuneOptions& options)
+{
+    const bool adapts = wasi::nn::adapter_options(result.method.weight(result)) != nullptr;
+    const bool any = options.rank || options.alpha || options.rslora || options.adapter_start;
+    require<argument_error>(
+        adapts || (!any && options.adapter.empty()),
+        "--rank, --alpha, --rslora, --adapter-start and --adapter are for --method lora and its kin");
+    require<argument_error>(options.adapter.empty() || !any,
+                            "--adapter has a rank, a scale and a start of its own: leave out --rank, --alpha, --rslora "
+                            "and --adapter-start");
+    const bool factors = result.method == wasi::train::method("factors");
+    require<argument_error>(options.precondition == 0.0 || adapts || factors,
+                            "--precondition is for adapters and --method factors");
+    result.precondition = options.precondition;
+    result.adapter.rank = options.rank.value_or(8);
+    result.adapter.alpha = options.alpha.value_or(16.0);
+    result.adapter.rank_stabilized = options.rslora.value_or(false);
+    result.adapter.start = options.adapter_start.value_or(wasi::nn::AdapterStart::kaiming);
+    result.adapter.precondition = options.precondition;
+    result.adapter.seed = options.seed;
+    require<argument_error>(options.precondition == 0.0 || result.method != wasi::train::method("lora-fa"),
+                            "--precondition is for two trained factors; --method lora-fa freezes one");
+    require<argument_error>(result.adapter.start != wasi::nn::AdapterStart::pissa_fast || !options.weights.empty(),
+                            "--adapter-start pissa-fast writes its adapter by help of the --weights it started on");
+    const bool mica = result.adapter.start == wasi::nn::AdapterStart::mica;
+    require<argument_error>(!mica || (options.precondition == 0.0 && result.method != wasi::train::method("lora-fa")),
+                            "--adapter-start mica freezes B: it goes with neither --method lora-fa nor --precondition");
+}
+
+}  // namespace
+
 wasi::train::MethodOptions method_options(const FinetuneOptions& options)
 {
     wasi::train::MethodOptions result;
@@ -70,14 +104,7 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     } else {
         result.activation.ranks = wasi::linalg::Energy{options.activation_energy.value_or(options.energy)};
     }
-    const bool lora = result.method == wasi::train::method("lora");
-    require<argument_error>(lora || (!options.rank && !options.alpha && options.adapter.empty()),
-                            "--rank, --alpha and --adapter are for --method lora");
-    require<argument_error>(options.adapter.empty() || (!options.rank && !options.alpha),
-                            "--adapter has a rank and an alpha of its own: leave out --rank and --alpha");
-    result.adapter.rank = options.rank.value_or(8);
-    result.adapter.alpha = options.alpha.value_or(16.0);
-    result.adapter.seed = options.seed;
+    set_adapter_options(result, options);
     result.frozen_weights = options.frozen_weights;
     set_projection(result, options);
     require<argument_error>(options.frozen_weights == wasi::Precision::full || !result.method.trains_rest,

@@ -1,9 +1,8 @@
 #pragma once
 #include <array>
 #include <cmath>
-#include <cstdint>
 #include <filesystem>
-#include <fstream>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,10 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "wasi/files/adapter_config.hpp"
 #include "wasi/files/model_file.hpp"
-#include "wasi/io/atomic_file.hpp"
+#include "wasi/nn/adapters.hpp"
 #include "wasi/nn/models/vision_transformer.hpp"
 
 /// Low-rank adapters of a Vision Transformer in PEFT's format: a folder with adapter_config.json and
@@ -23,82 +21,31 @@ namespace wasi::files {
 
 namespace detail {
 
-inline constexpr std::string_view peft_prefix = "base_model.model.";
-inline constexpr const char* peft_config = "adapter_config.json";
-inline constexpr const char* peft_weights = "adapter_model.safetensors";
-
-/// What PEFT calls factor `which` ("lora_A", "lora_B") of a weight. Its attention is one module: the adapter of in_proj
-/// is the attention's own, that of out_proj lies in the module that it wraps.
-[[nodiscard]] inline std::string peft_name(const std::string& weight, std::string_view which)
-{
-    constexpr std::string_view in_proj = ".in_proj_weight";
-    constexpr std::string_view out_proj = ".out_proj.weight";
-    constexpr std::string_view plain = ".weight";
-    std::string module = weight;
-    if (weight.ends_with(in_proj)) {
-        module.resize(weight.size() - in_proj.size());
-    } else if (weight.ends_with(out_proj)) {
-        module.resize(weight.size() - out_proj.size());
-        module += ".base_layer.out_proj";
-    } else {
-        module.resize(weight.size() - plain.size());
-    }
-    return std::string(peft_prefix) + module + "." + std::string(which) + ".weight";
-}
-
-/// The module that target_modules has to name for a weight.
-[[nodiscard]] inline std::string peft_target(const std::string& weight)
-{
-    for (const std::string_view part : {"self_attention", "mlp.0", "mlp.3"}) {
-        if (weight.find("." + std::string(part)) != std::string::npos) {
-            return std::string(part);
-        }
-    }
-    return weight;
-}
+inline constexpr std::string_view peft_a = "lora_A.weight";
+inline constexpr std::string_view peft_b = "lora_B.weight";
+inline constexpr std::string_view peft_magnitude = "lora_magnitude_vector";
 
 }  // namespace detail
 
-/// What an adapter's configuration says.
-struct AdapterConfig {
-    double alpha = 8.0;
-    bool rank_stabilized = false;  ///< s = alpha / sqrt(r) instead of alpha / r (rsLoRA, arXiv 2312.03732)
+struct LoadAdapterOptions {
+    /// How the adapter is to be trained: train_a, correct_b and precondition; the rest is what the folder says.
+    nn::AdapterOptions wish = {};
+    /// The model's weights are W0 + s B A already, of an adapter that was merged into them: it is taken out again, W0
+    /// is what it was to rounding. Not of an adapter with magnitudes, whose lengths before are lost.
+    bool merged = false;
 };
 
-/// Reads adapter_config.json. Throws io_error for what is no LoRA, and for what this library does not have: DoRA,
-/// biases, patterns of ranks.
-[[nodiscard]] inline AdapterConfig read_adapter_config(const std::filesystem::path& folder)
-{
-    const auto path = folder / detail::peft_config;
-    std::ifstream file(path);
-    require<io_error>(file.good(), path.string(), ": cannot be read");
-    try {
-        const auto json = nlohmann::json::parse(file);
-        const auto refuse_unless = [&](bool fine, const char* what) {
-            require<io_error>(fine, path.string(), ": ", what);
-        };
-        refuse_unless(json.at("peft_type") == "LORA", "peft_type is not LORA");
-        refuse_unless(!json.value("use_dora", false), "use_dora: DoRA is not supported");
-        refuse_unless(json.value("bias", "none") == "none", "bias: only \"none\" is supported");
-        refuse_unless(!json.value("fan_in_fan_out", false), "fan_in_fan_out is not supported");
-        for (const char* pattern : {"rank_pattern", "alpha_pattern"}) {
-            refuse_unless(!json.contains(pattern) || json[pattern].empty(),
-                          "patterns of ranks and alphas are not supported");
-        }
-        return {json.at("lora_alpha").get<double>(), json.value("use_rslora", false)};
-    } catch (const nlohmann::json::exception& failure) {
-        throw io_error(message(path.string(), ": ", failure.what()));
-    }
-}
-
-/// Adapts the layers that the folder has factors for, and takes its head where it has one. The model's weights are the
-/// base, held in the precision `base`. Throws io_error and shape_error for what does not fit, and for tensors that
-/// belong nowhere.
+/// Adapts the layers that the folder has factors for, and takes its head where it has one. The model's weights are
+/// those that the adapter was started on; a start that moves them (nn::moves_weight) is made again first. Throws
+/// io_error and shape_error for what does not fit, and for tensors that belong nowhere, and argument_error for a DoRA
+/// adapter that is merged.
 template <Scalar T, class S>
 void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder,
-                  Precision base = Precision::full)
+                  const LoadAdapterOptions& how = {})
 {
     const AdapterConfig config = read_adapter_config(folder);
+    require<argument_error>(!how.merged || !config.dora, folder.string(),
+                            ": a DoRA adapter cannot be taken out of weights that it was merged into");
     const auto path = folder / detail::peft_weights;
     const io::SafetensorsFile file(path);
     std::set<std::string> used;
@@ -125,21 +72,32 @@ void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
             }
             return;
         }
-        const std::string name_a = detail::peft_name(weight, "lora_A");
+        const std::string name_a = detail::peft_name(weight, detail::peft_a);
         if (!nn::is_selected(place.role, nn::Layers::all) || !file.contains(name_a)) {
             return;
         }
         const auto& shape = file.info(name_a).shape;
         require<io_error>(shape.size() == 2 && shape[0] >= 1, path.string(), ": tensor ", name_a, " has shape ",
                           shape_text(shape), ", a matrix is expected");
-        const auto rank = static_cast<double>(shape[0]);
-        nn::set_up(layer.weight, nn::WeightSetup(nn::AdapterOptions{
-                                     .rank = shape[0],
-                                     .alpha = config.rank_stabilized ? config.alpha * std::sqrt(rank) : config.alpha,
-                                     .base = base}));
-        auto& adapter = *layer.weight.template held_as<nn::AdapterOptions>();
+        nn::AdapterOptions options = how.wish;
+        options.rank = shape[0];
+        options.alpha = config.alpha;
+        options.rank_stabilized = config.rank_stabilized;
+        options.start = config.start;
+        if (how.merged && nn::moves_weight(config.start)) {
+            options.start = nn::AdapterStart::kaiming;  // what is left without the adapter is moved already
+        }
+        nn::set_up(layer.weight, config.dora ? nn::WeightSetup(nn::DoraOptions{options}) : nn::WeightSetup(options));
+        auto& adapter = *nn::adapter_of(layer.weight);
         read(name_a, adapter.a.values);
-        read(detail::peft_name(weight, "lora_B"), adapter.b.values);
+        read(detail::peft_name(weight, detail::peft_b), adapter.b.values);
+        if (config.dora) {
+            read(detail::peft_name(weight, detail::peft_magnitude),
+                 layer.weight.template held_as<nn::DoraOptions>()->magnitude.values);
+        }
+        if (how.merged) {
+            adapter.unmerge();
+        }
     });
     require<io_error>(!used.empty(), path.string(), ": has no adapter for any layer of this model");
     for (const std::string& name : file.names()) {
@@ -147,55 +105,96 @@ void load_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::pat
     }
 }
 
-/// Writes the adapters of a model and its head; the folder is made. Throws argument_error for a model without adapters,
-/// or with adapters of several ranks or alphas, io_error when a file cannot be written.
+/// The factors that adapters start from, A0 and B0, by the names of their weights.
+template <Scalar T>
+using AdapterBeginnings = std::map<std::string, std::pair<Tensor<T>, Tensor<T>>>;
+
+/// Takes the factors of every weight that has an adapter out of a model that was just set up, and lets the weight go:
+/// for save_adapter, which then writes an adapter of the weights before that start. A visitor for load_checkpoint, so
+/// that no more than one weight is held at a time. A0 and B0 follow from W and the options alone, the same bits each
+/// time.
 template <Scalar T, class S>
-void save_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder)
+void take_beginning(nn::LinearWeight<T, S>& weight, AdapterBeginnings<T>& beginnings)
+{
+    if (auto* adapter = nn::adapter_of(weight)) {
+        beginnings[weight.name()] = {std::move(adapter->a.values), std::move(adapter->b.values)};
+        weight.hold(nn::empty_form(weight, nn::DenseOptions::kind));
+    }
+}
+
+/// Writes the adapters of a model and its head; the folder is made. An adapter whose start has moved W belongs to the
+/// weights that are left of it. PEFT and load_adapter make "pissa" and "olora" again from W. With `beginnings` what is
+/// written belongs to W itself, as an ordinary adapter of rank 2 r: s (B A - B0 A0) = s [B, -B0] [A; A0], the form that
+/// PEFT calls converted. Throws argument_error for a model without adapters, or with adapters of several options; for
+/// one that started by pissa_fast, which nobody can make again, without `beginnings`; for magnitudes with them;
+/// io_error when a file cannot be written.
+template <Scalar T, class S>
+void save_adapter(nn::VisionTransformer<T, S>& model, const std::filesystem::path& folder,
+                  const AdapterBeginnings<T>& beginnings = {})
 {
     std::vector<io::TensorToWrite> tensors;
     detail::HostCopies copies;
+    std::vector<Tensor<T>> joined;  // what copies reads: they live until the file is written
+    joined.reserve(2 * nn::selected_layers(model, nn::Layers::all).size());
     std::set<std::string> targets;
-    std::optional<nn::AdapterOptions> options;
+    std::optional<AdapterConfig> config;
+    Index rank = 0;
     const auto write = [&](std::string name, const Tensor<T>& values) {
         tensors.push_back(
             {std::move(name), std::vector<Index>(values.shape().begin(), values.shape().end()), copies.of(values)});
+    };
+    const auto write_factors = [&](const std::string& weight, const nn::AdapterWeight<T, S>& adapter) {
+        std::array<const Tensor<T>*, 2> factors{&adapter.a.values, &adapter.b.values};
+        if (const auto found = beginnings.find(weight); found != beginnings.end()) {
+            const auto& [a0, b0] = found->second;
+            const Index r = adapter.rank();
+            Memory& memory = a0.memory();
+            Tensor<T>& a = joined.emplace_back(memory, Tag{}, Shape{2 * r, a0.shape()[1]});
+            Tensor<T>& b = joined.emplace_back(memory, Tag{}, Shape{b0.shape()[0], 2 * r});
+            S::copy(a.matrix().row_block(0, r), adapter.a_matrix());
+            S::copy(a.matrix().row_block(r, r), a0.matrix());
+            S::copy(b.matrix().col_block(0, r), adapter.b_matrix());
+            S::add_scaled(b.matrix().col_block(r, r), T(0), T(-1), b0.matrix());
+            factors = {&a, &b};
+        }
+        rank = factors[0]->shape()[0];
+        write(detail::peft_name(weight, detail::peft_a), *factors[0]);
+        write(detail::peft_name(weight, detail::peft_b), *factors[1]);
     };
     nn::visit_layers(model, [&](nn::Place place, nn::Linear<T, S>& layer) {
         const std::string& weight = layer.weight.name();
         if (place.role == nn::Role::head) {
             write(std::string(detail::peft_prefix) + weight, std::as_const(layer.weight).dense());
             write(std::string(detail::peft_prefix) + layer.bias.name(), layer.bias.values);
-        } else if (const auto* adapter = layer.weight.template held_as<nn::AdapterOptions>()) {
+        } else if (const auto* adapter = nn::adapter_of(layer.weight)) {
             const nn::AdapterOptions own = adapter->options();
-            require<argument_error>(!options || (options->rank == own.rank && options->alpha == own.alpha),
-                                    "save_adapter: ", weight, " has another rank or alpha than the layers before");
-            options = own;
+            const auto* dora = layer.weight.template held_as<nn::DoraOptions>();
+            AdapterConfig next{own.alpha, own.rank_stabilized, own.start, dora != nullptr};
+            if (beginnings.contains(weight)) {
+                require<argument_error>(dora == nullptr, "save_adapter: ", weight,
+                                        " has magnitudes, which no adapter of the weights before has");
+                next.start = nn::AdapterStart::kaiming;
+                next.alpha *= own.rank_stabilized ? std::sqrt(2.0) : 2.0;  // the same s at rank 2 r
+            }
+            require<argument_error>(next.start != nn::AdapterStart::pissa_fast, "save_adapter: ", weight,
+                                    " started by pissa-fast, of which the factors at the start are needed");
+            const Index before = rank;
+            write_factors(weight, *adapter);
+            require<argument_error>(!config || (*config == next && rank == before), "save_adapter: ", weight,
+                                    " has an adapter of another rank, scale or kind than the layers before");
+            config = next;
             targets.insert(detail::peft_target(weight));
-            write(detail::peft_name(weight, "lora_A"), adapter->a.values);
-            write(detail::peft_name(weight, "lora_B"), adapter->b.values);
+            if (dora != nullptr) {
+                write(detail::peft_name(weight, detail::peft_magnitude), dora->magnitude.values);
+            }
         }
     });
-    require<argument_error>(options.has_value(), "save_adapter: the model has no adapters");
-    nlohmann::ordered_json config;
-    config["peft_type"] = "LORA";
-    config["base_model_name_or_path"] = nullptr;
-    config["task_type"] = nullptr;
-    config["inference_mode"] = true;
-    config["r"] = options->rank;
-    config["lora_alpha"] = options->alpha;
-    config["lora_dropout"] = 0.0;
-    config["bias"] = "none";
-    config["fan_in_fan_out"] = false;
-    config["use_rslora"] = false;
-    config["use_dora"] = false;
-    config["init_lora_weights"] = true;
-    config["target_modules"] = targets;
-    config["modules_to_save"] = {"head"};
+    require<argument_error>(config.has_value(), "save_adapter: the model has no adapters");
     std::error_code failure;
     std::filesystem::create_directories(folder, failure);
     require<io_error>(!failure, folder.string(), ": cannot be made a folder: ", failure.message());
     io::write_safetensors(folder / detail::peft_weights, tensors, {{"format", "pt"}});
-    io::write_file_atomically(folder / detail::peft_config, config.dump(2) + "\n");
+    write_adapter_config(folder, *config, rank, targets);
 }
 
 }  // namespace wasi::files

@@ -6,85 +6,78 @@
 
 namespace wasi::linalg {
 
-namespace detail {
-
-/// A batch of rows (m,n), its mean taken off, and the mean in double.
-template <class S, Scalar T>
-struct CentredRows {
-    CentredRows(ConstMatrixView<T> rows, Memory& memory)
-        : values(workspace<T>(memory, rows.rows, rows.cols)), mean(workspace<double>(memory, 1, rows.cols))
-    {
-        const T share = T(1) / static_cast<T>(rows.rows);
-        Tensor<T> ones = workspace<T>(memory, 1, rows.rows);
-        Tensor<T> shift = workspace<T>(memory, 1, rows.cols);
-        const auto one = std::as_const(ones).matrix();
-        S::fill(ones.matrix(), T(1));
-        S::multiply(shift.matrix(), share, one, rows, T(0), memory);
-        S::convert(mean.matrix(), std::as_const(shift).matrix());
-        S::copy(values.matrix(), rows);
-        // Twice: what rounding has left of a mean far above the spread.
-        for (int pass = 0; pass < 2; ++pass) {
-            S::multiply(values.matrix(), T(-1), one.transposed(), std::as_const(shift).matrix(), T(1), memory);
-            if (pass == 0) {
-                Tensor<double> rest = workspace<double>(memory, 1, rows.cols);
-                S::multiply(shift.matrix(), share, one, std::as_const(values).matrix(), T(0), memory);
-                S::convert(rest.matrix(), std::as_const(shift).matrix());
-                S::add_scaled(mean.matrix(), 1.0, 1.0, std::as_const(rest).matrix());
-            }
-        }
-    }
-
-    Tensor<T> values;
-    Tensor<double> mean;
-};
-
-}  // namespace detail
-
-/// Mean of rows x (n) that arrive in batches, in double: each batch's own mean is taken off before it is summed.
+/// Mean of rows x (n) that arrive in batches, in double: rows are taken relative to the first batch's mean, so a mean
+/// far above the spread costs no digits.
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 class RunningMean {
 public:
-    RunningMean(Index n, Memory& memory, Tag tag = Tag{Use::workspace, 0}) : mean_(memory, tag, Shape{1, n})
+    RunningMean(Index n, Memory& memory, Tag tag = Tag{Use::workspace, 0})
+        : shift_(memory, tag, Shape{1, n}), apart_(memory, tag, Shape{1, n}), mean_(memory, tag, Shape{1, n})
     {
+        S::fill(shift_.matrix(), T(0));
+        S::fill(apart_.matrix(), 0.0);
         S::fill(mean_.matrix(), 0.0);
     }
 
     /// Throws shape_error unless the rows have n numbers. Nothing happens for no rows.
     void add(ConstMatrixView<T> rows)
     {
+        add(rows, [](ConstMatrixView<T>, ConstMatrixView<double>, double) {});
+    }
+    /// The same, for a scatter that grows with it by YᵀY - m ȳᵀȳ + share eᵀe, Y = rows - 1 c, c what all rows are taken
+    /// relative to, ȳ (1,n) the mean of Y and e that mean less the one before: merged(Y, ȳ, -m), then merged({}, e,
+    /// share).
+    template <class Merged>
+    void add(ConstMatrixView<T> rows, const Merged& merged)
+    {
         const Index n = mean_.shape()[1];
         require<shape_error>(rows.cols == n, "RunningMean: rows of ", rows.cols, " numbers for ", n);
-        if (rows.rows > 0) {
-            detail::CentredRows<S, T> centred(rows, mean_.memory());
-            static_cast<void>(merge(centred.mean.matrix(), rows.rows));
+        if (rows.rows == 0) {
+            return;
         }
+        Memory& memory = mean_.memory();
+        const auto m = static_cast<double>(rows.rows);
+        const auto before = static_cast<double>(count_);
+        Tensor<T> ones = workspace<T>(memory, 1, rows.rows);
+        const auto one = std::as_const(ones).matrix();
+        S::fill(ones.matrix(), T(1));
+        if (count_ == 0) {
+            S::multiply(shift_.matrix(), T(1) / static_cast<T>(rows.rows), one, rows, T(0), memory);
+        }
+        Tensor<T> apart = workspace<T>(memory, rows.rows, n);
+        S::copy(apart.matrix(), rows);
+        S::multiply(apart.matrix(), T(-1), one.transposed(), std::as_const(shift_).matrix(), T(1), memory);
+        Tensor<double> mean = workspace<double>(memory, 1, n);
+        {
+            Tensor<T> narrow = workspace<T>(memory, 1, n);
+            S::multiply(narrow.matrix(), T(1) / static_cast<T>(rows.rows), one, std::as_const(apart).matrix(), T(0),
+                        memory);
+            S::convert(mean.matrix(), std::as_const(narrow).matrix());
+        }
+        merged(std::as_const(apart).matrix(), std::as_const(mean).matrix(), -m);
+        S::add_scaled(mean.matrix(), 1.0, -1.0, std::as_const(apart_).matrix());
+        merged({}, std::as_const(mean).matrix(), before * m / (before + m));
+        S::add_scaled(apart_.matrix(), 1.0, m / (before + m), std::as_const(mean).matrix());
+        S::convert(mean_.matrix(), std::as_const(shift_).matrix());
+        S::add_scaled(mean_.matrix(), 1.0, 1.0, std::as_const(apart_).matrix());
+        count_ += rows.rows;
     }
 
     [[nodiscard]] Index count() const { return count_; }
     [[nodiscard]] ConstMatrixView<double> value() const { return mean_.matrix(); }  ///< (1,n)
 
-    /// Takes in the mean of `rows` rows, which becomes its difference from what was here. Returns by how much the
-    /// scatter of both together grows for each square of that difference.
-    double merge(MatrixView<double> mean, Index rows)
-    {
-        const auto m = static_cast<double>(rows);
-        const auto before = static_cast<double>(count_);
-        S::add_scaled(mean, 1.0, -1.0, std::as_const(mean_).matrix());
-        S::add_scaled(mean_.matrix(), 1.0, m / (before + m), ConstMatrixView<double>(mean));
-        count_ += rows;
-        return before * m / (before + m);
-    }
-
 private:
+    Tensor<T> shift_;       // c: the first batch's mean, as T has it
+    Tensor<double> apart_;  // mean - c
     Tensor<double> mean_;
     Index count_ = 0;
 };
 
-/// Mean and scatter Σ (x - mean)(x - mean)ᵀ of rows x (n) that arrive in batches. Each batch is centred by its own mean
-/// before it is squared, and batches are merged by the exact formula of Chan, Golub and LeVeque (1983), so a mean far
-/// above the spread costs no digits; products and sums are in double. Holds n² + n doubles; a batch of m rows costs
-/// m n² multiply-adds and a copy of it.
+/// Mean and scatter Σ (x - mean)(x - mean)ᵀ of rows x (n) that arrive in batches. Rows are taken relative to the first
+/// batch's mean before they are squared, and batches are merged by the exact formula of Chan, Golub and LeVeque (1983),
+/// so a mean far above the spread costs no digits; products and sums are in double. Holds n² + n doubles; a batch of m
+/// rows costs m n² multiply-adds and a copy of it.
 template <class S, Scalar T>
 requires StorageFor<S, T> && StorageFor<S, double>
 class RunningCovariance {
@@ -98,17 +91,13 @@ public:
     /// Throws shape_error unless the rows have n numbers. Nothing happens for no rows.
     void add(ConstMatrixView<T> rows)
     {
-        const Index n = scatter_.shape()[1];
-        require<shape_error>(rows.cols == n, "RunningCovariance: rows of ", rows.cols, " numbers for ", n);
-        if (rows.rows == 0) {
-            return;
-        }
         Memory& memory = scatter_.memory();
-        detail::CentredRows<S, T> centred(rows, memory);
-        S::gram(scatter_.matrix(), 1.0, std::as_const(centred.values).matrix(), memory);
-        const double weight = mean_.merge(centred.mean.matrix(), rows.rows);
-        const auto apart = std::as_const(centred.mean).matrix();
-        S::multiply(scatter_.matrix(), weight, apart.transposed(), apart, 1.0, memory);
+        mean_.add(rows, [&](ConstMatrixView<T> apart, ConstMatrixView<double> row, double share) {
+            if (apart.rows > 0) {
+                S::gram(scatter_.matrix(), 1.0, apart, memory);
+            }
+            S::multiply(scatter_.matrix(), share, row.transposed(), row, 1.0, memory);
+        });
     }
 
     [[nodiscard]] Index count() const { return mean_.count(); }

@@ -31,6 +31,22 @@ struct LayerSetup {
     return std::visit([](const auto& options) { return std::remove_cvref_t<decltype(options)>::kind; }, setup);
 }
 
+/// Whether two set-ups are of one kind and, where its options tell, train the same.
+template <class Setup>
+[[nodiscard]] bool alike(const Setup& one, const Setup& other)
+{
+    return one.index() == other.index() &&
+           std::visit(
+               [&](const auto& options) {
+                   if constexpr (requires { options.trains_like(options); }) {
+                       return options.trains_like(std::get<std::remove_cvref_t<decltype(options)>>(other));
+                   } else {
+                       return true;
+                   }
+               },
+               one);
+}
+
 /// The same form at this rank, whatever it saves. Throws argument_error for a form that has none.
 inline void set_rank(WeightSetup& setup, Index rank)
 {

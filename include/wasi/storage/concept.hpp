@@ -77,6 +77,7 @@ concept StorageFor =
 ///   column_sums(s, y, memory)                               s_j = sum_i y_ij
 ///   multiply_elements(y, x)                                 y_ij *= x_ij
 ///   scale_columns(y, v)                                     y_ij *= v_j
+///   divide_by_root(y, x)                                    y_ij /= sqrt(x_ij)
 ///   gelu(y, x) / gelu_backward(dx, dy, x)                   y = x Phi(x);  dx = dy (Phi(x) + x phi(x))
 ///   quick_gelu(y, x) / quick_gelu_backward(dx, dy, x)       y = x s, s = 1 / (1 + exp(-1.702 x));
 ///                                                           dx = dy s (1 + 1.702 x (1 - s))
@@ -97,6 +98,7 @@ concept NeuralStorageFor =
         { S::column_sums(v, x, memory) };
         { S::multiply_elements(y, x) };
         { S::scale_columns(y, cv) };
+        { S::divide_by_root(y, x) };
         { S::gelu(y, x) };
         { S::gelu_backward(y, x, x) };
         { S::quick_gelu(y, x) };

@@ -146,6 +146,11 @@ struct EigenStorage {
         eigen::scale_columns<T>(y, v);
     }
     template <Scalar T>
+    static void divide_by_root(MatrixView<T> y, In<T> x)
+    {
+        eigen::divide_by_root<T>(y, x);
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T> y, In<T> x)
     {
         eigen::gelu<T>(y, x);

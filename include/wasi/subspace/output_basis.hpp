@@ -33,8 +33,8 @@ struct OutputBasis {
 
 namespace detail {
 
-/// C + δ 1 = F Fᵀ, δ what it takes, from 1e-12 of the mean eigenvalue; C = 0 counts as 1. Throws argument_error for
-/// what is not positive semidefinite.
+/// C + δ 1 = F Fᵀ, δ what it takes: 0, or from 1e-12 of the mean eigenvalue; C = 0 counts as 1. Throws argument_error
+/// for what is not positive semidefinite.
 template <class S>
 void root_of_semidefinite(MatrixView<double> f, ConstMatrixView<double> c, Memory& memory)
 {
@@ -42,10 +42,13 @@ void root_of_semidefinite(MatrixView<double> f, ConstMatrixView<double> c, Memor
     S::fill(ones.matrix(), 1.0);
     const double mean = S::dot(MatrixView<const double>(c).diagonal(), std::as_const(ones).matrix()) /
                         static_cast<double>(std::max<Index>(c.rows, 1));
-    double shift = mean > 0.0 ? 1e-12 * mean : 1.0;
-    for (int tries = 0; tries < 5; ++tries, shift *= 100.0) {
+    require<argument_error>(mean >= 0.0, "output_basis: a scatter matrix with a negative trace");
+    double shift = mean > 0.0 ? 0.0 : 1.0;
+    for (int tries = 0; tries < 5; ++tries, shift = shift == 0.0 ? 1e-12 * mean : 100.0 * shift) {
         S::copy(f, c);
-        S::add_constant(f.diagonal(), shift);
+        if (shift > 0.0) {
+            S::add_constant(f.diagonal(), shift);
+        }
         if (S::cholesky(f, memory)) {
             return;
         }
@@ -57,8 +60,8 @@ void root_of_semidefinite(MatrixView<double> f, ConstMatrixView<double> c, Memor
 
 /// The `most` leading directions (fewer where nothing is left of the outputs). An eigenvalue problem in double of the
 /// smaller side, n = min(O,I): about 9 n³ flops and two or three n x n doubles; where O > I another 4 n³ and O n². For
-/// singular inputs a part in 1e12 of their mean variance is added to each. Throws shape_error for matrices that do not
-/// fit, argument_error for NaN, infinity and an eigenvalue problem that does not converge.
+/// singular inputs a part in 1e12 of their mean variance, or more, is added to each. Throws shape_error for matrices
+/// that do not fit, argument_error for NaN, infinity and an eigenvalue problem that does not converge.
 template <class S, Scalar T>
 requires NeuralStorageFor<S, T> && NeuralStorageFor<S, double>
 [[nodiscard]] OutputBasis<T> output_basis(ConstMatrixView<T> w, const SeenInputs<T>& seen, Index most, Memory& memory,

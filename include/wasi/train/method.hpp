@@ -46,6 +46,7 @@ struct MethodOptions {
     nn::AdapterOptions adapter = {};
     /// In which format weights of linear layers are held that are not trained, the base of an adapter among them.
     Precision frozen_weights = Precision::full;
+    double precondition = 0.0;  ///< of free factors (nn::FactorsOptions); an adapter has its own
 };
 
 namespace detail {
@@ -60,13 +61,28 @@ namespace detail {
 }
 [[nodiscard]] inline nn::WeightSetup factors(const MethodOptions& options)
 {
-    return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}};
+    return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}, options.precondition};
 }
-[[nodiscard]] inline nn::WeightSetup adapter(const MethodOptions& options)
+[[nodiscard]] inline nn::AdapterOptions adapter_of(const MethodOptions& options)
 {
     nn::AdapterOptions adapter = options.adapter;
     adapter.base = options.frozen_weights;
     return adapter;
+}
+[[nodiscard]] inline nn::WeightSetup adapter(const MethodOptions& options)
+{
+    return adapter_of(options);
+}
+[[nodiscard]] inline nn::WeightSetup adapter_frozen_a(const MethodOptions& options)
+{
+    nn::AdapterOptions adapter = adapter_of(options);
+    adapter.train_a = false;
+    adapter.correct_b = true;
+    return adapter;
+}
+[[nodiscard]] inline nn::WeightSetup dora(const MethodOptions& options)
+{
+    return nn::DoraOptions{adapter_of(options)};
 }
 [[nodiscard]] inline nn::InputSetup exact(const MethodOptions&)
 {
@@ -109,6 +125,10 @@ inline constexpr std::array methods{
     Method{"factors", "free low-rank factors, exact inputs", detail::factors, detail::exact},
     Method{"lora", "frozen dense weights, a low-rank adapter and the head trained, exact inputs", detail::adapter,
            detail::exact, true, false},
+    Method{"lora-fa", "as lora with A frozen too: X Aᵀ is saved instead of inputs", detail::adapter_frozen_a,
+           detail::exact, true, false},
+    Method{"dora", "as lora with the lengths of the weight's rows trained too", detail::dora, detail::exact, true,
+           false},
     Method{"compact", "dense weights, randomly projected inputs", detail::dense,
            detail::projected_by<subspace::Projection::gaussian>},
     Method{"prac", "dense weights, inputs projected onto principal and random directions", detail::dense,
@@ -184,8 +204,7 @@ template <nn::Model M>
 {
     const auto layers = nn::selected_layers(model, nn::Layers::all);
     const auto any = [&](const auto& setup, const auto& of) {
-        return std::any_of(layers.begin(), layers.end(),
-                           [&](auto* layer) { return nn::kind_of(of(*layer)) == nn::kind_of(setup); });
+        return std::any_of(layers.begin(), layers.end(), [&](auto* layer) { return nn::alike(of(*layer), setup); });
     };
     const auto weight_of = [](const auto& layer) { return nn::setup_of(layer.weight); };
     const auto input_of = [](const auto& layer) { return nn::input_setup_of(layer); };

@@ -14,6 +14,7 @@
     TEMPLATE void column_sums<T>(std::span<T>, ConstMatrixView<T>, Memory&); \
     TEMPLATE void multiply_elements<T>(MatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void scale_columns<T>(MatrixView<T>, std::span<const T>); \
+    TEMPLATE void divide_by_root<T>(MatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void gelu<T>(MatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void gelu_backward<T>(MatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>); \
     TEMPLATE void quick_gelu<T>(MatrixView<T>, ConstMatrixView<T>); \

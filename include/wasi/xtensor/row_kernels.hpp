@@ -77,6 +77,12 @@ void scale_columns(MatrixView<T> y, std::span<const T> v)
     });
 }
 
+template <Scalar T>
+void divide_by_root(MatrixView<T> y, ConstMatrixView<T> x)
+{
+    for_lines([](auto target, const auto& square) { xt::noalias(target) /= xt::sqrt(square); }, y, x);
+}
+
 /// phi(0) = (2 pi)^-1/2
 inline constexpr double normal_density_at_zero = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
 

@@ -67,6 +67,11 @@ struct XtensorStorage : EigenStorage {
         xtensor::scale_columns<T>(y, v);
     }
     template <Scalar T>
+    static void divide_by_root(MatrixView<T> y, In<T> x)
+    {
+        xtensor::divide_by_root<T>(y, x);
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T> y, In<T> x)
     {
         xtensor::gelu<T>(y, x);

@@ -3,6 +3,7 @@
 
 #include "wasi/nn/weights/adapter.hpp"
 #include "wasi/nn/weights/dense.hpp"
+#include "wasi/nn/weights/dora.hpp"
 #include "wasi/nn/weights/factors.hpp"
 #include "wasi/nn/weights/frozen.hpp"
 #include "wasi/nn/weights/subspace.hpp"
@@ -14,6 +15,7 @@ using WeightSetup = std::variant<DenseOptions,     //
                                  SubspaceOptions,  //
                                  FactorsOptions,   //
                                  AdapterOptions,   //
+                                 DoraOptions,      //
                                  FrozenOptions>;
 
 }  // namespace wasi::nn

@@ -37,15 +37,15 @@ public:
         values.reset();
     }
 
-    /// Y = X Wᵀ, X (m,I), Y (m,O). 2 m O I flops.
-    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const
+    /// Y = alpha X Wᵀ, X (m,I), Y (m,O). 2 m O I flops.
+    void apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory, T alpha = T(1)) const
     {
         if (!packed()) {
-            S::multiply(y, T(1), x, by_row().transposed(), T(0), memory);
+            S::multiply(y, alpha, x, by_row().transposed(), T(0), memory);
             return;
         }
         for_panels(memory, [&](Index first, ConstMatrixView<T> panel) {
-            S::multiply(y.col_block(first, panel.rows), T(1), x, panel.transposed(), T(0), memory);
+            S::multiply(y.col_block(first, panel.rows), alpha, x, panel.transposed(), T(0), memory);
         });
     }
     /// dX = dY W, dY (m,O), dX (m,I). 2 m O I flops.
@@ -58,6 +58,28 @@ public:
         for_panels(memory, [&](Index first, ConstMatrixView<T> panel) {
             S::multiply(dx, T(1), dy.col_block(first, panel.rows), panel, first == 0 ? T(0) : T(1), memory);
         });
+    }
+
+    /// Rows from `first` on, in full: `to` (count,I), row-major and contiguous.
+    void copy_rows(MatrixView<T> to, Index first) const
+    {
+        if (packed()) {
+            S::unpack(to, packed_.part(first * to.cols, to.size()));
+        } else {
+            S::copy(to, by_row().row_block(first, to.rows));
+        }
+    }
+    /// W in full; it is not held here any more.
+    [[nodiscard]] Tensor<T> release(Memory& memory, Tag tag)
+    {
+        if (packed()) {
+            values = Tensor<T>(memory, tag, packed_.shape());
+            const Index rows = values.shape()[0];
+            S::unpack(MatrixView<T>::row_major(values.data(), rows, values.size() / rows),
+                      std::as_const(packed_).view());
+            packed_ = {};
+        }
+        return std::move(values);
     }
 
     /// Reads and writes W as it is held.

@@ -71,7 +71,7 @@ public:
         Tensor<T> d_left(memory, tag, Shape{dy.cols, rank()});
         S::multiply(d_left.matrix(), T(1), dy.transposed(), std::as_const(inner).matrix(), T(0), memory);
         inner.reset();
-        hand_on({std::as_const(d_left).matrix(), std::as_const(d_right).matrix()}, pass);
+        hand_on(d_left, d_right, pass);
     }
     using WeightForm<T, S>::deliver;
 
@@ -81,7 +81,8 @@ protected:
     [[nodiscard]] virtual ConstMatrixView<T> left() const = 0;   // (O,K)
     [[nodiscard]] virtual ConstMatrixView<T> right() const = 0;  // (K,I)
     [[nodiscard]] virtual double energy_at_start() const = 0;
-    virtual void hand_on(const linalg::FactorGradients<T>& gradients, Pass& pass) = 0;
+    /// dL and dR, which are its own to change.
+    virtual void hand_on(Tensor<T>& d_left, Tensor<T>& d_right, Pass& pass) = 0;
     [[nodiscard]] std::uint16_t layer() const { return layer_; }
 
 private:

@@ -79,9 +79,10 @@ private:
     [[nodiscard]] ConstMatrixView<T> left() const override { return subspace().left(); }
     [[nodiscard]] ConstMatrixView<T> right() const override { return subspace().right(); }
     [[nodiscard]] double energy_at_start() const override { return subspace().energy_at_start(); }
-    void hand_on(const linalg::FactorGradients<T>& gradients, Pass& pass) override
+    void hand_on(Tensor<T>& d_left, Tensor<T>& d_right, Pass& pass) override
     {
-        pass.deliver(*parameter_, gradients);
+        pass.deliver(*parameter_,
+                     linalg::FactorGradients<T>{std::as_const(d_left).matrix(), std::as_const(d_right).matrix()});
     }
 
     LinearWeight<T, S>* weight_;

@@ -82,6 +82,10 @@ struct Elementwise {
     {
     }
     template <Scalar T>
+    static void divide_by_root(MatrixView<T>, In<T>)
+    {
+    }
+    template <Scalar T>
     static void gelu(MatrixView<T>, In<T>)
     {
     }

@@ -60,6 +60,8 @@ void multiply_elements(MatrixView<T> y, ConstMatrixView<T> x);
 template <Scalar T>
 void scale_columns(MatrixView<T> y, std::span<const T> v);
 template <Scalar T>
+void divide_by_root(MatrixView<T> y, ConstMatrixView<T> x);
+template <Scalar T>
 void gelu(MatrixView<T> y, ConstMatrixView<T> x);
 template <Scalar T>
 void gelu_backward(MatrixView<T> dx, ConstMatrixView<T> dy, ConstMatrixView<T> x);

@@ -67,6 +67,14 @@ void scale_columns(MatrixView<T> y, std::span<const T> v)
     });
 }
 
+template <Scalar T>
+void divide_by_root(MatrixView<T> y, ConstMatrixView<T> x)
+{
+    for_row_pieces(y.rows, y.cols, [&](Index first, Index count, Index) {
+        row_major_map(y.row_block(first, count)).array() /= row_major_map(x.row_block(first, count)).array().sqrt();
+    });
+}
+
 /// Phi(x), the standard normal distribution function. Eigen's vector erf is good to a few ulp in float; double takes
 /// libm's, and so does float without Eigen's folder unsupported/.
 template <Scalar T, class Array>

@@ -1,0 +1,19 @@
+#pragma once
+#include <filesystem>
+
+#include "commands/training_setup.hpp"
+
+namespace wasi_examples {
+
+/// Whether the method trains adapters.
+[[nodiscard]] bool has_adapter(const FinetuneOptions& options);
+
+/// Starts from the adapter of --adapter, with the layers that it leaves out frozen. Throws wasi::argument_error for one
+/// of another method.
+void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::train::MethodOptions& method);
+
+/// Writes the adapter in PEFT's format. One whose start nobody else can repeat is written for the weights before it,
+/// which are read once more.
+void write_adapter(TrainingSetup& setup, const std::filesystem::path& folder);
+
+}  // namespace wasi_examples

@@ -118,6 +118,7 @@ public:
         const std::string own = full(name);
         const auto view = std::as_const(values).view();
         bytes_ += values.bytes();
+        as_held_.insert({own, own + std::string(detail::scale_suffix)});
         metadata[own + std::string(detail::packed_suffix)] = to_string(values.precision());
         const auto shape = std::vector<Index>(values.shape().begin(), values.shape().end());
         tensors_.push_back(
@@ -135,12 +136,12 @@ public:
     void text(std::string_view name, std::string& value) override { metadata[full(name)] = value; }
 
     /// The file, whole or not at all. Throws io_error when it cannot be written.
-    /// `stored_as`: the type of floats in the file, F32, F16 or BF16; else as they are.
+    /// `stored_as`: the type of floats in the file, F32, F16 or BF16; else as they are. Packed ones stay as they are.
     void write(const std::filesystem::path& path, std::optional<io::Dtype> stored_as = std::nullopt) const
     {
         auto tensors = tensors_;
         for (io::TensorToWrite& tensor : tensors) {
-            tensor.stored_as = stored_as;
+            tensor.stored_as = as_held_.contains(tensor.name) ? std::nullopt : stored_as;
         }
         io::write_safetensors(path, tensors, metadata);
     }
@@ -165,6 +166,7 @@ private:
     bool values_only_;
     std::size_t bytes_ = 0;
     std::vector<io::TensorToWrite> tensors_;
+    std::set<std::string> as_held_;
     detail::HostCopies copies_;
 };
 

@@ -10,9 +10,10 @@
 namespace wasi::nn {
 
 /// A matrix W (O,I) that nobody trains, held in full or in fewer bits, and the two products that a layer needs of it.
-/// Packed, no dense copy of W is ever made: rows are decoded into a workspace of about 2^18 numbers, a panel after the
-/// other, and multiplied from there. Error of an element (storage/packing.hpp): in bfloat16 at most 2^-8 of its size,
-/// in half 2^-11, in int8 half a step of its row, max|w| / 254. Memory: 2 bytes an element, in int8 1 and 4 more a row.
+/// Packed, no dense copy of W is ever made: rows are decoded into a workspace of about 2^18 numbers (192 rows
+/// at least), a panel after the other, and multiplied from there. Error of an element (storage/packing.hpp): in
+/// bfloat16 at most 2^-8 of its size, in half 2^-11, in int8 half a step of its row, max|w| / 254. Memory: 2 bytes an
+/// element, in int8 1 and 4 more a row.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class FrozenMatrix {
@@ -108,9 +109,10 @@ private:
     void for_panels(Memory& memory, const Use& use) const
     {
         constexpr Index panel_numbers = Index{1} << 18;
+        constexpr Index least_rows = 192;  // fewer make a slow product
         const Index rows = packed_.shape()[0];
         const Index cols = packed_.shape().size() / rows;
-        const Index height = std::clamp<Index>(panel_numbers / cols, 1, rows);
+        const Index height = std::min(rows, std::max(panel_numbers / cols / 64 * 64, least_rows));
         Tensor<T> panel = workspace<T>(memory, height, cols);
         for (Index first = 0; first < rows; first += height) {
             const Index count = std::min(height, rows - first);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "wasi/core/random.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
@@ -102,7 +103,9 @@ template <Scalar T>
 void pack_group(std::byte* codes, float* scales, const T* x, Index count, Index place, const Packing& packing,
                 const std::optional<RandomKey>& key)
 {
-    const auto [least, most] = ends_of(x, count);
+    const std::pair<float, float> ends = ends_of(x, count);
+    const float least = ends.first;
+    const float most = ends.second;
     const bool lost = std::isnan(least);
     const auto largest = static_cast<float>(packing.largest_code());
     const float step = packing.symmetric ? std::max(-least, most) / largest : (most - least) / largest;

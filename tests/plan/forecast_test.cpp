@@ -185,7 +185,7 @@ TEST_CASE("memory forecast: what blocks keep")
     using wasi::autograd::Output;
     using wasi::autograd::Probabilities;
     const ThreadScope threads(1);
-    std::vector<wasi::nn::KeepOptions> choices(8);
+    std::vector<wasi::nn::KeepOptions> choices(10);
     choices[0].recompute = wasi::nn::Recompute::attention;
     choices[1].recompute = wasi::nn::Recompute::mlp;
     choices[2].recompute = wasi::nn::Recompute::halves;
@@ -194,6 +194,10 @@ TEST_CASE("memory forecast: what blocks keep")
     choices[5].norm_output = Output::rebuild;
     choices[6].gelu_input = choices[6].gelu_output = Output::rebuild;
     choices[7].saved_as = wasi::Precision::bfloat16;
+    choices[8].saved_as = wasi::Precision::int8;
+    choices[9].recompute = wasi::nn::Recompute::block;
+    choices[9].saved_as = wasi::Precision::int4;
+    choices[9].rounding = wasi::Rounding::stochastic;
     for (std::size_t i = 0; i < choices.size(); ++i) {
         for (const Method method : {method("vanilla"), method("wsi"), method("wasi")}) {
             CAPTURE(i);
@@ -203,6 +207,62 @@ TEST_CASE("memory forecast: what blocks keep")
             const auto run = train_really(small, fixed_ranks(method), training, {}, 24, choices[i]);
             check_equal(run);
             check_bound(run, 1);
+        }
+    }
+}
+
+TEST_CASE("memory forecast: frozen weights in fewer bits")
+{
+    const ThreadScope threads(1);
+    for (const auto precision : {wasi::Precision::full, wasi::Precision::bfloat16, wasi::Precision::int8}) {
+        for (const auto& config : {small, wide}) {
+            for (const Method method : {method("lora"), method("head")}) {
+                for (const auto layers : {wasi::nn::Layers::all, wasi::nn::Layers::mlp}) {
+                    CAPTURE(to_string(precision));
+                    CAPTURE(config.dim);
+                    CAPTURE(method.name);
+                    TrainOptions training;
+                    training.batch_size = 12;
+                    training.clip_norm = 1.0;
+                    auto options = fixed_ranks(method);
+                    options.layers = layers;
+                    options.adapter.rank = 3;
+                    options.frozen_weights = precision;
+                    const auto run =
+                        train_really(config, options, training, AdamWOptions{}, 24,
+                                     {.recompute = wasi::nn::Recompute::block, .saved_as = wasi::Precision::int8});
+                    check_equal(run);
+                    check_bound(run, 1);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("memory forecast: projected inputs")
+{
+    using wasi::subspace::Projection;
+    const ThreadScope threads(1);
+    for (const auto projection :
+         {Projection::gaussian, Projection::orthonormal, Projection::principal, Projection::prac, Projection::velora}) {
+        for (const Method method : {method("vanilla"), method("wsi"), method("lora")}) {
+            for (const Route& route : routes) {
+                CAPTURE(to_string(projection));
+                CAPTURE(method.name);
+                CAPTURE(route.micro_batches);
+                const TrainOptions training{.batch_size = 12,
+                                            .micro_batches = route.micro_batches,
+                                            .clip_norm = route.clip_norm,
+                                            .clip_scope = route.scope};
+                auto options = fixed_ranks(method);
+                options.inputs = wasi::train::saved_inputs.back().input;
+                options.projection = {.projection = projection, .rank = 8};
+                const auto run = train_really(small, options, training, {}, 24);
+                check_equal(run);
+                check_bound(run, 1);
+                options.projection.refresh_every = 1;
+                check_bound(train_really(small, options, training, {}, 24), 1);
+            }
         }
     }
 }

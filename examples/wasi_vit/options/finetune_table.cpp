@@ -1,6 +1,4 @@
 // The options of finetune and plan as tables.
-#include <iterator>
-
 #include "options/memory_rows.hpp"
 
 namespace wasi_examples {
@@ -175,8 +173,9 @@ const Range<Index> at_least_one{.least = 1};
 [[nodiscard]] OptionTable<Options> make_finetune_table()
 {
     auto table = memory_rows();
-    auto more = training_rows();
-    table.insert(table.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    for (const auto& more : {training_rows(), saving_rows()}) {
+        table.insert(table.end(), more.begin(), more.end());
+    }
     return table;
 }
 

@@ -75,7 +75,7 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
         for (Index piece = 0; piece < pieces; ++piece) {
             // Micro-batches of one size are alike, and the last is enough, unless the gradients of compressed inputs
             // add up to more columns each time.
-            if (piece == 3 && pieces > 4 && size % pieces == 0 && !any_compressed(run)) {
+            if (piece == 3 && pieces > 4 && size % pieces == 0 && !any_factored_gradient(run)) {
                 flops += static_cast<double>(pieces - 4) * (memory.ledger().flops() - before_piece);
                 piece = pieces - 1;
             }

@@ -45,8 +45,8 @@ namespace detail {
         if (form == PositionResampling::antialiased) {
             const double widened = std::max(scale, 1.0);
             const double centre = (static_cast<double>(i) + 0.5) * scale;
-            const auto first = std::max<Index>(0, static_cast<Index>(centre - 2.0 * widened + 0.5));
-            const auto last = std::min<Index>(from, static_cast<Index>(centre + 2.0 * widened + 0.5));
+            const auto first = std::max<Index>(0, static_cast<Index>(std::floor(centre - 2.0 * widened + 0.5)));
+            const auto last = std::min<Index>(from, static_cast<Index>(std::floor(centre + 2.0 * widened + 0.5)));
             double sum = 0.0;
             for (Index k = first; k < last; ++k) {
                 own.emplace_back(k, data::keys_cubic(std::abs(static_cast<double>(k) + 0.5 - centre) / widened, -0.5));

@@ -69,7 +69,8 @@ namespace detail {
     for (const char* between : {"-", "."}) {
         for (const char* packed : {"", ".gz"}) {
             std::error_code failure;
-            if (auto path = folder / (begin + between + end + packed); std::filesystem::exists(path, failure)) {
+            const std::string name = message(begin, between, end, packed);
+            if (auto path = folder / name; std::filesystem::exists(path, failure)) {
                 return path;
             }
         }

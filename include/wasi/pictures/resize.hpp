@@ -51,8 +51,8 @@ struct Taps {
     std::vector<double> exact;
     for (Index i = first; i < first + count; ++i) {
         const double centre = (static_cast<double>(i) + 0.5) * scale;
-        const Index begin = std::max<Index>(static_cast<Index>(centre - support + 0.5), 0);
-        const Index end = std::min<Index>(static_cast<Index>(centre + support + 0.5), from);
+        const Index begin = std::max<Index>(static_cast<Index>(std::floor(centre - support + 0.5)), 0);
+        const Index end = std::min<Index>(static_cast<Index>(std::floor(centre + support + 0.5)), from);
         exact.clear();
         double sum = 0.0;
         for (Index x = begin; x < end; ++x) {

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <support/models.hpp>
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/plan/forecast.hpp>
+#include <wasi/train/evaluate.hpp>
 
 namespace {
 
@@ -51,9 +53,10 @@ struct Run {
     RunDescription description;
 };
 
+/// With `evaluated` examples that are looked at after each epoch, `evaluation_batch` at once.
 [[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
                                const TrainOptions& training, const OptimizerOptions& which, Index images,
-                               const wasi::nn::KeepOptions& keep = {})
+                               const wasi::nn::KeepOptions& keep = {}, Index evaluated = 0, Index evaluation_batch = 0)
 {
     wasi::Ledger ledger;
     Model<float> model(config, ledger);
@@ -63,6 +66,8 @@ struct Run {
     wasi::nn::keep(model, keep);
     Run run;
     run.description = wasi::plan::describe(model, training, which, images);
+    run.description.evaluated = evaluated;
+    run.description.evaluation_batch = evaluation_batch;
     ledger.open_arena();
     ledger.reset_peaks();
     run.measured.at_start = ledger.total().current;
@@ -70,8 +75,15 @@ struct Run {
     TrainOptions options = training;
     options.epochs = 2;
     options.rate = 0.01;
+    const auto others = random_images<float>(config, std::max<Index>(evaluated, 1), 3);
+    const Index per_epoch = wasi::train::steps_per_epoch(images, training.batch_size);
     options.on_step = [&](const wasi::train::StepRecord& record) {
         run.measured.flops = record.step == 2 ? record.flops : run.measured.flops;
+        if (evaluated > 0 && (record.step + 1) % per_epoch == 0) {
+            static_cast<void>(wasi::train::confusion(
+                model, others,
+                evaluation_batch > 0 ? evaluation_batch : wasi::train::largest_micro_batch(training, images)));
+        }
         return true;
     };
     wasi::train::train(model, data, *optimizer, options, wasi::RandomKey(5));
@@ -376,6 +388,31 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
     }
 }
 
+TEST_CASE("memory forecast: an evaluation after each epoch, where it takes more than a step and where it does not")
+{
+    const ThreadScope threads(1);
+    for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("wasi")}) {
+        for (const auto& choice : {std::pair<Index, Index>{50, 0}, {50, 32}, {64, 32}, {5, 32}, {64, 64}}) {
+            const Index evaluated = choice.first;
+            const Index batch = choice.second;
+            CAPTURE(method.name);
+            CAPTURE(evaluated);
+            CAPTURE(batch);
+            TrainOptions training;
+            training.batch_size = 4;
+            training.micro_batches = 2;
+            const OptimizerOptions sgd = SgdOptions{.momentum = 0.9};
+            const auto run = train_really(small, fixed_ranks(method), training, sgd, 10, {}, evaluated, batch);
+            check_equal(run);
+            check_bound(run, 1);
+            // A large batch without gradients takes more than a small one with them.
+            const auto alone = train_really(small, fixed_ranks(method), training, sgd, 10);
+            CHECK((run.measured.total > alone.measured.total) == (batch > 0 && evaluated > batch / 2));
+            CHECK(run.measured.total >= alone.measured.total);
+        }
+    }
+}
+
 TEST_CASE("memory forecast: refuses what makes no sense")
 {
     RunDescription run;
@@ -399,6 +436,10 @@ TEST_CASE("memory forecast: refuses what makes no sense")
     run.threads = 1;
     run.images = -1;
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
+    run.images = 0;
+    run.evaluated = -1;
+    CHECK_THROWS_WITH_AS(static_cast<void>(wasi::plan::forecast_step(run)),
+                         "RunDescription: -1 examples are evaluated, 0 at once", wasi::argument_error);
 }
 
 TEST_CASE("memory forecast: weights that become low rank take no more than is forecast")

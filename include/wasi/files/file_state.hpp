@@ -226,6 +226,8 @@ public:
     void number(std::string_view name, double& value) override { read_number(full(name), value); }
     void text(std::string_view name, std::string& value) override { value = word(full(name)); }
 
+    /// Somebody else has read this one.
+    void note_read(const std::string& name) { read_.insert(name); }
     /// Throws io_error for the first tensor that was not asked for.
     void require_all_read() const
     {

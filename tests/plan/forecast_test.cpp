@@ -402,13 +402,15 @@ TEST_CASE("memory forecast: an evaluation after each epoch, where it takes more 
             training.batch_size = 4;
             training.micro_batches = 2;
             const OptimizerOptions sgd = SgdOptions{.momentum = 0.9};
-            const auto run = train_really(small, fixed_ranks(method), training, sgd, 10, {}, evaluated, batch);
+            const auto run = train_really(small, fixed_ranks(method), training, sgd, 14, {}, evaluated, batch);
             check_equal(run);
             check_bound(run, 1);
             // A large batch without gradients takes more than a small one with them.
-            const auto alone = train_really(small, fixed_ranks(method), training, sgd, 10);
-            CHECK((run.measured.total > alone.measured.total) == (batch > 0 && evaluated > batch / 2));
+            const auto alone = train_really(small, fixed_ranks(method), training, sgd, 14);
             CHECK(run.measured.total >= alone.measured.total);
+            if (evaluated > 5) {
+                CHECK((run.measured.total > alone.measured.total) == (batch > 0));
+            }
         }
     }
 }

@@ -61,7 +61,9 @@ TEST_CASE("the whole path: JPEG files, a Hugging Face checkpoint, a plan within 
     CHECK(contents(folder / "rest/model.safetensors") == contents(folder / "whole/model.safetensors"));
     const auto report = nlohmann::json::parse(contents(folder / "whole/report.json"));
     CHECK(report.at("steps") == 12);
-    CHECK(report.at("peak_rss_bytes").get<double>() <= 256.0 * 1024 * 1024);
+    if (std::string(WASI_VIT_EMULATOR).empty()) {  // else the system's peak is not the program's
+        CHECK(report.at("peak_rss_bytes").get<double>() <= 256.0 * 1024 * 1024);
+    }
 
     const std::string model = "--weights " + quoted(folder / "whole/model.safetensors");
     CHECK(says(run("predict --top 1 " + model + quoted(folder / "photos/test/rose")), "rose/00.JPG"));

@@ -40,6 +40,23 @@ install_packages() {
     return 0
 }
 
+# unpack_packages ARCHITECTURE FOLDER NAME...: Debian packages of another architecture, unpacked into FOLDER (an absolute
+# path). Nothing is installed, and apt's lists and cache for it are in FOLDER/apt. Fails where apt has them not.
+unpack_packages() {
+    local architecture=$1 folder=$2 package
+    shift 2
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial" "$folder/apt/packages" &&
+        : >"$folder/apt/status" || return 1
+    local apt=(apt-get -qq -o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture"
+               -o "Dir::State=$folder/apt" -o "Dir::State::lists=$folder/apt/lists" -o "Dir::State::status=$folder/apt/status"
+               -o "Dir::Cache=$folder/apt/cache" -o APT::Sandbox::User=root)
+    "${apt[@]}" update && (cd "$folder/apt/packages" && "${apt[@]}" download "$@") || return 1
+    for package in "$folder"/apt/packages/*.deb; do
+        dpkg-deb -x "$package" "$folder" || return 1
+    done
+}
+
 # require_tools NAME...: says which programs are not there, and fails if any.
 require_tools() {
     local name failed=0

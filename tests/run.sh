@@ -5,7 +5,7 @@
 #                               clang-tidy, fuzzing, no OpenMP, ARM; says what it skipped for want of a package
 #   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers find_package add_subdirectory compiled
 #                               fetch_content re_export pkg_config vcpkg conan eigen5_alone eigen5 cmake_newest serial clang
-#                               sanitizers tidy fuzz aarch64
+#                               sanitizers tidy fuzz aarch64 aarch64_program
 # WASI_NEWEST_PREFIX=FOLDER: where newer packages are installed, of those that eigen5 says it lacks. It looks there first.
 # Ends with "N passed, M failed": N test cases and test programs. The exit status is 0 only if all of them passed.
 set -euo pipefail
@@ -286,17 +286,44 @@ fuzz() {
     done
 }
 
-aarch64() {
-    # Header-only packages of the host, without the rest of its /usr/include.
-    local staged="$root/build/ci-aarch64-headers"
-    mkdir -p "$staged/doctest" "$staged/json/include" "$staged/xtensor/include" "$staged/xtl/include" &&
+# With header-only packages of the host, without the rest of its /usr/include; with the program where its libraries are.
+configure_aarch64() {
+    local staged="$root/build/ci-aarch64-headers" libraries="$root/build/ci-aarch64-root" program=()
+    if [ -f "$libraries/usr/include/jconfig.h" ]; then
+        program=(-DWASI_WITH_PICTURES=ON -DWASI_BUILD_EXAMPLES=ON "-DWASI_TARGET_ROOT=$libraries")
+    fi
+    mkdir -p "$staged/doctest" "$staged/json/include" "$staged/xtensor/include" "$staged/xtl/include" \
+        "$staged/cli11/include" &&
         ln -sfn /usr/include/doctest "$staged/doctest/doctest" &&
         ln -sfn /usr/include/nlohmann "$staged/json/include/nlohmann" &&
         ln -sfn /usr/include/xtensor "$staged/xtensor/include/xtensor" &&
         ln -sfn /usr/include/xtl "$staged/xtl/include/xtl" &&
-        everything ci-aarch64 aarch64 -DFETCHCONTENT_SOURCE_DIR_EIGEN=/usr/include/eigen3 \
+        ln -sfn /usr/include/CLI "$staged/cli11/include/CLI" &&
+        configure ci-aarch64 -DFETCHCONTENT_SOURCE_DIR_EIGEN=/usr/include/eigen3 \
             "-DFETCHCONTENT_SOURCE_DIR_DOCTEST=$staged/doctest" "-DFETCHCONTENT_SOURCE_DIR_JSON=$staged/json" \
-            "-DFETCHCONTENT_SOURCE_DIR_XTENSOR=$staged/xtensor" "-DFETCHCONTENT_SOURCE_DIR_XTL=$staged/xtl"
+            "-DFETCHCONTENT_SOURCE_DIR_XTENSOR=$staged/xtensor" "-DFETCHCONTENT_SOURCE_DIR_XTL=$staged/xtl" \
+            "-DFETCHCONTENT_SOURCE_DIR_CLI11=$staged/cli11" "${program[@]}"
+}
+
+aarch64() { configure_aarch64 && build ci-aarch64 && run_tests ci-aarch64 aarch64; }
+
+# libjpeg, libpng and zlib for ARM, unpacked and to be linked statically: nothing of them is installed here.
+aarch64_libraries() {
+    local folder="$root/build/ci-aarch64-root"
+    [ -f "$folder/usr/include/jconfig.h" ] ||
+        { unpack_packages arm64 "$folder" libjpeg62-turbo-dev libpng-dev zlib1g-dev &&
+              rm -f "$folder"/usr/lib/aarch64-linux-gnu/*.so &&
+              cp "$folder"/usr/include/aarch64-linux-gnu/*.h "$folder/usr/include/"; }
+}
+
+# The program on its whole way: pictures, a checkpoint, a plan, training, going on.
+aarch64_program() {
+    local folder=build/ci-aarch64
+    configure_aarch64 &&
+        cmake --build "$folder" --parallel "$jobs" --target wasi_vit test_pictures test_files test_program &&
+        rm -f "$folder/Testing/Temporary/LastTest.log" &&
+        (cd "$folder" && ctest --output-on-failure --no-tests=error -L '^(pictures|files|program)$') &&
+        awk -f cmake/count_tests.awk "$folder/Testing/Temporary/LastTest.log" >"$logs/aarch64_program.count"
 }
 
 install_packages g++ make ninja-build cmake libeigen3-dev doctest-dev nlohmann-json3-dev libcli11-dev libxtensor-dev \
@@ -338,9 +365,16 @@ if [ $full = yes ]; then
     if compgen -G 'tests/fuzz/*_fuzz.cpp' >/dev/null; then stage fuzz fuzz; fi
     install_packages g++-aarch64-linux-gnu qemu-user
     if require_tools aarch64-linux-gnu-g++ qemu-aarch64; then
+        libraries=no
+        if { wanted aarch64 || wanted aarch64_program; } && fetched aarch64_libraries; then libraries=yes; fi
         stage aarch64 aarch64
+        if [ $libraries = yes ]; then
+            stage aarch64_program aarch64_program
+        elif wanted aarch64_program; then
+            skipped aarch64_program 'no libjpeg, libpng and zlib for arm64 from apt (build/logs/fetched.log)'
+        fi
     else
-        skipped aarch64 'no cross compiler or emulator'
+        skipped 'aarch64*' 'no cross compiler or emulator'
     fi
 fi
 

@@ -2,6 +2,7 @@
 #include <wasi/storage/eigen.hpp>
 #include <wasi/subspace/activation_subspace.hpp>
 #include <wasi/subspace/free_factors.hpp>
+#include <wasi/subspace/input_projection.hpp>
 #include <wasi/subspace/low_rank_gradient.hpp>
 #include <wasi/subspace/polar.hpp>
 #include <wasi/subspace/tangent_velocity.hpp>

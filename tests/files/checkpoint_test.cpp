@@ -222,6 +222,31 @@ TEST_CASE("checkpoints: heads are of the option, the files, or the published wid
     CHECK_THROWS_AS((void)load(folder / "a", {.heads = 7}), wasi::argument_error);
 }
 
+TEST_CASE("checkpoints: positions of this library's own files are resampled too, whatever holds the weights")
+{
+    const TemporaryFolder folder;
+    auto loaded = load(golden_model("torchvision"));
+    auto& model = *loaded.model;
+    files::save_model(model, folder / "dense");
+    nn::visit_layers(model, [](nn::Place place, auto& layer) {
+        if (nn::is_selected(place.role, nn::Layers::all)) {
+            make_low_rank<nn::FactorsOptions>(layer.weight, 3);
+        }
+    });
+    files::save_model(model, folder / "factored");
+    const auto wanted = load(folder / "dense", {.image = 20});
+    const auto found = load(folder / "factored", {.image = 20});
+    CHECK(found.model->config().image == 20);
+    CHECK(notes(found.report, "positions are resampled from 3 x 3 to 5 x 5 patches: bicubic, corner on corner"));
+    const std::string positions = "encoder.pos_embedding";
+    CHECK(snapshot(*found.model).at(positions) == snapshot(*wanted.model).at(positions));
+    CHECK(found.report.loaded == found.report.total);
+    const auto same = snapshot(*load(folder / "factored").model);
+    for (const auto& [name, values] : snapshot(*found.model)) {
+        CHECK((name == positions || values == same.at(name)));
+    }
+}
+
 TEST_CASE("checkpoints: indexes of shards that lie are refused")
 {
     const path good = path(WASI_TEST_DATA) / "golden" / "checkpoints" / "hf_vit_shards";
@@ -286,7 +311,8 @@ TEST_CASE("checkpoints: configs that say what cannot be are refused, and what of
     CHECK(has(with("\"layer_norm_eps\": \"tiny\""), "layer_norm_eps is \"tiny\""));
     CHECK(has(with("\"layer_norm_eps\": -1"), "epsilon is -1"));
     CHECK(has(with("\"use_swiglu_ffn\": true"), "SwiGLU"));
-    CHECK(has(with("\"num_attention_heads\": 3"), "dim 16 is not a multiple of heads 3"));
+    write_bytes(own / "config.json", "{\"num_attention_heads\": 3}");
+    CHECK(has(refusal<wasi::argument_error>(own), "dim 16 is not a multiple of heads 3"));
     CHECK(with("\"hidden_act\": \"gelu\"") == "(nothing was thrown)");
     CHECK(notes(load(own).report, "as usual for Hugging Face ViT"));
 

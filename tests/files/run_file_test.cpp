@@ -130,7 +130,8 @@ void check_law(const Setup& setup, Index after)
 {
     return {.method = method,
             .weight_rank = linalg::FixedRank{4},
-            .activation = {.ranks = {2, 3, 4}, .restart_every = 4}};  // a restart before and after the third step
+            .activation = {.ranks = {2, 3, 4}, .restart_every = 4},  // a restart before and after the third step
+            .projection = {.rank = 6, .refresh_every = 2}};          // and a refresh
 }
 
 TEST_CASE("run files: every method and optimiser, clipped and in micro-batches, goes on as if nothing had been")
@@ -175,6 +176,32 @@ TEST_CASE("run files: ranks by rules, what blocks keep, and what is frozen")
     check_law(setup, 3);
     setup.method.layers = nn::Layers::mlp;
     check_law(setup, 3);
+}
+
+TEST_CASE("run files: frozen weights in fewer bits, saves rounded at random, and projected inputs of any kind")
+{
+    Setup setup{options_of(method("lora")), optim::AdamWOptions{}};
+    setup.keep.saved_as = wasi::Precision::int8;
+    setup.keep.rounding = wasi::Rounding::stochastic;
+    for (const auto precision : {wasi::Precision::bfloat16, wasi::Precision::half, wasi::Precision::int8}) {
+        CAPTURE(to_string(precision));
+        setup.method.frozen_weights = precision;
+        check_law(setup, 3);
+    }
+    setup.method.layers = nn::Layers::mlp;  // attention is frozen without an adapter
+    check_law(setup, 3);
+    setup.method.method = method("head");
+    check_law(setup, 3);
+    Setup projected{options_of(method("wsi")), optim::SgdOptions{.momentum = 0.9}, 1.0, 2};
+    projected.keep.saved_as = wasi::Precision::int4;
+    projected.method.inputs = train::saved_inputs.back().input;
+    for (const auto projection : {wasi::subspace::Projection::gaussian, wasi::subspace::Projection::orthonormal,
+                                  wasi::subspace::Projection::principal, wasi::subspace::Projection::prac,
+                                  wasi::subspace::Projection::velora}) {
+        CAPTURE(to_string(projection));
+        projected.method.projection = {.projection = projection, .rank = 4, .refresh_every = 2, .scale = 0.5};
+        check_law(projected, 3);
+    }
 }
 
 /// The message of the refusal to go on from a file.
@@ -265,9 +292,9 @@ TEST_CASE("run files: another version, and whatever is missing, is refused by na
     CHECK(refusal<wasi::io_error>(saved.setup, Edited(saved.path).write()) == "(nothing was thrown)");
     {
         Edited edited(saved.path);
-        edited.metadata["wasi_run"] = "2";
+        edited.metadata["wasi_run"] = "3";
         CHECK(has(refusal<wasi::io_error>(saved.setup, edited.write()),
-                  ": a run file of version 2, this program reads version 1"));
+                  ": a run file of version 3, this program reads version 2"));
     }
     int tensors = 0;
     for (const std::string& name : wasi::io::SafetensorsFile(saved.path).names()) {

@@ -1,9 +1,11 @@
-// libFuzzer entry for what lies beside a checkpoint's tensors: whatever config.json, preprocessor_config.json and the
-// metadata say, either a wasi::error of one printable line or a configuration that makes sense, and no crash.
+// libFuzzer entry for what lies beside a checkpoint's tensors: whatever config.json, preprocessor_config.json, an index
+// of shards and the metadata say, either a wasi::error of one printable line or a configuration that makes sense, and
+// no crash.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +57,32 @@ using wasi::Index;
     return header;
 }
 
+void fail(const char* why)
+{
+    std::fprintf(stderr, "%s\n", why);
+    std::abort();
+}
+
+/// What is accepted can be used: pictures can be prepared, positions read.
+void check_facts(const wasi::files::CheckpointFacts& facts)
+{
+    static_cast<void>(wasi::data::fitted(facts.preprocessing, facts.config.image));
+    const Index before = facts.stored_position_rows - facts.stored_grid * facts.stored_grid;
+    if (facts.stored_grid < 1 || before < 0 || before > facts.config.placed_tokens() + facts.config.registers) {
+        fail("a grid that the positions are not for");
+    }
+}
+
+void check_index(const std::string& text)
+{
+    const auto index = wasi::files::parse_index(wasi::files::parse_json(text, "fuzz/index"), "fuzz/index");
+    for (const auto& [tensor, file] : index.files) {
+        if (std::filesystem::path(file).has_parent_path() || file == "." || file == "..") {
+            fail("a file outside the folder");
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
@@ -64,29 +92,30 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     auto header = header_of(wasi::files::families[data[0] % wasi::files::families.size()], data[1]);
     const std::string text(reinterpret_cast<const char*>(data) + 3, size - 3);
-    // A third of the bytes each, as the third byte says: config, preprocessor, metadata.
-    const auto document = [](const std::string& json) {
-        auto parsed = nlohmann::json::parse(json, nullptr, false);
-        return parsed.is_object() ? parsed : nlohmann::json(nullptr);
-    };
-    switch (data[2] % 4) {
-        case 0:
-            header.config = document(text);
-            break;
-        case 1:
-            header.preprocessor = document(text);
-            break;
-        case 2:
-            header.config = document("{\"pretrained_cfg\":" + text + "}");
-            break;
-        default:
-            for (const char* key : {"heads", "epsilon", "gelu", "pooling", "preprocessing"}) {
-                header.metadata[key] = text;
-            }
-    }
     try {
+        // Where the text stands, the third byte says.
+        switch (data[2] % 5) {
+            case 0:
+                header.config = wasi::files::parse_json(text, "fuzz/config.json");
+                break;
+            case 1:
+                header.preprocessor = wasi::files::parse_json(text, "fuzz/preprocessor_config.json");
+                break;
+            case 2:
+                header.config = wasi::files::parse_json("{\"pretrained_cfg\":" + text + "}", "fuzz/config.json");
+                break;
+            case 3:
+                check_index(text);
+                return 0;
+            default:
+                for (const char* key : {"heads", "epsilon", "gelu", "pooling", "preprocessing"}) {
+                    header.metadata[key] = text;
+                }
+        }
         const wasi::files::NamedCheckpoint named(header);
-        wasi::files::facts_of(named, {}).config.check();
+        const auto facts = wasi::files::facts_of(named, {});
+        facts.config.check();
+        check_facts(facts);
     } catch (const wasi::error& refused) {
         for (const char* character = refused.what(); *character != '\0'; ++character) {
             if (*character < 0x20 || *character > 0x7e) {

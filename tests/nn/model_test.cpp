@@ -93,10 +93,15 @@ TEST_CASE("a set-up is a value: what a layer says of itself makes another layer 
     nn::TuckerOptions tucker;
     tucker.ranks = {2, 1, 3};
     tucker.restart_every = 5;
+    nn::ProjectedOptions projected;
+    projected.projection = wasi::subspace::Projection::prac;
+    projected.principal_rank = 3;
     const std::vector<nn::WeightSetup> weights{nn::DenseOptions{}, nn::SubspaceOptions{{linalg::Energy{0.7}, false}},
-                                               nn::FactorsOptions{{linalg::FixedRank{4}, false}}};
+                                               nn::FactorsOptions{{linalg::FixedRank{4}, false}},
+                                               nn::FrozenOptions{wasi::Precision::half}};
     for (const nn::WeightSetup& weight : weights) {
-        for (const nn::InputSetup& input : {nn::InputSetup(nn::ExactOptions{}), nn::InputSetup(tucker)}) {
+        for (const nn::InputSetup& input :
+             {nn::InputSetup(nn::ExactOptions{}), nn::InputSetup(tucker), nn::InputSetup(projected)}) {
             for (const bool trainable : {true, false}) {
                 CAPTURE(nn::kind_of(weight));
                 CAPTURE(nn::kind_of(input));
@@ -112,6 +117,10 @@ TEST_CASE("a set-up is a value: what a layer says of itself makes another layer 
                 if (const auto* options = std::get_if<nn::TuckerOptions>(&said.input)) {
                     CHECK(options->restart_every == 5);
                     CHECK(options->ranks[2].fixed() == Index{3});
+                }
+                if (const auto* options = std::get_if<nn::ProjectedOptions>(&said.input)) {
+                    CHECK(options->projection == projected.projection);
+                    CHECK(options->principal_rank == 3);
                 }
                 Model again({}, memory);
                 fill(again, 1);

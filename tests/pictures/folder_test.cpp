@@ -222,9 +222,10 @@ TEST_CASE("a class of which nothing is sound is an error, skipped or not")
 {
     const TemporaryFolder folder;
     write_classes(folder.path(), {"a"}, 3);
-    write_in(folder / "b/x.jpg", "text");
+    write_in(folder / "b\n/x.jpg", "text");
     Skipped skipped{.allowed = true};
-    CHECK(has(message_of<io_error>([&] { (void)open(folder.path(), skipped); }), "class 1: none of its pictures"));
+    CHECK(has(message_of<io_error>([&] { (void)open(folder.path(), skipped); }),
+              "class 1 (b\\x0a): none of its pictures can be read"));
 }
 
 TEST_CASE("files and folders for predictions")

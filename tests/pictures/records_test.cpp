@@ -1,14 +1,16 @@
 // CIFAR and IDX files: what is in them, and what of them is refused.
 #include <doctest/doctest.h>
 
-#include <string>
-#include <vector>
+#include <sys/stat.h>
 
-#include <zlib.h>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <support/files.hpp>
 
-#include "made_files.hpp"
+#include "made_records.hpp"
 #include "wasi/pictures/idx.hpp"
 
 namespace {
@@ -17,25 +19,13 @@ using wasi::Index;
 using wasi::io_error;
 using wasi::pictures::read_cifar;
 using wasi::pictures::read_idx;
+using wasi_tests::cifar_records;
 using wasi_tests::has;
+using wasi_tests::idx_text;
 using wasi_tests::message_of;
 using wasi_tests::TemporaryFolder;
 using wasi_tests::write_in;
-
-/// `count` records: labels, then planes whose bytes tell record, colour and place.
-[[nodiscard]] std::string cifar_records(int count, int first, int label_bytes, int classes)
-{
-    std::string text;
-    for (int i = 0; i < count; ++i) {
-        for (int byte = 0; byte < label_bytes; ++byte) {
-            text += static_cast<char>(byte + 1 == label_bytes ? (first + i) % classes : 1);
-        }
-        for (int value = 0; value < 3072; ++value) {
-            text += static_cast<char>((first + i) * 3 + value / 1024 * 50 + value % 1024 % 41);
-        }
-    }
-    return text;
-}
+using wasi_tests::write_packed;
 
 void write_cifar10(const std::filesystem::path& folder)
 {
@@ -43,28 +33,6 @@ void write_cifar10(const std::filesystem::path& folder)
         write_in(folder / ("data_batch_" + std::to_string(i) + ".bin"), cifar_records(4, 4 * (i - 1), 1, 10));
     }
     write_in(folder / "test_batch.bin", cifar_records(10, 100, 1, 10));
-}
-
-[[nodiscard]] std::string idx_text(const std::vector<unsigned int>& extents, std::size_t bytes)
-{
-    std::string text("\0\0\x08", 3);
-    text += static_cast<char>(extents.size());
-    for (const unsigned int extent : extents) {
-        for (int shift = 24; shift >= 0; shift -= 8) {
-            text += static_cast<char>(extent >> static_cast<unsigned int>(shift) & 0xffU);
-        }
-    }
-    for (std::size_t i = 0; i < bytes; ++i) {
-        text += static_cast<char>(i % 3);
-    }
-    return text;
-}
-
-void write_packed(const std::filesystem::path& path, const std::string& text)
-{
-    const gzFile file = gzopen(path.c_str(), "wb");
-    REQUIRE(gzwrite(file, text.data(), static_cast<unsigned int>(text.size())) == static_cast<int>(text.size()));
-    gzclose(file);
 }
 
 void write_idx(const std::filesystem::path& folder)
@@ -100,7 +68,13 @@ TEST_CASE("CIFAR-10: all files one after the other, planes side by side, names o
     CHECK(some.labels == std::vector<std::int64_t>{2, 3, 2, 3});
     CHECK(some.which == std::vector<Index>{2, 3, 12, 13});
     CHECK(some.classes.size() == 4);
-    CHECK_THROWS_AS((void)data.training.of_classes(10, 12), wasi::argument_error);
+    for (const auto& [first, last] : std::vector<std::pair<int, int>>{{10, 12}, {0, 10}, {5, 3}, {-1, 3}}) {
+        const std::string said = message_of<wasi::argument_error>(
+            [&, first = first, last = last] { (void)data.training.of_classes(first, last); });
+        CHECK_MESSAGE(has(said, ": there are classes 0 to 9"), said);
+    }
+    const auto none = data.training.part(std::vector<Index>{3}).of_classes(3, 3);
+    CHECK(has(message_of<wasi::argument_error>([&] { (void)none.of_classes(1, 2); }), "there is no picture of them"));
     CHECK_THROWS_AS((void)read_cifar(folder.path(), 20), wasi::argument_error);
 }
 
@@ -143,6 +117,10 @@ TEST_CASE("what CIFAR and IDX files may not say")
         CHECK(has(says([&] { (void)read_cifar(folder.path(), 10); }), "data_batch_3.bin: has 0 bytes"));
         write_in(folder / "data_batch_3.bin", cifar_records(2, 11, 1, 20));
         CHECK(has(says([&] { (void)read_cifar(folder.path(), 10); }), "data_batch_3.bin, picture 0: the class is 11"));
+        write_in(folder / "data_batch_3.bin", cifar_records(2, 0, 1, 10));
+        REQUIRE(::mkfifo((folder / "batches.meta.txt").c_str(), 0600) == 0);  // whoever opens it waits
+        CHECK(has(says([&] { (void)read_cifar(folder.path(), 10); }), "batches.meta.txt: is not a regular file"));
+        std::filesystem::remove(folder / "batches.meta.txt");
         std::filesystem::remove(folder / "data_batch_3.bin");
         std::filesystem::create_directory(folder / "data_batch_3.bin");
         CHECK(has(says([&] { (void)read_cifar(folder.path(), 10); }), "is not a regular file"));
@@ -169,4 +147,15 @@ TEST_CASE("what CIFAR and IDX files may not say")
     const std::string packed = wasi_tests::bytes_of_file(folder / "t10k-images-idx3-ubyte.gz");
     write_in(folder / "t10k-images-idx3-ubyte.gz", packed.substr(0, packed.size() / 2));
     CHECK(has(idx(), "t10k-images-idx3-ubyte.gz"));
+
+    // One that unpacks to more than it says is not unpacked.
+    write_idx(folder.path());
+    write_packed(folder / "t10k-images-idx3-ubyte.gz",
+                 idx_text({3, 5, 4}, 60) + std::string(std::size_t{1} << 26, '\0'));
+    CHECK(has(idx(), "t10k-images-idx3-ubyte.gz: unpacks to more than the 76 bytes that it may have"));
+    // A file of holes: 6 pictures of 1.6 gigapixels.
+    write_idx(folder.path());
+    write_in(images, idx_text({6, 40000, 40000}, 0));
+    std::filesystem::resize_file(images, 16 + std::uintmax_t{6} * 40000 * 40000);
+    CHECK(has(idx(), "train-images-idx3-ubyte: says that it is 40000 x 40000 pixels, more than the 268435456"));
 }

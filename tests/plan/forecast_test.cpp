@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <support/models.hpp>
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/plan/forecast.hpp>
+#include <wasi/train/evaluate.hpp>
 
 namespace {
 
@@ -51,9 +53,10 @@ struct Run {
     RunDescription description;
 };
 
+/// With `evaluated` examples that are looked at after each epoch, `evaluation_batch` at once.
 [[nodiscard]] Run train_really(const VisionTransformerConfig& config, const wasi::train::MethodOptions& method,
                                const TrainOptions& training, const OptimizerOptions& which, Index images,
-                               const wasi::nn::KeepOptions& keep = {})
+                               const wasi::nn::KeepOptions& keep = {}, Index evaluated = 0, Index evaluation_batch = 0)
 {
     wasi::Ledger ledger;
     Model<float> model(config, ledger);
@@ -63,6 +66,8 @@ struct Run {
     wasi::nn::keep(model, keep);
     Run run;
     run.description = wasi::plan::describe(model, training, which, images);
+    run.description.evaluated = evaluated;
+    run.description.evaluation_batch = evaluation_batch;
     ledger.open_arena();
     ledger.reset_peaks();
     run.measured.at_start = ledger.total().current;
@@ -70,8 +75,15 @@ struct Run {
     TrainOptions options = training;
     options.epochs = 2;
     options.rate = 0.01;
+    const auto others = random_images<float>(config, std::max<Index>(evaluated, 1), 3);
+    const Index per_epoch = wasi::train::steps_per_epoch(images, training.batch_size);
     options.on_step = [&](const wasi::train::StepRecord& record) {
         run.measured.flops = record.step == 2 ? record.flops : run.measured.flops;
+        if (evaluated > 0 && (record.step + 1) % per_epoch == 0) {
+            static_cast<void>(wasi::train::confusion(
+                model, others,
+                evaluation_batch > 0 ? evaluation_batch : wasi::train::largest_micro_batch(training, images)));
+        }
         return true;
     };
     wasi::train::train(model, data, *optimizer, options, wasi::RandomKey(5));
@@ -185,7 +197,7 @@ TEST_CASE("memory forecast: what blocks keep")
     using wasi::autograd::Output;
     using wasi::autograd::Probabilities;
     const ThreadScope threads(1);
-    std::vector<wasi::nn::KeepOptions> choices(8);
+    std::vector<wasi::nn::KeepOptions> choices(10);
     choices[0].recompute = wasi::nn::Recompute::attention;
     choices[1].recompute = wasi::nn::Recompute::mlp;
     choices[2].recompute = wasi::nn::Recompute::halves;
@@ -194,6 +206,10 @@ TEST_CASE("memory forecast: what blocks keep")
     choices[5].norm_output = Output::rebuild;
     choices[6].gelu_input = choices[6].gelu_output = Output::rebuild;
     choices[7].saved_as = wasi::Precision::bfloat16;
+    choices[8].saved_as = wasi::Precision::int8;
+    choices[9].recompute = wasi::nn::Recompute::block;
+    choices[9].saved_as = wasi::Precision::int4;
+    choices[9].rounding = wasi::Rounding::stochastic;
     for (std::size_t i = 0; i < choices.size(); ++i) {
         for (const Method method : {method("vanilla"), method("wsi"), method("wasi")}) {
             CAPTURE(i);
@@ -203,6 +219,62 @@ TEST_CASE("memory forecast: what blocks keep")
             const auto run = train_really(small, fixed_ranks(method), training, {}, 24, choices[i]);
             check_equal(run);
             check_bound(run, 1);
+        }
+    }
+}
+
+TEST_CASE("memory forecast: frozen weights in fewer bits")
+{
+    const ThreadScope threads(1);
+    for (const auto precision : {wasi::Precision::full, wasi::Precision::bfloat16, wasi::Precision::int8}) {
+        for (const auto& config : {small, wide}) {
+            for (const Method method : {method("lora"), method("head")}) {
+                for (const auto layers : {wasi::nn::Layers::all, wasi::nn::Layers::mlp}) {
+                    CAPTURE(to_string(precision));
+                    CAPTURE(config.dim);
+                    CAPTURE(method.name);
+                    TrainOptions training;
+                    training.batch_size = 12;
+                    training.clip_norm = 1.0;
+                    auto options = fixed_ranks(method);
+                    options.layers = layers;
+                    options.adapter.rank = 3;
+                    options.frozen_weights = precision;
+                    const auto run =
+                        train_really(config, options, training, AdamWOptions{}, 24,
+                                     {.recompute = wasi::nn::Recompute::block, .saved_as = wasi::Precision::int8});
+                    check_equal(run);
+                    check_bound(run, 1);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("memory forecast: projected inputs")
+{
+    using wasi::subspace::Projection;
+    const ThreadScope threads(1);
+    for (const auto projection :
+         {Projection::gaussian, Projection::orthonormal, Projection::principal, Projection::prac, Projection::velora}) {
+        for (const Method method : {method("vanilla"), method("wsi"), method("lora")}) {
+            for (const Route& route : routes) {
+                CAPTURE(to_string(projection));
+                CAPTURE(method.name);
+                CAPTURE(route.micro_batches);
+                const TrainOptions training{.batch_size = 12,
+                                            .micro_batches = route.micro_batches,
+                                            .clip_norm = route.clip_norm,
+                                            .clip_scope = route.scope};
+                auto options = fixed_ranks(method);
+                options.inputs = wasi::train::saved_inputs.back().input;
+                options.projection = {.projection = projection, .rank = 8};
+                const auto run = train_really(small, options, training, {}, 24);
+                check_equal(run);
+                check_bound(run, 1);
+                options.projection.refresh_every = 1;
+                check_bound(train_really(small, options, training, {}, 24), 1);
+            }
         }
     }
 }
@@ -316,6 +388,33 @@ TEST_CASE("memory forecast: an upper bound for ranks by energy, restarts, severa
     }
 }
 
+TEST_CASE("memory forecast: an evaluation after each epoch, where it takes more than a step and where it does not")
+{
+    const ThreadScope threads(1);
+    for (const Method method : {method("vanilla"), method("head"), method("wsi"), method("wasi")}) {
+        for (const auto& choice : {std::pair<Index, Index>{50, 0}, {50, 32}, {64, 32}, {5, 32}, {64, 64}}) {
+            const Index evaluated = choice.first;
+            const Index batch = choice.second;
+            CAPTURE(method.name);
+            CAPTURE(evaluated);
+            CAPTURE(batch);
+            TrainOptions training;
+            training.batch_size = 4;
+            training.micro_batches = 2;
+            const OptimizerOptions sgd = SgdOptions{.momentum = 0.9};
+            const auto run = train_really(small, fixed_ranks(method), training, sgd, 14, {}, evaluated, batch);
+            check_equal(run);
+            check_bound(run, 1);
+            // A large batch without gradients takes more than a small one with them.
+            const auto alone = train_really(small, fixed_ranks(method), training, sgd, 14);
+            CHECK(run.measured.total >= alone.measured.total);
+            if (evaluated > 5) {
+                CHECK((run.measured.total > alone.measured.total) == (batch > 0));
+            }
+        }
+    }
+}
+
 TEST_CASE("memory forecast: refuses what makes no sense")
 {
     RunDescription run;
@@ -339,6 +438,10 @@ TEST_CASE("memory forecast: refuses what makes no sense")
     run.threads = 1;
     run.images = -1;
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::forecast_step(run)), wasi::argument_error);
+    run.images = 0;
+    run.evaluated = -1;
+    CHECK_THROWS_WITH_AS(static_cast<void>(wasi::plan::forecast_step(run)),
+                         "RunDescription: -1 examples are evaluated, 0 at once", wasi::argument_error);
 }
 
 TEST_CASE("memory forecast: weights that become low rank take no more than is forecast")

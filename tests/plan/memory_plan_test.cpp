@@ -344,16 +344,35 @@ TEST_CASE("memory plan: the error of 16-bit saves is the rounding of one number 
             const auto x = wasi::ConstMatrixView<float>::row_major(&value, 1, 1);
             float back = value;
             if (precision != wasi::Precision::full) {
-                std::array<std::uint16_t, 1> bits{};
-                EigenStorage::pack(std::span(bits), x, precision);
-                EigenStorage::unpack(wasi::MatrixView<float>::row_major(&back, 1, 1),
-                                     std::span<const std::uint16_t>(bits), precision);
+                wasi::PackedTensor packed(wasi::plain_memory(), {}, {1}, {precision});
+                EigenStorage::pack(packed.view(), x);
+                EigenStorage::unpack(wasi::MatrixView<float>::row_major(&back, 1, 1), std::as_const(packed).view());
             }
             largest = std::max(largest, static_cast<double>(std::abs(back - value) / value));
         }
         const double said = wasi::plan::KeepPreset{"any", keep}.error();
         CHECK(largest <= said);
         CHECK(largest >= 0.99 * said / (1.0 + said));
+    }
+}
+
+TEST_CASE("memory plan: the error of saves in 8 and 4 bits is half a step of a group of normal numbers")
+{
+    constexpr Index groups = 200;
+    wasi::Tensor<float> x(wasi::plain_memory(), {}, {groups, 256});
+    EigenStorage::fill_normal(x.matrix(), wasi::RandomKey(1));
+    for (const auto precision : {wasi::Precision::int8, wasi::Precision::int4}) {
+        wasi::nn::KeepOptions keep;
+        keep.saved_as = precision;
+        wasi::PackedTensor packed(wasi::plain_memory(), {}, x.shape(), {precision});
+        EigenStorage::pack(packed.view(), std::as_const(x).matrix());
+        double half_steps = 0.0;
+        for (std::size_t group = 0; group < groups; ++group) {
+            half_steps += static_cast<double>(packed.view().scales[2 * group + 1]) / 2.0 / groups;
+        }
+        const double said = wasi::plan::KeepPreset{"any", keep}.error();
+        CHECK(half_steps <= said);
+        CHECK(half_steps >= 0.9 * said);
     }
 }
 

@@ -12,6 +12,7 @@
 #include <support/models.hpp>
 #include <support/perceptron.hpp>
 #include <wasi/nn/dense_values.hpp>
+#include <wasi/plan/forecast_outputs.hpp>
 #include <wasi/plan/output_ranks.hpp>
 #include <wasi/train/features.hpp>
 
@@ -361,6 +362,25 @@ TEST_CASE("output ranks: no choice within the bytes errs less, and none fits les
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::ranks_by_energy(outputs, 0.0)), wasi::argument_error);
     CHECK_THROWS_AS(static_cast<void>(wasi::plan::hold_outputs(model, outputs, std::vector<Index>{1})),
                     wasi::argument_error);
+}
+
+TEST_CASE("output calibration: its forecast is the real peak to the byte")
+{
+    const wasi::SerialScope serial;
+    for (const Index gradient_examples : {0, 6}) {
+        for (const Index held_out : {0, 5}) {
+            INFO(gradient_examples, " for gradients, ", held_out, " held out");
+            const wasi::plan::OutputCalibration options{.batch_size = 4, .gradient_examples = gradient_examples};
+            wasi::Ledger ledger;
+            Model<float> model(tiny_config, ledger);
+            randomize(model, 1);
+            const auto data = random_images<float>(tiny_config, 14, 2);
+            ledger.reset_peaks();
+            static_cast<void>(wasi::plan::calibrate_outputs(model, data, range(0, 9), range(9, 9 + held_out), options));
+            CHECK(ledger.total().peak ==
+                  wasi::plan::forecast_output_calibration<Model<float>>(tiny_config, 9, held_out, options));
+        }
+    }
 }
 
 TEST_CASE("output calibration: what cannot be is refused")

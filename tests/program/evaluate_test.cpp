@@ -263,3 +263,25 @@ TEST_CASE("tensors: as many labels as images, or the tensors are refused")
     CHECK(refused.status == 2);
     CHECK_MESSAGE(says(refused.error, "labels have shape (3) for 2 images"), refused.error);
 }
+
+TEST_CASE("a run that diverges says where its best model is")
+{
+    const TemporaryFolder folder;
+    const std::string command =
+        "finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --method vanilla --threads 1 --data "
+        "digits:0-1 "
+        "--validation 0.2 --epochs 30 --lr 30 --warmup 100000 --schedule constant --clip-norm 0 --out " +
+        quoted(folder / "run");
+    for (const bool keep : {false, true}) {
+        const auto outcome = run_program(command + (keep ? "--keep best" : "--keep last"));
+        CHECK(outcome.status == 2);
+        CHECK_MESSAGE(says(outcome.error, "training diverged at step"), outcome.error);
+        CHECK(says(outcome.error, "; the best model so far, of epoch ") == keep);
+        const auto at = outcome.error.find((folder / "run/best-").string());
+        CHECK((at != std::string::npos) == keep);
+        if (keep && at != std::string::npos) {
+            const std::string path = outcome.error.substr(at, outcome.error.find('\n', at) - at);
+            CHECK_MESSAGE(fs::exists(path), path);
+        }
+    }
+}

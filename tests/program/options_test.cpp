@@ -112,6 +112,7 @@ constexpr int head_input = 32 * 16;
     const std::string pictures = "--data '" + (models / "pictures").string() + "' ";
     const std::string sgd = "--method vanilla --schedule constant ";
     const std::string still = "--method vanilla --validation 0.2 --epochs 3 --lr 0 --weight-decay 0";
+    const std::string projected = sgd + "--lr 0.5 --saved-inputs projected --projection-rank 4 ";
     const std::string fixed = "--method asi --activation-ranks 4,2,8 ";
     return {
         {"--weights", {model, other}, losses},
@@ -160,7 +161,8 @@ constexpr int head_input = 32 * 16;
         {"--norm-output", {"keep", "rebuild"}, saved_inputs, {}, sgd},
         {"--gelu-input", {"keep", "rebuild"}, saved_activations, {}, "--method wsi"},
         {"--gelu-output", {"keep", "rebuild"}, saved_inputs, {}, sgd},
-        {"--saved-as", {"float", "bfloat16", "half"}, losses, {}, sgd},
+        {"--saved-as", {"float", "bfloat16", "half", "int8", "int4"}, losses, {}, sgd},
+        {"--saved-rounding", {"nearest", "stochastic"}, losses, {}, sgd + "--saved-as int8"},
         {"--shuffle", {"on", "off"}, losses},
         {"--seed", {"0", "18446744073709551615"}, losses},
         {"--threads", {"1", "2"}, in_report("/options/threads"), {"1", "2"}},
@@ -208,6 +210,18 @@ constexpr int head_input = 32 * 16;
          "--method lora --alpha 4 --rank 2 --weights '" + model + "'"},
         {"--precondition", {"0", "0.01", "1"}, losses, {}, "--method lora --lr 0.5"},
         {"--precondition", {"0", "0.01", "1"}, losses, {}, "--method factors --energy 0.5"},
+        // fc1 of 64 x 16, with factors of rank 2 in floats; in int8 a float a row beside it.
+        {"--frozen-weights",
+         {"float32", "bfloat16", "half", "int8"},
+         in_report("/layers/2/weight_bytes"),
+         {"4736.0", "2688.0", "2688.0", "1920.0"},
+         "--method lora --rank 2"},
+        {"--saved-inputs", {"exact", "tucker", "projected"}, saved_inputs, {}, sgd + "--activation-ranks 4,2,8"},
+        {"--projection", {"gaussian", "orthonormal", "principal", "prac", "velora"}, losses, {}, projected},
+        {"--projection-rank", {"2", "4"}, saved_inputs, {}, "--method compact"},
+        {"--principal-rank", {"1", "3"}, losses, {}, "--method prac --projection-rank 4 --lr 0.5"},
+        {"--projection-refresh", {"0", "1"}, losses, {}, "--method compact --projection-rank 4 --lr 0.5"},
+        {"--projection-scale", {"0.5", "2"}, losses, {}, projected + "--projection velora"},
         {"--restart-below", {"1", "0"}, last("captured_energy:encoder_layer_1.mlp.3"), {}, fixed + "--lr 0.5"},
         {"--lr", {"0.05", "0.25"}, first("learning_rate"), {"0.050000000000000003", "0.25"}, sgd},
         {"--weight-decay", {"0", "0.5"}, losses, {}, sgd},

@@ -49,12 +49,12 @@ private:
     return {std::istreambuf_iterator<char>(in), {}};
 }
 
-/// Runs `wasi_vit ARGUMENTS` through the shell.
+/// Runs `wasi_vit ARGUMENTS` through the shell, under an emulator where it is for another machine.
 [[nodiscard]] inline Outcome run_program(const std::string& arguments, const std::string& before = "")
 {
     const TemporaryFolder folder;
-    const std::string command = before + "'" WASI_VIT_PROGRAM "' " + arguments + " >'" + (folder / "out").string() +
-                                "' 2>'" + (folder / "error").string() + "'";
+    const std::string command = before + WASI_VIT_EMULATOR " '" WASI_VIT_PROGRAM "' " + arguments + " >'" +
+                                (folder / "out").string() + "' 2>'" + (folder / "error").string() + "'";
     const int result = std::system(command.c_str());  // NOLINT(cert-env33-c): the command line is what is tested
     return {WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result), contents(folder / "out"),
             contents(folder / "error")};

@@ -1,10 +1,13 @@
-// Numbers in 16 bits: against the definition of the formats.
+// Numbers in 16, 8 and 4 bits: against the definition of the formats.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include <support/engines.hpp>
@@ -14,7 +17,9 @@
 namespace {
 
 using wasi::Index;
+using wasi::Packing;
 using wasi::Precision;
+using wasi::RandomKey;
 using wasi_tests::naive::from_16_bits;
 using wasi_tests::naive::to_16_bits;
 
@@ -44,31 +49,46 @@ using wasi_tests::naive::to_16_bits;
     return result;
 }
 
-TEST_CASE_TEMPLATE("pack and unpack: the formats as defined, number by number", E, WASI_TEST_ENGINES)
+/// What becomes of numbers that are packed and unpacked, and the packed ones.
+template <class E>
+struct There {
+    using T = typename E::Scalar;
+
+    wasi::PackedTensor packed;
+    std::vector<T> back;
+
+    There(const std::vector<T>& values, Index rows, Packing packing, std::optional<RandomKey> key = std::nullopt)
+        : packed(wasi::plain_memory(), {}, {static_cast<Index>(values.size())}, packing), back(values.size(), T(-77))
+    {
+        const Index cols = static_cast<Index>(values.size()) / rows;
+        auto view = packed.view();
+        std::fill(view.codes.begin(), view.codes.end(), std::byte{0xde});
+        E::Storage::pack(view, wasi::ConstMatrixView<T>::row_major(values.data(), rows, cols), key);
+        E::Storage::unpack(wasi::MatrixView<T>::row_major(back.data(), rows, cols), std::as_const(packed).view());
+    }
+    [[nodiscard]] int code(std::size_t at) const { return std::to_integer<int>(packed.view().codes[at]); }
+    [[nodiscard]] float scale(std::size_t at) const { return packed.view().scales[at]; }
+};
+
+TEST_CASE_TEMPLATE("pack and unpack: the 16-bit formats as defined, number by number", E, WASI_TEST_ENGINES)
 {
-    using S = typename E::Storage;
     using T = typename E::Scalar;
     std::vector<T> values;
     for (const float value : numbers()) {
         values.push_back(static_cast<T>(value));
     }
-    const auto count = static_cast<Index>(values.size());
     for (const Precision precision : {Precision::bfloat16, Precision::half}) {
         CAPTURE(to_string(precision));
-        for (const Index rows : {Index{1}, count}) {
-            const auto view = wasi::MatrixView<T>::row_major(values.data(), rows, count / rows);
-            std::vector<std::uint16_t> bits(values.size(), 0xdead);
-            S::pack(std::span(bits), wasi::ConstMatrixView<T>(view), precision);
-            std::vector<T> back(values.size(), T(-77));
-            S::unpack(wasi::MatrixView<T>::row_major(back.data(), rows, count / rows),
-                      std::span<const std::uint16_t>(bits), precision);
+        for (const Index rows : {Index{1}, static_cast<Index>(values.size())}) {
+            const There<E> there(values, rows, {precision});
             int wrong = 0;
             for (std::size_t i = 0; i < values.size(); ++i) {
-                const auto wanted = from_16_bits(to_16_bits(static_cast<double>(values[i]), precision), precision);
-                const auto got = static_cast<double>(back[i]);
+                const auto bits = to_16_bits(static_cast<double>(values[i]), precision);
+                const auto wanted = from_16_bits(bits, precision);
+                const auto got = static_cast<double>(there.back[i]);
                 wrong += std::isnan(wanted) ? !std::isnan(got)
                                             : got != wanted || std::signbit(got) != std::signbit(wanted) ||
-                                                  bits[i] != to_16_bits(static_cast<double>(values[i]), precision);
+                                                  there.code(2 * i) + 256 * there.code(2 * i + 1) != bits;
             }
             CHECK(wrong == 0);
         }
@@ -78,37 +98,205 @@ TEST_CASE_TEMPLATE("pack and unpack: the formats as defined, number by number", 
 TEST_CASE("every 16-bit number survives the way out and back in")
 {
     for (const Precision precision : {Precision::bfloat16, Precision::half}) {
-        std::vector<std::uint16_t> all(0x10000);
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            all[i] = static_cast<std::uint16_t>(i);
+        wasi::PackedTensor all(wasi::plain_memory(), {}, {0x10000}, {precision});
+        for (std::size_t i = 0; i < 0x10000; ++i) {
+            all.view().codes[2 * i] = static_cast<std::byte>(i % 256);
+            all.view().codes[2 * i + 1] = static_cast<std::byte>(i / 256);
         }
-        std::vector<float> values(all.size());
+        std::vector<float> values(0x10000);
         const auto view = wasi::MatrixView<float>::row_major(values.data(), 256, 256);
-        wasi::EigenStorage::unpack(view, std::span<const std::uint16_t>(all), precision);
-        std::vector<std::uint16_t> again(all.size());
-        wasi::EigenStorage::pack(std::span(again), wasi::ConstMatrixView<float>(view), precision);
+        wasi::EigenStorage::unpack(view, std::as_const(all).view());
+        wasi::PackedTensor again(wasi::plain_memory(), {}, {0x10000}, {precision});
+        wasi::EigenStorage::pack(again.view(), wasi::ConstMatrixView<float>(view));
         int changed = 0;
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            changed += !std::isnan(values[i]) && again[i] != all[i];
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            changed += !std::isnan(values[i]) && (again.view().codes[2 * i] != all.view().codes[2 * i] ||
+                                                  again.view().codes[2 * i + 1] != all.view().codes[2 * i + 1]);
         }
         CHECK(changed == 0);
     }
 }
 
-TEST_CASE("a packed tensor takes half the bytes of floats, books them and gives them back")
+/// Numbers of many magnitudes, with their groups' ends at either side of zero, and groups of equal numbers.
+template <class T>
+[[nodiscard]] std::vector<T> group_numbers(std::size_t count)
+{
+    std::vector<T> values;
+    const RandomKey key(11);
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const double scale = std::ldexp(1.0, static_cast<int>(i / 97 % 60) - 30);
+        const double offset = static_cast<double>(i / 97 % 7) - 3.0;
+        values.push_back(static_cast<T>(i / 97 % 11 == 10 ? offset : scale * (offset + key.normal(i))));
+    }
+    return values;
+}
+
+const std::vector<Packing> grouped{{Precision::int8},          {Precision::int4},    {Precision::int8, 97},
+                                   {Precision::int4, 97},      {Precision::int8, 1}, {Precision::int4, 3},
+                                   {Precision::int8, 97, true}};
+
+TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: within half a step, codes as defined", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    using Naive = wasi_tests::Engine<wasi_tests::NaiveStorage, T>;
+    for (const std::size_t count : {std::size_t{1}, std::size_t{255}, std::size_t{30000}}) {
+        const auto values = group_numbers<T>(count);
+        for (const Packing& packing : grouped) {
+            CAPTURE(count);
+            CAPTURE(to_string(packing.precision));
+            CAPTURE(packing.group);
+            const There<E> there(values, 1, packing);
+            const There<Naive> naive(values, 1, packing);
+            int outside = 0;
+            int other_scales = 0;
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t group = i / static_cast<std::size_t>(packing.group);
+                const auto at = group * static_cast<std::size_t>(packing.scales_per_group());
+                const auto step = static_cast<double>(there.scale(packing.symmetric ? at : at + 1));
+                const double size = std::abs(static_cast<double>(values[i]));
+                const double error = std::abs(static_cast<double>(there.back[i]) - static_cast<double>(values[i]));
+                outside += error > step * (0.5 + 1e-4) + size * 0x1p-22;
+                other_scales += std::abs(static_cast<double>(there.scale(at)) - static_cast<double>(naive.scale(at))) >
+                                1e-6 * std::abs(static_cast<double>(naive.scale(at)));
+            }
+            CHECK(outside == 0);
+            CHECK(other_scales == 0);
+            // But for numbers halfway between two codes, and the last bit of a number that a code stands for.
+            int far = 0;
+            for (std::size_t i = 0; i < count; ++i) {
+                far += std::abs(static_cast<double>(there.back[i]) - static_cast<double>(naive.back[i])) >
+                       1e-6 * std::abs(static_cast<double>(values[i]));
+            }
+            CHECK(far <= static_cast<int>(count / 1000));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: what is not finite comes back as NaN, and no other group with it", E,
+                   WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    constexpr auto infinity = std::numeric_limits<float>::infinity();
+    const std::vector<std::vector<float>> bad{
+        {std::numeric_limits<float>::quiet_NaN()}, {infinity}, {-infinity}, {3e38F, -3e38F}};
+    for (const Packing& packing : grouped) {
+        if (packing.group < 3) {
+            continue;
+        }
+        for (const auto& numbers : bad) {
+            auto values = group_numbers<T>(3 * static_cast<std::size_t>(packing.group));
+            const auto middle = static_cast<std::size_t>(packing.group) + 1;
+            for (std::size_t i = 0; i < numbers.size(); ++i) {
+                values[middle + i] = static_cast<T>(numbers[i]);
+            }
+            const There<E> there(values, 1, packing);
+            int wrong = 0;
+            for (std::size_t i = 0; i < values.size(); ++i) {
+                wrong += std::isnan(there.back[i]) != (i / static_cast<std::size_t>(packing.group) == 1);
+            }
+            CHECK(wrong == 0);
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: ends, zero and equal numbers come back as they were", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    const std::vector<T> values{T(0),     T(-254), T(1), T(127),   T(127),   T(127),
+                                T(1e-40), T(0),    T(0), T(-3e38), T(-3e38), T(-3e38)};
+    const There<E> there(values, 1, {Precision::int8, 3});
+    CHECK(there.back[1] == T(-254));
+    CHECK(there.back[2] == T(1));
+    CHECK(there.back[0] == T(0));
+    CHECK(there.back[3] == T(127));
+    CHECK(there.back[4] == T(127));
+    CHECK(std::abs(static_cast<double>(there.back[6])) <= 3e-38);
+    CHECK(there.back[9] == static_cast<T>(-3e38F));
+    const There<E> even(values, 1, {Precision::int8, 3, true});
+    CHECK(even.back[0] == T(0));
+    CHECK(even.back[1] == T(-254));
+    CHECK(even.back[2] == T(2));  // a step is 2, and ties go up
+    CHECK(even.back[7] == T(0));
+}
+
+TEST_CASE_TEMPLATE("rounding at random: one of the two neighbours, the number itself in the mean", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    std::vector<T> values;
+    for (int i = 0; i < 301; ++i) {
+        values.push_back(static_cast<T>(std::sin(i) * (1.0 + i % 13)));
+    }
+    for (const Packing& packing : {Packing{Precision::int8}, Packing{Precision::int4}, Packing{Precision::int4, 5}}) {
+        CAPTURE(to_string(packing.precision));
+        constexpr int draws = 400;
+        std::vector<double> sum(values.size(), 0.0);
+        std::vector<double> steps(values.size(), 0.0);
+        int outside = 0;
+        for (int draw = 0; draw < draws; ++draw) {
+            const There<E> there(values, 1, packing, RandomKey(7).derive(draw));
+            for (std::size_t i = 0; i < values.size(); ++i) {
+                steps[i] = static_cast<double>(there.scale(2 * (i / static_cast<std::size_t>(packing.group)) + 1));
+                const double error = static_cast<double>(there.back[i]) - static_cast<double>(values[i]);
+                outside += std::abs(error) > steps[i] * (1.0 + 1e-4) + 1e-6;
+                sum[i] += error;
+            }
+        }
+        CHECK(outside == 0);
+        // A number at a share p of the way to the next one: variance p (1 - p) s² <= s²/4 a draw.
+        int biased = 0;
+        double all = 0.0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            biased += std::abs(sum[i] / draws) > 5.0 * steps[i] / 2.0 / std::sqrt(static_cast<double>(draws)) + 1e-6;
+            all += steps[i] > 0.0 ? sum[i] / (draws * steps[i]) : 0.0;  // alone in its group
+        }
+        CHECK(biased == 0);
+        CHECK(std::abs(all / static_cast<double>(values.size())) <= 4.0 * 0.5 / std::sqrt(draws * 301.0));
+        // The same key, the same bits; another, others.
+        const There<E> first(values, 1, packing, RandomKey(1));
+        CHECK(first.back == There<E>(values, 1, packing, RandomKey(1)).back);
+        CHECK(first.back != There<E>(values, 1, packing, RandomKey(2)).back);
+    }
+}
+
+TEST_CASE("rounding at random: the largest number of a group stays what it is, however often it is there")
+{
+    std::vector<float> values(std::size_t{1} << 19);  // one draw in 2^16 would round it up
+    for (std::size_t i = 0; i < values.size(); i += 256) {
+        std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(i), 255, 51.0F);
+    }
+    CHECK(There<wasi_tests::EigenFloat>(values, 1, {Precision::int8}, RandomKey(1)).back == values);
+}
+
+TEST_CASE("a packed tensor takes half the bytes of floats or less, books them and gives them back")
 {
     wasi::Ledger ledger;
     const wasi::Tag tag{wasi::Use::saved_activation, 3};
-    {
-        wasi::PackedTensor packed(ledger, tag, {5, 7}, Precision::half);
-        CHECK(ledger.of(tag).current == 5 * 7 * 2);
-        const wasi::PackedTensor moved(std::move(packed));
-        CHECK(ledger.of(tag).current == 5 * 7 * 2);
+    const auto bytes = [&](Packing packing) {
+        wasi::PackedTensor packed(ledger, tag, {5, 7}, packing);
+        const std::size_t booked = ledger.of(tag).current;
+        wasi::PackedTensor moved(std::move(packed));
+        CHECK(ledger.of(tag).current == booked);
         CHECK(moved.shape() == wasi::Shape{5, 7});
-        CHECK(moved.precision() == Precision::half);
-    }
+        CHECK(moved.packing() == packing);
+        CHECK(moved.bytes() == booked);
+        moved = {};
+        CHECK(ledger.of(tag).current == 0);
+        return booked;
+    };
+    CHECK(bytes({Precision::half}) == 5 * 7 * 2);
+    CHECK(bytes({Precision::int8}) == 5 * 7 + 8);
+    CHECK(bytes({Precision::int8, 16}) == 5 * 7 + 3 * 8);
+    CHECK(bytes({Precision::int8, 7, true}) == 5 * 7 + 5 * 4);
+    CHECK(bytes({Precision::int4}) == 18 + 8);
+    CHECK(bytes({Precision::int4, 7}) == 5 * 4 + 5 * 8);
     CHECK(ledger.of(tag).current == 0);
-    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, Precision::full), wasi::argument_error);
+    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::full}), wasi::argument_error);
+    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::int8, 0}), wasi::argument_error);
+    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::int4, 2, true}), wasi::argument_error);
+    const wasi::PackedTensor rows(ledger, tag, {5, 7}, {Precision::int8, 7, true});
+    CHECK(rows.part(14, 21).codes.data() == rows.view().codes.data() + 14);
+    CHECK(rows.part(14, 21).scales.data() == rows.view().scales.data() + 2);
+    CHECK_THROWS_AS(static_cast<void>(rows.part(3, 7)), wasi::argument_error);
 }
 
 }  // namespace

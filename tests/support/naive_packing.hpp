@@ -1,11 +1,17 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <vector>
 
-#include "wasi/core/precision.hpp"
+#include "wasi/core/random.hpp"
+#include "wasi/storage/packing.hpp"
 
-/// 16-bit floating-point numbers by arithmetic alone, from their definition (IEEE 754): sign, exponent, mantissa.
+/// 16-bit floating-point numbers by arithmetic alone, from their definition (IEEE 754): sign, exponent, mantissa; and
+/// numbers of 8 and 4 bits, one at a time.
 namespace wasi_tests::naive {
 
 struct Format {
@@ -52,6 +58,85 @@ struct Format {
     const unsigned biased = static_cast<unsigned>(exponent - least) << format.mantissa_bits;
     const unsigned magnitude = biased + static_cast<unsigned>(units);
     return static_cast<std::uint16_t>(sign | std::min(magnitude, format.infinity()));
+}
+
+using wasi::Index;
+
+/// The number of this place of a run of packed ones.
+[[nodiscard]] inline double unpacked_number(const wasi::ConstPackedView& from, Index place)
+{
+    const auto byte = [&](Index at) { return std::to_integer<int>(from.codes[static_cast<std::size_t>(at)]); };
+    const wasi::Packing& packing = from.packing;
+    if (!packing.grouped()) {
+        return from_16_bits(static_cast<std::uint16_t>(byte(2 * place) | byte(2 * place + 1) << 8), packing.precision);
+    }
+    const Index group = place / packing.group;
+    const Index within = place % packing.group;
+    const float* scales = from.scales.data() + group * packing.scales_per_group();
+    const Index begin = group * packing.group_bytes();
+    if (packing.symmetric) {
+        const int code = byte(begin + within);
+        return static_cast<double>(scales[0]) * (code < 128 ? code : code - 256);
+    }
+    const int both = byte(begin + (packing.precision == wasi::Precision::int4 ? within / 2 : within));
+    const int code = packing.precision == wasi::Precision::int8 ? both : within % 2 == 0 ? both % 16 : both / 16;
+    return static_cast<double>(scales[0]) + code * static_cast<double>(scales[1]);
+}
+
+/// Groups by their definition, in double. `key`: rounds up by chance.
+inline void pack_numbers(const wasi::PackedView& to, const std::vector<double>& numbers,
+                         const std::optional<wasi::RandomKey>& key)
+{
+    const wasi::Packing& packing = to.packing;
+    const auto put = [&](Index at, int byte) { to.codes[static_cast<std::size_t>(at)] = static_cast<std::byte>(byte); };
+    const auto count = static_cast<Index>(numbers.size());
+    if (!packing.grouped()) {
+        for (Index i = 0; i < count; ++i) {
+            const int bits = to_16_bits(numbers[static_cast<std::size_t>(i)], packing.precision);
+            put(2 * i, bits % 256);
+            put(2 * i + 1, bits / 256);
+        }
+        return;
+    }
+    std::fill(to.codes.begin(), to.codes.end(), std::byte{});
+    for (Index group = 0; group * packing.group < count; ++group) {
+        const Index first = group * packing.group;
+        const Index last = std::min(first + packing.group, count);
+        float least = static_cast<float>(numbers[static_cast<std::size_t>(first)]);
+        float most = least;
+        bool finite = true;
+        for (Index i = first; i < last; ++i) {
+            const auto value = static_cast<float>(numbers[static_cast<std::size_t>(i)]);
+            finite = finite && std::isfinite(value);
+            least = std::min(least, value);
+            most = std::max(most, value);
+        }
+        finite = finite && std::isfinite(most - least);
+        const float nothing = std::numeric_limits<float>::quiet_NaN();
+        float* scales = to.scales.data() + group * packing.scales_per_group();
+        const auto levels = static_cast<float>(packing.largest_code());
+        const float step =
+            packing.symmetric ? std::max(std::abs(least), std::abs(most)) / levels : (most - least) / levels;
+        scales[packing.symmetric ? 0 : 1] = finite ? step : nothing;
+        if (!packing.symmetric) {
+            scales[0] = finite ? least : nothing;
+        }
+        for (Index i = first; i < last && finite && step >= std::numeric_limits<float>::min(); ++i) {
+            const double value = static_cast<float>(numbers[static_cast<std::size_t>(i)]);
+            const double steps =
+                (value - (packing.symmetric ? 0.0 : static_cast<double>(least))) / static_cast<double>(step);
+            const double chance = key ? key->uniform(static_cast<std::uint64_t>(i)) : 0.5;
+            const int code = std::min(static_cast<int>(std::floor(steps + chance)), packing.largest_code());
+            const Index begin = group * packing.group_bytes();
+            if (packing.precision == wasi::Precision::int8) {
+                put(begin + i - first, code & 255);
+            } else {
+                const Index at = begin + (i - first) / 2;
+                const int before = std::to_integer<int>(to.codes[static_cast<std::size_t>(at)]);
+                put(at, (i - first) % 2 == 0 ? code : before + 16 * code);
+            }
+        }
+    }
 }
 
 }  // namespace wasi_tests::naive

@@ -235,22 +235,24 @@ struct NaiveRowKernels : NaiveElements {
     }
 
     template <class T>
-    static void pack(std::span<std::uint16_t> to, wasi::MatrixView<T> from, wasi::Precision precision)
+    static void pack(wasi::PackedView to, wasi::MatrixView<T> from,
+                     const std::optional<wasi::RandomKey>& key = std::nullopt)
     {
         expect_plain(wasi::ConstMatrixView<std::remove_const_t<T>>(from));
-        naive::expect(static_cast<Index>(to.size()) == from.size(), "pack: shapes");
-        for_each(from, [&](Index i, Index j) {
-            at(to, i * from.cols + j) = naive::to_16_bits(static_cast<double>(from(i, j)), precision);
-        });
+        naive::expect(to.codes.size() == to.packing.code_bytes(from.size()) &&
+                          to.scales.size() == to.packing.scale_count(from.size()),
+                      "pack: shapes");
+        naive::pack_numbers(to, std::vector<double>(from.data, from.data + from.size()), key);
     }
     template <wasi::Scalar T>
-    static void unpack(View<T> to, std::span<const std::uint16_t> from, wasi::Precision precision)
+    static void unpack(View<T> to, wasi::ConstPackedView from)
     {
         expect_plain(to);
-        naive::expect(static_cast<Index>(from.size()) == to.size(), "unpack: shapes");
-        for_each(to, [&](Index i, Index j) {
-            to(i, j) = static_cast<T>(naive::from_16_bits(at(from, i * to.cols + j), precision));
-        });
+        naive::expect(from.codes.size() == from.packing.code_bytes(to.size()) &&
+                          from.scales.size() == from.packing.scale_count(to.size()),
+                      "unpack: shapes");
+        for_each(to,
+                 [&](Index i, Index j) { to(i, j) = static_cast<T>(naive::unpacked_number(from, i * to.cols + j)); });
     }
 
 protected:

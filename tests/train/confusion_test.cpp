@@ -26,6 +26,9 @@ TEST_CASE("confusion: counts, accuracy and macro F1 as scikit-learn has them")
     CHECK(matrix.correct() == 5);
     CHECK(matrix.count(0, 1) == 1);
     CHECK(matrix.count(1, 0) == 0);
+    CHECK(matrix.count(2, 2) == 2);
+    CHECK(matrix.mistakes().size() == 5);
+    CHECK(matrix.mistakes().at({2, 3}) == 1);
     CHECK(matrix.examples(2) == 4);
     CHECK(matrix.predictions(2) == 4);
     // f1_score(labels, predicted, average=None) and average="macro" of scikit-learn 1.9.

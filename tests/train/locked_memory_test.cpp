@@ -163,7 +163,11 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
                 using S = decltype(storage);
                 const auto data = random_images<float>(tiny_config, 12, 2);
                 wasi::train::MethodOptions options{
-                    .method = method, .weight_rank = linalg::FixedRank{8}, .activation = {.ranks = {4, 6, 9}}};
+                    .method = method,
+                    .weight_rank = linalg::FixedRank{8},
+                    .activation = {.ranks = {4, 6, 9}},
+                    .projection = {.rank = 6, .refresh_every = 2},
+                    .frozen_weights = lean && !method.trains_rest ? wasi::Precision::int8 : wasi::Precision::full};
                 if (lean) {
                     options.adapter.start = wasi::nn::AdapterStart::pissa;
                     options.adapter.precondition = method == wasi::train::method("lora-fa") ? 0.0 : 0.01;
@@ -176,12 +180,14 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
                     Model<float, S> model(tiny_config, memory, RandomKey(1));
                     wasi::train::apply_method(model, options, RandomKey(7));
                     if (lean) {
-                        wasi::nn::keep(model, {.recompute = wasi::nn::Recompute::halves,
-                                               .probabilities = wasi::autograd::Probabilities::recompute,
-                                               .norm_output = wasi::autograd::Output::rebuild,
-                                               .gelu_input = wasi::autograd::Output::rebuild,
-                                               .gelu_output = wasi::autograd::Output::rebuild,
-                                               .saved_as = wasi::Precision::bfloat16});
+                        wasi::nn::keep(
+                            model, {.recompute = wasi::nn::Recompute::halves,
+                                    .probabilities = wasi::autograd::Probabilities::recompute,
+                                    .norm_output = wasi::autograd::Output::rebuild,
+                                    .gelu_input = wasi::autograd::Output::rebuild,
+                                    .gelu_output = wasi::autograd::Output::rebuild,
+                                    .saved_as = method.trains_rest ? wasi::Precision::bfloat16 : wasi::Precision::int8,
+                                    .rounding = wasi::Rounding::stochastic});
                     }
                     const auto optimizer = optim::make_optimizer<float, S>(kind, memory);
                     wasi::train::TrainOptions train{.epochs = 2, .batch_size = 4, .rate = 0.01, .clip_norm = 1.0};

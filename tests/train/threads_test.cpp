@@ -29,6 +29,8 @@ struct Options {
     train::ClipScope scope = train::ClipScope::global;
     bool adamw = false;
     double momentum = 0.0;
+    wasi::nn::KeepOptions keep = {};
+    wasi::Precision frozen = wasi::Precision::full;
 };
 
 struct Outcome {
@@ -46,7 +48,10 @@ struct Outcome {
     const auto data = random_images<float>(config, 10, 5);
     apply(model, {.method = o.method,
                   .weight_rank = linalg::Energy{0.7},
-                  .activation = {.ranks = {linalg::Energy{0.8}, linalg::Energy{0.8}, linalg::Energy{0.8}}}});
+                  .activation = {.ranks = {linalg::Energy{0.8}, linalg::Energy{0.8}, linalg::Energy{0.8}}},
+                  .projection = {.rank = 8, .refresh_every = 2},
+                  .frozen_weights = o.frozen});
+    wasi::nn::keep(model, o.keep);
     wasi::optim::Sgd<float, EigenStorage> sgd({.momentum = o.momentum, .weight_decay = 1e-4}, memory);
     wasi::optim::AdamW<float, EigenStorage> adamw({}, memory);
     train::TrainOptions options;
@@ -96,6 +101,16 @@ TEST_CASE("every method")
         CAPTURE(method.name);
         check_same({.method = method});
     }
+}
+
+TEST_CASE("frozen weights and saves in fewer bits, rounded at random")
+{
+    check_same({.method = method("lora"),
+                .keep = {.saved_as = wasi::Precision::int8, .rounding = wasi::Rounding::stochastic},
+                .frozen = wasi::Precision::int8});
+    check_same({.method = method("lora"),
+                .keep = {.recompute = wasi::nn::Recompute::block, .saved_as = wasi::Precision::int4},
+                .frozen = wasi::Precision::bfloat16});
 }
 
 TEST_CASE("micro-batches, global and per-parameter clipping, AdamW, momentum")

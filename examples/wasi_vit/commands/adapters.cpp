@@ -24,9 +24,13 @@ void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::t
         std::holds_alternative<wasi::nn::DoraOptions>(wish) == wasi::files::read_adapter_config(options.adapter).dora,
         "--adapter: an adapter with use_dora is for --method dora, any other for lora and lora-fa");
     wasi::files::load_adapter(model, options.adapter, {.wish = *wasi::nn::adapter_options(wish)});
-    wasi::nn::visit_layers(model, [](wasi::nn::Place, auto& layer) {
-        if (wasi::nn::adapter_of(layer.weight) == nullptr) {
-            layer.weight.set_trainable(false);
+    wasi::nn::visit_layers(model, [&](wasi::nn::Place place, auto& layer) {
+        if (wasi::nn::adapter_of(layer.weight) != nullptr) {
+            return;
+        }
+        layer.weight.set_trainable(false);
+        if (place.role != wasi::nn::Role::head && options.frozen_weights != wasi::Precision::full) {
+            wasi::nn::set_up(layer.weight, wasi::nn::FrozenOptions{options.frozen_weights});
         }
     });
     wasi::nn::head_of(model)->weight.set_trainable(true);

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include <wasi/core/word_hash.hpp>
 #include <wasi/data/split.hpp>
 #include <wasi/data/subset.hpp>
 #include <wasi/io/safetensors.hpp>
@@ -25,19 +26,18 @@ using Dataset = wasi::data::Dataset<float>;
 /// As wasi::nn::VisionTransformerConfig has it.
 constexpr std::int64_t most_classes = std::int64_t{1} << 20;
 
-/// A number that other data will not have (Fowler, Noll, Vo: FNV-1a on words).
+/// A number that other data will not have.
 [[nodiscard]] std::string fingerprint_of(const Dataset& data)
 {
-    std::uint64_t hash = 14695981039346656037U;
-    const auto mix = [&](std::uint64_t word) { hash = (hash ^ word) * 1099511628211U; };
-    mix(static_cast<std::uint64_t>(data.count));
+    wasi::WordHash hash;
+    hash.mix(static_cast<std::uint64_t>(data.count));
     for (const float pixel : data.images) {
-        mix(std::bit_cast<std::uint32_t>(pixel));
+        hash.mix(std::bit_cast<std::uint32_t>(pixel));
     }
     for (const std::int64_t label : data.labels) {
-        mix(static_cast<std::uint64_t>(label));
+        hash.mix(static_cast<std::uint64_t>(label));
     }
-    return fingerprint_text(data.count, hash);
+    return fingerprint_text(data.count, hash.value());
 }
 
 [[nodiscard]] std::vector<std::int64_t> all_labels(const RunData& data)
@@ -88,9 +88,11 @@ void hold_out(TrainAndTest& data, const FinetuneOptions& options)
     return data;
 }
 
-[[nodiscard]] TrainAndTest load_tensors(const FinetuneOptions& options, const std::filesystem::path& path)
+[[nodiscard]] TrainAndTest load_tensors(const FinetuneOptions& options, const std::filesystem::path& path, Index image)
 {
     Dataset images = load_images(path);
+    require<wasi::shape_error>(images.height == image && images.width == image, path.string(), ": images are ",
+                               images.height, " x ", images.width, " pixels, the model takes ", image, " x ", image);
     const wasi::io::SafetensorsFile file(path);
     require<wasi::io_error>(file.contains("labels"), path.string(), ": there is no tensor labels");
     const auto& shape = file.info("labels").shape;
@@ -141,9 +143,18 @@ TrainAndTest load_data(const FinetuneOptions& options, Index image, const wasi::
     }
     if (kind == "tensors" && colon != std::string::npos) {
         refuse_picture_options(options, "tensors");
-        return load_tensors(options, rest);
+        return load_tensors(options, rest, image);
     }
     return load_pictures(options, kind, rest, wasi::data::fitted(preprocessing, image));
+}
+
+void check_labels(const RunData& data, Index classes, const FinetuneOptions& options)
+{
+    try {
+        data.check(classes);
+    } catch (const wasi::argument_error& failure) {
+        throw wasi::argument_error(wasi::message("--data ", options.data, ": ", failure.what()));
+    }
 }
 
 Index class_count(const FinetuneOptions& options, const TrainAndTest& data, Index before)

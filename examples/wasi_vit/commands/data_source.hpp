@@ -48,6 +48,9 @@ struct TrainAndTest {
     const FinetuneOptions& options, wasi::Index image,
     const wasi::data::Preprocessing& preprocessing = wasi::data::Preprocessing::plain());
 
+/// RunData::check, which names --data in its message. Throws wasi::argument_error.
+void check_labels(const RunData& data, wasi::Index classes, const FinetuneOptions& options);
+
 /// The pictures of files and folders, for predictions; labels are 0. Throws wasi::error.
 [[nodiscard]] wasi::pictures::PictureBatches<float> open_pictures(
     const std::vector<std::filesystem::path>& files_and_folders, const wasi::data::Preprocessing& preprocessing,

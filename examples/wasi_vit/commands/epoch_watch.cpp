@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <fstream>
-#include <numeric>
 #include <system_error>
 #include <utility>
 
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/train/confusion.hpp>
 #include <wasi/train/evaluate.hpp>
 
 #include "options/option_text.hpp"
@@ -114,15 +112,7 @@ void EpochWatch::resume(const fs::path& folder, Index epochs)
 std::string EpochWatch::note(RunModel& model, const RunData& validation, double loss, Index batch_size,
                              const std::map<std::string, std::string>& metadata)
 {
-    const auto logits = wasi::train::predict(model, validation, batch_size);
-    std::vector<Index> all(static_cast<std::size_t>(validation.size()));
-    std::iota(all.begin(), all.end(), Index{0});
-    const auto labels = validation.gather_labels(all);
-    wasi::train::ConfusionMatrix matrix(model.config().classes);
-    const auto classes = static_cast<std::size_t>(model.config().classes);
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-        matrix.add(labels[i], wasi::train::likeliest(logits.span().subspan(i * classes, classes), 1).front().label);
-    }
+    const auto matrix = wasi::train::confusion(model, validation, batch_size);
     const auto epoch = static_cast<Index>(rows_.size()) + 1;
     rows_.push_back({epoch, loss, matrix.correct(), matrix.total(), matrix.macro_f1()});
     if (keep_best_ && improved()) {
@@ -154,6 +144,15 @@ void EpochWatch::save(const fs::path& path) const
                 wasi::message(",", row.correct, ",", row.images, ",") + number_text(row.macro_f1) + "\n";
     }
     wasi::io::write_file_atomically(path, text);
+}
+
+std::string EpochWatch::best_text() const
+{
+    if (!keep_best_ || rows_.empty()) {
+        return {};
+    }
+    const fs::path path = best_file(rows_[best()].epoch);
+    return wasi::message("; the best model so far, of epoch ", rows_[best()].epoch, ", is ", path.string());
 }
 
 void EpochWatch::forget_others() const

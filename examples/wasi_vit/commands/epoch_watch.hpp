@@ -41,6 +41,8 @@ public:
     void save(const std::filesystem::path& path) const;
     /// Removes models that are no longer the best.
     void forget_others() const;
+    /// Where the best model so far is, for a run that ends without finish(); "" without one.
+    [[nodiscard]] std::string best_text() const;
     /// With --keep best: puts the best model's values into `model`, if they are others, and says so; "" else. Removes
     /// all of its own files but epochs.csv.
     [[nodiscard]] std::string finish(RunModel& model);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <tuple>
 
 #include <wasi/io/atomic_file.hpp>
@@ -11,6 +12,7 @@
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
+#include "commands/run_keeper.hpp"
 #include "commands/weights.hpp"
 #include "files/output_folder.hpp"
 #include "options/run_options.hpp"
@@ -31,22 +33,31 @@ struct Mistake {
     wasi::train::Guess guess;
 };
 
-/// Counts every example and returns the surest mistakes.
-[[nodiscard]] std::vector<Mistake> look_at(const wasi::Tensor<float>& logits, const std::vector<std::int64_t>& labels,
+/// Counts every example and returns the surest mistakes, of equally sure ones the first.
+[[nodiscard]] std::vector<Mistake> look_at(RunModel& model, const RunData& data, Index batch_size,
                                            wasi::train::ConfusionMatrix& matrix)
 {
+    std::vector<Index> all(static_cast<std::size_t>(data.size()));
+    std::iota(all.begin(), all.end(), Index{0});
+    const auto labels = data.gather_labels(all);
     std::vector<Mistake> mistakes;
-    const auto classes = static_cast<std::size_t>(logits.shape()[1]);
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-        const auto best = wasi::train::likeliest(logits.span().subspan(i * classes, classes), 1).front();
-        matrix.add(labels[i], best.label);
-        if (best.label != labels[i]) {
-            mistakes.push_back({static_cast<Index>(i), static_cast<Index>(labels[i]), best});
+    const auto keep_surest = [&] {
+        std::stable_sort(mistakes.begin(), mistakes.end(),
+                         [](const Mistake& a, const Mistake& b) { return a.guess.probability > b.guess.probability; });
+        mistakes.resize(std::min(mistakes.size(), most_mistakes));
+    };
+    wasi::train::for_each_logits(model, data, batch_size, [&](Index i, std::span<const float> logits) {
+        const auto label = static_cast<Index>(labels[static_cast<std::size_t>(i)]);
+        const Index taken = std::max_element(logits.begin(), logits.end()) - logits.begin();
+        matrix.add(label, taken);
+        if (taken != label) {
+            mistakes.push_back({i, label, wasi::train::likeliest(logits, 1).front()});
         }
-    }
-    std::stable_sort(mistakes.begin(), mistakes.end(),
-                     [](const Mistake& a, const Mistake& b) { return a.guess.probability > b.guess.probability; });
-    mistakes.resize(std::min(mistakes.size(), most_mistakes));
+        if (mistakes.size() >= 2 * most_mistakes) {
+            keep_surest();
+        }
+    });
+    keep_surest();
     return mistakes;
 }
 
@@ -66,19 +77,16 @@ int evaluate(const FinetuneOptions& options)
     const TrainAndTest data = load_data(options, model.config().image, preprocessing_of(loaded.origin));
     // With --validation it is those images, as a run with the same --seed compares its epochs by.
     const RunData& test = data.validation ? *data.validation : data.test();
-    test.check(model.config().classes);
+    check_labels(test, model.config().classes, options);
     std::printf("Measured on %s images%s.\n", page::count_text(test.size()).c_str(),
                 data.held_out || data.validation ? "" : ", all that --data names");
 
-    const wasi::Tensor<float> logits = wasi::train::predict(model, test, options.batch_size);
-    std::vector<Index> all(static_cast<std::size_t>(test.size()));
-    std::iota(all.begin(), all.end(), Index{0});
     Evaluation evaluation;
     evaluation.weights = options.weights;
     evaluation.data = options.data;
     evaluation.matrix = wasi::train::ConfusionMatrix(model.config().classes);
     evaluation.classes = class_names(loaded.classes.empty() ? data.classes : loaded.classes, model.config().classes);
-    const std::vector<Mistake> mistakes = look_at(logits, test.gather_labels(all), evaluation.matrix);
+    const std::vector<Mistake> mistakes = look_at(model, test, options.batch_size, evaluation.matrix);
     std::tie(evaluation.low, evaluation.high) =
         wasi::train::wilson_interval(evaluation.matrix.correct(), evaluation.matrix.total());
     std::fputs(evaluation_text(evaluation).c_str(), stdout);

@@ -100,8 +100,8 @@ public:
                                run_key(options, 3));
         } catch (const wasi::divergence_error& failure) {
             progress.finish();
-            throw wasi::divergence_error(
-                wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ", leave_what_is_finite()));
+            throw wasi::divergence_error(wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ",
+                                                       leave_what_is_finite(), watch_.best_text()));
         }
         progress.finish();
         phases_.end("step");
@@ -183,11 +183,10 @@ private:
         require_space(setup_.options.out, static_cast<double>(model * models + pages + pictures) + table_bytes(setup_));
     }
 
-    /// Batches as in training: so evaluation needs less memory than a step did.
+    /// Batches as in training, which is what plans count on.
     [[nodiscard]] Index evaluation_batch() const
     {
-        const Index pieces = setup_.training.micro_batches;
-        return (setup_.options.batch_size + pieces - 1) / pieces;
+        return wasi::train::largest_micro_batch(setup_.training, setup_.data.train.size());
     }
 
     /// The mean over the epoch that ends with this step.

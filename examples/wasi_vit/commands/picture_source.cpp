@@ -38,8 +38,12 @@ using wasi::pictures::Skipped;
                                          : wasi::pictures::read_cifar(folder, kind == "cifar10" ? 10 : 100);
     if (subset) {
         const ClassRange range = parse_range(rest.substr(colon + 1));
-        result.training = result.training.of_classes(range.first, range.last);
-        result.held_out = result.held_out->of_classes(range.first, range.last);
+        try {
+            result.training = result.training.of_classes(range.first, range.last);
+            result.held_out = result.held_out->of_classes(range.first, range.last);
+        } catch (const wasi::argument_error& failure) {
+            throw wasi::argument_error(wasi::message("--data ", kind, ':', rest, ": ", failure.what()));
+        }
     }
     return result;
 }
@@ -121,7 +125,8 @@ TrainAndTest load_pictures(const FinetuneOptions& options, const std::string& ki
     const std::size_t kept = how.cache_bytes;
     data.fingerprint = fingerprint_text(train.size(), train.fingerprint());
     data.bytes = train.bytes();
-    data.working_bytes = train.working_bytes(options.batch_size);
+    std::size_t decoding = train.decoding_bytes();  // of one set at a time, by the same threads
+    std::size_t staged = train.staged_bytes(options.batch_size);
     std::size_t left = kept - std::min(kept, train.kept_bytes());
     how.augmentation = {};
     const auto open = [&](wasi::pictures::Examples examples) {
@@ -129,7 +134,8 @@ TrainAndTest load_pictures(const FinetuneOptions& options, const std::string& ki
         PictureBatches<float> set(std::move(examples), how, workers, skipped);
         left -= std::min(left, set.kept_bytes());
         data.bytes += set.bytes();
-        data.working_bytes = std::max(data.working_bytes, set.working_bytes(options.batch_size));
+        decoding = std::max(decoding, set.decoding_bytes());
+        staged += set.staged_bytes(options.batch_size);
         return RunData(std::move(set));
     };
     if (validation) {
@@ -139,7 +145,9 @@ TrainAndTest load_pictures(const FinetuneOptions& options, const std::string& ki
         data.held_out = open(std::move(*found.held_out));
     } else if (!validation && !(options.augmentation == wasi::pictures::Augmentation{})) {
         data.held_out = RunData(train.plain());
+        staged *= 2;
     }
+    data.working_bytes = decoding + staged;
     data.train = RunData(std::move(train));
     tell_skipped(skipped, stdout);
     return data;

@@ -42,7 +42,7 @@ void print(const std::string& name, const std::vector<wasi::train::Guess>& guess
     std::printf("%s\n", name.c_str());
     for (const auto& guess : guesses) {
         std::printf("  %6s  %s\n", page::percent_text(guess.probability).c_str(),
-                    classes[static_cast<std::size_t>(guess.label)].c_str());
+                    wasi::pictures::shown_name(classes[static_cast<std::size_t>(guess.label)]).c_str());
     }
     std::fflush(stdout);
 }

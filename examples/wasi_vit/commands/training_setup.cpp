@@ -56,8 +56,8 @@ using wasi::Index;
 void check_data(TrainingSetup& setup, const FinetuneOptions& given, wasi::Ledger& ledger)
 {
     const Index classes = setup.model->config().classes;
-    setup.data.train.check(classes);
-    setup.data.test().check(classes);
+    check_labels(setup.data.train, classes, setup.options);
+    check_labels(setup.data.test(), classes, setup.options);
     std::fputs(batch_note(setup.options, setup.data.train.size()).c_str(), stdout);
     setup.options = fit_to_images(setup.options, setup.data.train.size());
     setup.training = train_options(setup.options);

@@ -1,6 +1,7 @@
 // The options of finetune and plan as tables.
 #include <iterator>
 
+#include "options/common_rows.hpp"
 #include "options/memory_rows.hpp"
 
 namespace wasi_examples {
@@ -58,10 +59,7 @@ const Range<Index> at_least_one{.least = 1};
          .type = "METHOD",
          .help = "what is trained, and how weights and inputs are held (default: wasi)",
          .value = word(method_words(), &Options::method)},
-        {.name = "--energy",
-         .type = "E",
-         .help = "share of a weight's spectral energy to keep",
-         .value = number(share, &Options::energy)},
+        energy_row<Options>(),
         {.name = "--energy-of",
          .type = "WHAT",
          .help = "what --energy is a share of: the weight itself, or its output on training images, which keeps more "
@@ -87,10 +85,7 @@ const Range<Index> at_least_one{.least = 1};
          .type = "SIZE",
          .help = "bytes for all compressed saved inputs: 4MiB; ranks by layer are then chosen on the first batch",
          .value = bytes(&Options::activation_budget)},
-        {.name = "--above-break-even",
-         .type = "HOW",
-         .help = "a weight whose factors would not be smaller",
-         .value = word({{"dense", true}, {"low-rank", false}}, &Options::dense_above_break_even)},
+        break_even_row<Options>(),
         {.name = "--rank",
          .type = "R",
          .help = "rank of a new adapter, for --method lora and its kin (default: 8)",
@@ -159,12 +154,7 @@ const Range<Index> at_least_one{.least = 1};
          .help = "go on with the run of this folder, to the same bits; --epochs, --out and --threads may differ",
          .value = text(&Options::resume),
          .effect = Effect::place},
-        {.name = "--out",
-         .type = "DIR",
-         .help = "folder for metrics.csv, model.safetensors, report.json, report.html",
-         .value = text(&Options::out),
-         .effect = Effect::place,
-         .required = true},
+        out_row<Options>("DIR", "folder for metrics.csv, model.safetensors, report.json, report.html", true),
         {.name = "--out-fallback",
          .type = "DIR",
          .help = "folder that takes the files when --out cannot be written at the end (default: a new temporary one)",
@@ -176,8 +166,9 @@ const Range<Index> at_least_one{.least = 1};
 [[nodiscard]] OptionTable<Options> make_finetune_table()
 {
     auto table = memory_rows();
-    auto more = training_rows();
-    table.insert(table.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    for (const auto& more : {training_rows(), saving_rows()}) {
+        table.insert(table.end(), more.begin(), more.end());
+    }
     return table;
 }
 
@@ -187,11 +178,7 @@ const Range<Index> at_least_one{.least = 1};
     for (auto& row : table) {
         row.required = row.required || row.name == "--memory-budget";
     }
-    table.push_back({.name = "--out",
-                     .type = "FILE",
-                     .help = "write every choice that nothing beats to this CSV file",
-                     .value = text(&Options::out),
-                     .effect = Effect::place});
+    table.push_back(out_row<Options>("FILE", "write every choice that nothing beats to this CSV file"));
     return table;
 }
 
@@ -203,11 +190,7 @@ const Range<Index> at_least_one{.least = 1};
     for (auto& row : table) {
         row.required = row.name == "--weights" || row.name == "--data";
     }
-    table.push_back({.name = "--out",
-                     .type = "DIR",
-                     .help = "folder for evaluate.json and evaluate.html, with the surest mistakes",
-                     .value = text(&Options::out),
-                     .effect = Effect::place});
+    table.push_back(out_row<Options>("DIR", "folder for evaluate.json and evaluate.html, with the surest mistakes"));
     return table;
 }
 

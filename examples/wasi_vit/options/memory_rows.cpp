@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "options/common_rows.hpp"
+
 namespace wasi_examples {
 namespace {
 
@@ -13,7 +15,6 @@ using wasi::require;
 using wasi::autograd::Output;
 using wasi::autograd::Probabilities;
 using wasi::nn::KeepOptions;
-using wasi::nn::Layers;
 using wasi::nn::Recompute;
 using wasi::nn::VisionTransformerConfig;
 using wasi::train::ClipScope;
@@ -22,7 +23,6 @@ using Options = FinetuneOptions;
 
 const Words<Output> keep_or_rebuild{{"keep", Output::keep}, {"rebuild", Output::rebuild}};
 const Range<Index> at_least_one{.least = 1};
-const Range<Index> head_count{.least = 1, .most = Index{1} << 20};
 
 [[nodiscard]] std::map<std::string, Index*> fields(VisionTransformerConfig& config)
 {
@@ -132,10 +132,8 @@ OptionTable<FinetuneOptions> memory_rows()
          .type = "C",
          .help = "number of classes; another head than the file's is made when it differs",
          .value = number(head_count, &Options::classes)},
-        {.name = "--heads",
-         .type = "H",
-         .help = "attention heads (default: what the files or --config say, else as published models of this width)",
-         .value = number(head_count, &Options::heads)},
+        heads_row<Options>(
+            "attention heads (default: what the files or --config say, else as published models of this width)"),
         {.name = "--image",
          .type = "PIXELS",
          .help = "image size of --weights; positions are resampled where it is another (default: what the files say)",
@@ -168,14 +166,9 @@ OptionTable<FinetuneOptions> memory_rows()
                  "eighth of --memory-budget)",
          .value = parsed(parse_cache, show_cache, &Options::data_cache),
          .effect = Effect::cost},
-        {.name = "--skip-broken",
-         .type = "ON",
-         .help = "pictures that cannot be read: counted and left out, or the end before anything is trained",
-         .value = word({{"on", true}, {"off", false}}, &Options::skip_broken)},
-        {.name = "--layers",
-         .type = "WHICH",
-         .help = "linear layers that the method applies to",
-         .value = word({{"mlp", Layers::mlp}, {"all", Layers::all}}, &Options::layers)},
+        skip_broken_row<Options>(
+            "pictures that cannot be read: counted and left out, or the end before anything is trained"),
+        layers_row<Options>("linear layers that the method applies to"),
         {.name = "--memory-budget",
          .type = "SIZE",
          .help = "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow",
@@ -245,21 +238,24 @@ OptionTable<FinetuneOptions> memory_rows()
          .effect = Effect::cost},
         {.name = "--saved-as",
          .type = "FORMAT",
-         .help = "of what is saved between the passes; 16 bits are not exact",
+         .help = "of what is saved between the passes; 16 bits are not exact, 8 and 4 (by groups of 256) less so",
          .value = word({{"float", wasi::Precision::full},
                         {"bfloat16", wasi::Precision::bfloat16},
-                        {"half", wasi::Precision::half}},
+                        {"half", wasi::Precision::half},
+                        {"int8", wasi::Precision::int8},
+                        {"int4", wasi::Precision::int4}},
                        &Options::keep, &KeepOptions::saved_as)},
+        {.name = "--saved-rounding",
+         .type = "HOW",
+         .help = "to 8 and 4 bits; stochastic: at random, so that the gradients of weights are right in the mean",
+         .value = word({{"nearest", wasi::Rounding::nearest}, {"stochastic", wasi::Rounding::stochastic}},
+                       &Options::keep, &KeepOptions::rounding)},
         {.name = "--shuffle",
          .type = "ON",
          .help = "another order of the images each epoch",
          .value = word({{"on", true}, {"off", false}}, &Options::shuffle)},
         {.name = "--seed", .type = "N", .help = "of everything random", .value = number({}, &Options::seed)},
-        {.name = "--threads",
-         .type = "N",
-         .help = "0 = one for each processor; results do not depend on it",
-         .value = number({.least = 0, .most = 4096}, &Options::threads),
-         .effect = Effect::cost},
+        threads_row<Options>(),
     };
 }
 

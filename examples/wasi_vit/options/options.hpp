@@ -51,6 +51,13 @@ struct FinetuneOptions {
     std::optional<wasi::nn::AdapterStart> adapter_start;
     std::string adapter;        ///< a folder in PEFT's format to start from; empty: a new adapter
     double precondition = 0.0;  ///< of adapters and free factors
+    wasi::Precision frozen_weights = wasi::Precision::full;  ///< of linear layers that are not trained
+    std::optional<wasi::nn::InputSetup (*)(const wasi::train::MethodOptions&)> saved_inputs;  ///< else the method's
+    std::optional<wasi::subspace::Projection> projection;  ///< not given: the method's, or gaussian
+    std::optional<wasi::Index> projection_rank;            ///< not given: 64
+    std::optional<wasi::Index> principal_rank;             ///< of prac; not given: half of the rank
+    std::optional<wasi::Index> projection_refresh;         ///< not given: 50
+    std::optional<double> projection_scale;                ///< of velora; not given: 1
     double restart_below = 0.9;
     OptimizerName optimizer = OptimizerName::sgd;
     double learning_rate = 0.05;

@@ -1,12 +1,8 @@
 // The options of predict, compare, inspect, export and expand.
-#include "options/options.hpp"
+#include "options/common_rows.hpp"
 
 namespace wasi_examples {
 namespace {
-
-/// Attention heads, threads: as finetune has them.
-const Range<wasi::Index> head_count{.least = 1, .most = wasi::Index{1} << 20};
-const Range<int> thread_count{.least = 0, .most = 4096};
 
 [[nodiscard]] std::vector<double> parse_thresholds(const std::string& typed, const std::string& option)
 {
@@ -27,24 +23,13 @@ template <class Options>
 {
     using wasi::io::Dtype;
     return {
-        {.name = "--weights",
-         .type = "FILE",
-         .help = "a model: file or folder of any family",
-         .value = text(&Options::weights),
-         .required = true},
-        {.name = "--heads",
-         .type = "H",
-         .help = "attention heads, where no file tells them",
-         .value = number(head_count, &Options::heads)},
+        weights_row<Options>("a model: file or folder of any family"),
+        heads_row<Options>("attention heads, where no file tells them"),
         {.name = "--dtype",
          .type = "TYPE",
          .help = "of the numbers in the file",
          .value = word({{"f32", Dtype::f32}, {"f16", Dtype::f16}, {"bf16", Dtype::bf16}}, &Options::stored_as)},
-        {.name = "--threads",
-         .type = "N",
-         .help = "0 = one for each processor",
-         .value = number(thread_count, &Options::threads),
-         .effect = Effect::cost},
+        threads_row<Options>(),
     };
 }
 
@@ -63,15 +48,8 @@ const OptionTable<PredictOptions>& predict_table()
 {
     using Options = PredictOptions;
     static const OptionTable<Options> table{
-        {.name = "--weights",
-         .type = "FILE",
-         .help = "model.safetensors of a run, or a file or folder of any family (docs/files.md)",
-         .value = text(&Options::weights),
-         .required = true},
-        {.name = "--heads",
-         .type = "H",
-         .help = "attention heads (default: what the files say, else as published models of this width)",
-         .value = number(head_count, &Options::heads)},
+        weights_row<Options>(),
+        heads_row<Options>(),
         {.name = "pictures",
          .type = "PICTURE",
          .help = "JPEG and PNG files, and folders of them",
@@ -87,10 +65,7 @@ const OptionTable<PredictOptions>& predict_table()
          .value = word({{"off", false}, {"on", true}}, &Options::json),
          .alone = "on",
          .flag = true},
-        {.name = "--skip-broken",
-         .type = "ON",
-         .help = "pictures that cannot be read: named and left out, or the end",
-         .value = word({{"on", true}, {"off", false}}, &Options::skip_broken)},
+        skip_broken_row<Options>("pictures that cannot be read: named and left out, or the end"),
         {.name = "--images",
          .type = "FILE",
          .help = "instead of pictures: a safetensors file with images (n,3,H,W), already normalised",
@@ -100,16 +75,8 @@ const OptionTable<PredictOptions>& predict_table()
          .help = "images at a time",
          .value = number({.least = 1}, &Options::batch_size),
          .effect = Effect::cost},
-        {.name = "--threads",
-         .type = "N",
-         .help = "0 = one for each processor",
-         .value = number(thread_count, &Options::threads),
-         .effect = Effect::cost},
-        {.name = "--out",
-         .type = "FILE",
-         .help = "safetensors file to write for --images: logits (n,classes)",
-         .value = text(&Options::out),
-         .effect = Effect::place},
+        threads_row<Options>(),
+        out_row<Options>("FILE", "safetensors file to write for --images: logits (n,classes)"),
     };
     return table;
 }
@@ -132,12 +99,7 @@ const OptionTable<ExportCommandOptions>& export_table()
                         .help = "multiply weights out that are factors, which this program alone reads",
                         .value = word({{"off", false}, {"on", true}}, &Options::dense),
                         .alone = "on"});
-        rows.push_back({.name = "--out",
-                        .type = "DIR",
-                        .help = "folder to write",
-                        .value = text(&Options::out),
-                        .effect = Effect::place,
-                        .required = true});
+        rows.push_back(out_row<Options>("DIR", "folder to write", true));
         return rows;
     }();
     return table;
@@ -156,12 +118,7 @@ const OptionTable<ExpandOptions>& expand_table()
                         .type = "DIR",
                         .help = "an adapter that was merged into the weights, taken out of them again but for its head",
                         .value = text(&Options::without)});
-        rows.push_back({.name = "--out",
-                        .type = "FILE",
-                        .help = "safetensors file to write",
-                        .value = text(&Options::out),
-                        .effect = Effect::place,
-                        .required = true});
+        rows.push_back(out_row<Options>("FILE", "safetensors file to write", true));
         return rows;
     }();
     return table;
@@ -178,11 +135,7 @@ const OptionTable<CompareOptions>& compare_table()
          .required = true,
          .repeated = true},
         {.name = "--heading", .type = "TEXT", .help = "of the page", .value = text(&Options::heading)},
-        {.name = "--out",
-         .type = "FILE",
-         .help = "page to write: compare.html",
-         .value = text(&Options::out),
-         .effect = Effect::place},
+        out_row<Options>("FILE", "page to write: compare.html"),
     };
     return table;
 }
@@ -190,31 +143,15 @@ const OptionTable<CompareOptions>& compare_table()
 const OptionTable<InspectOptions>& inspect_table()
 {
     using Options = InspectOptions;
-    using wasi::nn::Layers;
     static const OptionTable<Options> table{
-        {.name = "--weights",
-         .type = "FILE",
-         .help = "model.safetensors of a run, or a file or folder of any family (docs/files.md)",
-         .value = text(&Options::weights),
-         .required = true},
+        weights_row<Options>(),
         {.name = "--thresholds",
          .type = "LIST",
          .help = "shares of a weight's spectral energy, in (0, 1]",
          .value = parsed(parse_thresholds, show_thresholds, &Options::thresholds)},
-        {.name = "--layers",
-         .type = "WHICH",
-         .help = "linear layers to look at",
-         .value = word({{"mlp", Layers::mlp}, {"all", Layers::all}}, &Options::layers)},
-        {.name = "--threads",
-         .type = "N",
-         .help = "0 = one for each processor",
-         .value = number(thread_count, &Options::threads),
-         .effect = Effect::cost},
-        {.name = "--out",
-         .type = "DIR",
-         .help = "folder for inspect.csv, inspect.json, inspect.html",
-         .value = text(&Options::out),
-         .effect = Effect::place},
+        layers_row<Options>("linear layers to look at"),
+        threads_row<Options>(),
+        out_row<Options>("DIR", "folder for inspect.csv, inspect.json, inspect.html"),
     };
     return table;
 }

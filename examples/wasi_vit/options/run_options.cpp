@@ -14,6 +14,36 @@ using wasi::argument_error;
 using wasi::Index;
 using wasi::require;
 
+/// How inputs are saved in place of the method's own way, and onto what they are projected.
+void set_projection(wasi::train::MethodOptions& result, const FinetuneOptions& options)
+{
+    result.inputs = options.saved_inputs.value_or(nullptr);
+    wasi::subspace::InputProjectionOptions& projection = result.projection;
+    projection.projection = options.projection.value_or(projection.projection);
+    projection.rank = options.projection_rank.value_or(projection.rank);
+    projection.principal_rank = options.principal_rank.value_or(projection.principal_rank);
+    projection.refresh_every = options.projection_refresh.value_or(projection.refresh_every);
+    projection.scale = options.projection_scale.value_or(projection.scale);
+    const bool asked = options.projection || options.projection_rank || options.principal_rank ||
+                       options.projection_refresh || options.projection_scale;
+    const auto setup = wasi::train::input_setup(result);
+    const auto* projected = std::get_if<wasi::nn::ProjectedOptions>(&setup);
+    require<argument_error>(projected != nullptr || !asked,
+                            "--projection and what belongs to it are for --saved-inputs projected, or --method compact "
+                            "or prac");
+    require<argument_error>(projected == nullptr || !options.projection || projected->projection == *options.projection,
+                            "--projection does not go with --method ", result.method.name,
+                            ", which has its own; leave it out, or use --saved-inputs projected");
+    const bool principal = projected != nullptr && projected->projection == wasi::subspace::Projection::prac;
+    require<argument_error>(principal || !options.principal_rank, "--principal-rank is for --projection prac");
+    require<argument_error>(!principal || (projected->rank > 1 && projected->principal_rank < projected->rank),
+                            "--principal-rank must be below --projection-rank, which must be 2 or more");
+    const bool velora = projected != nullptr && projected->projection == wasi::subspace::Projection::velora;
+    require<argument_error>(velora || !options.projection_scale, "--projection-scale is for --projection velora");
+    require<argument_error>(!options.saved_inputs || result.method.trains_layers,
+                            "--saved-inputs does not go with --method ", result.method.name, ", which saves none");
+}
+
 }  // namespace
 
 wasi::nn::VisionTransformerConfig model_config(const FinetuneOptions& options)
@@ -75,6 +105,11 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
         result.activation.ranks = wasi::linalg::Energy{options.activation_energy.value_or(options.energy)};
     }
     set_adapter_options(result, options);
+    result.frozen_weights = options.frozen_weights;
+    set_projection(result, options);
+    require<argument_error>(options.frozen_weights == wasi::Precision::full || !result.method.trains_rest,
+                            "--frozen-weights does not go with --method ", result.method.name,
+                            ", which trains every weight; use lora or head");
     const bool adamw = options.optimizer == OptimizerName::adamw;
     const bool subspace = wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
     require<argument_error>(!subspace || !adamw, "--optimizer adamw does not go with --method ", result.method.name,
@@ -107,7 +142,7 @@ std::int64_t activation_budget(const FinetuneOptions& options)
         return 0;
     }
     const auto method = method_options(options);
-    require<argument_error>(wasi::nn::kind_of(method.method.input(method)) == wasi::nn::TuckerOptions::kind,
+    require<argument_error>(wasi::nn::kind_of(wasi::train::input_setup(method)) == wasi::nn::TuckerOptions::kind,
                             "--activation-budget does not go with --method ", method.method.name,
                             ", which compresses no saved inputs; use asi or wasi");
     require<argument_error>(!options.activation_ranks && !options.activation_energy,
@@ -123,8 +158,9 @@ std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
     }
     require<argument_error>(!options.method,
                             "--memory-budget chooses how weights and inputs are held: leave out --method");
-    require<argument_error>(!options.activation_budget && !options.activation_ranks && !options.activation_energy,
-                            "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
+    require<argument_error>(
+        !options.activation_budget && !options.activation_ranks && !options.activation_energy && !options.saved_inputs,
+        "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
     return static_cast<std::size_t>(*options.memory_budget);
 }
 

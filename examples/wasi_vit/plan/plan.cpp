@@ -1,5 +1,6 @@
 #include "plan/plan.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -80,7 +81,7 @@ struct Given {
 }
 
 [[nodiscard]] Run describe_run(const FinetuneOptions& options, const wasi::nn::VisionTransformerConfig& config,
-                               Index images)
+                               const TrainAndTest& data)
 {
     Run run;
     run.model = config;
@@ -89,7 +90,8 @@ struct Given {
         config, adamw ? wasi::nn::WeightSetup(wasi::nn::FactorsOptions{}) : wasi::nn::SubspaceOptions{});
     run.optimizer = optimizer_options(options);
     run.training = train_options(options);
-    run.images = images;
+    run.images = data.train.size();
+    run.evaluated = std::max(data.test().size(), data.validation ? data.validation->size() : Index{0});
     run.dense_first = options.weights.empty();
     return run;
 }
@@ -120,7 +122,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     {
         wasi::Ledger ledger;
         Given given = look_at_model(options, ledger, data);
-        request.run = describe_run(options, given.config, data.train.size());
+        request.run = describe_run(options, given.config, data);
         request.spectra = std::move(given.spectra);
     }
     wasi::return_free_memory();
@@ -135,7 +137,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory).model; };
     const auto images = wasi::train::calibration_images(data.train.size(), request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));
-    data.train.check(request.run.model.classes);
+    check_labels(data.train, request.run.model.classes, options);
     request.batch = [&](wasi::Memory& memory) { return data.train.gather(images, wasi::RandomKey(0), memory); };
     request.labels = data.train.gather_labels(images);
     auto fit = wasi::plan::fit(std::move(request));

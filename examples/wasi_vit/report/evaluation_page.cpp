@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <wasi/pictures/picture.hpp>
+
 #include "page/page_numbers.hpp"
 #include "page/page_shell.hpp"
 
@@ -21,6 +23,12 @@ constexpr Index widest_matrix = 120;  // on a page
 [[nodiscard]] std::string name_of(const Evaluation& evaluation, Index label)
 {
     return evaluation.classes.at(static_cast<std::size_t>(label));
+}
+
+/// The same for a terminal, where a control character would do something.
+[[nodiscard]] std::string shown_name_of(const Evaluation& evaluation, Index label)
+{
+    return wasi::pictures::shown_name(name_of(evaluation, label));
 }
 
 /// A share of the class's examples as a tone.
@@ -82,12 +90,8 @@ constexpr Index widest_matrix = 120;  // on a page
 std::vector<Confusion> worst_confusions(const wasi::train::ConfusionMatrix& matrix, std::size_t most)
 {
     std::vector<Confusion> pairs;
-    for (Index label = 0; label < matrix.classes(); ++label) {
-        for (Index predicted = 0; predicted < matrix.classes(); ++predicted) {
-            if (label != predicted && matrix.count(label, predicted) > 0) {
-                pairs.push_back({label, predicted, matrix.count(label, predicted)});
-            }
-        }
+    for (const auto& [pair, count] : matrix.mistakes()) {
+        pairs.push_back({pair.first, pair.second, count});
     }
     std::stable_sort(pairs.begin(), pairs.end(),
                      [](const Confusion& a, const Confusion& b) { return a.count > b.count; });
@@ -104,19 +108,19 @@ std::string evaluation_text(const Evaluation& evaluation)
                        page::fixed_text(matrix.macro_f1(), 4) + ", " + page::count_text(matrix.total()) + " images\n";
     if (matrix.classes() <= widest_table) {
         std::size_t width = 5;
-        for (const std::string& name : evaluation.classes) {
-            width = std::max(width, std::min<std::size_t>(name.size(), 12));
+        for (Index c = 0; c < matrix.classes(); ++c) {
+            width = std::max(width, std::min<std::size_t>(shown_name_of(evaluation, c).size(), 12));
         }
         const auto pad = [&](const std::string& word) {
             return std::string(width - std::min(width, word.size()), ' ') + word;
         };
         text += "\n" + pad("true") + " | taken for\n" + pad("") + " |";
         for (Index c = 0; c < matrix.classes(); ++c) {
-            text += " " + pad(cut(name_of(evaluation, c), width));
+            text += " " + pad(cut(shown_name_of(evaluation, c), width));
         }
         text += "\n";
         for (Index label = 0; label < matrix.classes(); ++label) {
-            text += pad(cut(name_of(evaluation, label), width)) + " |";
+            text += pad(cut(shown_name_of(evaluation, label), width)) + " |";
             for (Index c = 0; c < matrix.classes(); ++c) {
                 text += " " + pad(std::to_string(matrix.count(label, c)));
             }
@@ -126,8 +130,8 @@ std::string evaluation_text(const Evaluation& evaluation)
     }
     text += "\nmost often taken for another\n";
     for (const Confusion& pair : worst_confusions(matrix, 20)) {
-        text += "  " + name_of(evaluation, pair.label) + " for " + name_of(evaluation, pair.predicted) + ": " +
-                std::to_string(pair.count) + " of " + std::to_string(matrix.examples(pair.label)) + "\n";
+        text += "  " + shown_name_of(evaluation, pair.label) + " for " + shown_name_of(evaluation, pair.predicted) +
+                ": " + std::to_string(pair.count) + " of " + std::to_string(matrix.examples(pair.label)) + "\n";
     }
     return text;
 }

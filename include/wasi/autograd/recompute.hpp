@@ -40,7 +40,7 @@ private:
 /// backward pass arrives (Chen, Xu, Zhang, Guestrin 2016). f(context, x, Wanted) -> Variable computes the same bits
 /// both times if it draws no random numbers; what moves only while a tape records (the basis of a compressed input)
 /// moves once. `parameters` are all that f may deliver gradients of, each once. Costs f once more. The gradients are
-/// exact for the x that is saved; in 16 bits (Context::saved_as) the second run starts from the rounded x.
+/// exact for the x that is saved; in fewer bits (Context::saved_as) the second run starts from the rounded x.
 template <Scalar T, class S, class Function>
 [[nodiscard]] Variable<T> recomputed(const Context<T, S>& context, const Variable<T>& x,
                                      std::vector<Parameter*> parameters, Function f)
@@ -56,11 +56,12 @@ template <Scalar T, class S, class Function>
     auto for_node = parameters;
     return context.tape->record(
         std::move(y), std::move(for_node),
-        [saved = Saved<T, S>(context, x), slot = x.slot(), saved_as = context.saved_as,
-         parameters = std::move(parameters), f = std::move(f)](SharedTensor<T> dy, auto& pass) mutable {
-            Tape<T, S> tape(pass.memory());
+        [saved = Saved<T, S>(context, x), slot = x.slot(), saved_as = context.saved_as, rounding = context.rounding,
+         key = context.tape->next_key(), parameters = std::move(parameters),
+         f = std::move(f)](SharedTensor<T> dy, auto& pass) mutable {
+            Tape<T, S> tape(pass.memory(), key);
             const auto gradient = slot ? std::make_shared<GradientSlot<T>>() : nullptr;
-            const Variable<T> root = f(Context<T, S>{pass.memory(), &tape, saved_as},
+            const Variable<T> root = f(Context<T, S>{pass.memory(), &tape, saved_as, rounding},
                                        Variable<T>(saved.get(pass.memory()), gradient), Wanted::gradient_only);
             saved = {};
             detail::InnerSink<T, std::remove_reference_t<decltype(pass)>> sink(pass);

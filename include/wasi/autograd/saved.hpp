@@ -21,7 +21,7 @@ void book_saved(Tensor<T>& value, Tag tag = {Use::saved_activation, 0})
 enum class Output { keep, rebuild };
 
 /// What a node keeps of a value between the forward and the backward pass: the value itself (shared, not copied), its
-/// numbers in 16 bits where the context says so, or the recipe that makes it again where the value has one.
+/// numbers in fewer bits where the context says so, or the recipe that makes it again where the value has one.
 template <Scalar T, class S>
 requires NeuralStorageFor<S, T>
 class Saved {
@@ -37,8 +37,8 @@ public:
             book_saved(*x.shared(), tag);
             exact_ = x.shared();
         } else {
-            packed_ = std::make_shared<PackedTensor>(context.memory, tag, x.shape(), context.saved_as);
-            S::pack(packed_->span(), x.value().matrix(), context.saved_as);
+            packed_ = std::make_shared<PackedTensor>(context.memory, tag, x.shape(), Packing{context.saved_as});
+            S::pack(packed_->view(), x.value().matrix(), context.rounding_key());
         }
     }
 
@@ -55,7 +55,7 @@ public:
             return (*recipe_)(memory);
         }
         auto value = std::make_shared<Tensor<T>>(memory, Tag{}, shape_);
-        S::unpack(value->matrix(), std::as_const(*packed_).span(), packed_->precision());
+        S::unpack(value->matrix(), std::as_const(*packed_).view());
         return value;
     }
 

@@ -1,5 +1,7 @@
 #pragma once
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "wasi/autograd/stored_gradient.hpp"
 #include "wasi/autograd/variable.hpp"
 #include "wasi/core/precision.hpp"
+#include "wasi/core/random.hpp"
 #include "wasi/storage/concept.hpp"
 
 namespace wasi::autograd {
@@ -19,7 +22,8 @@ template <Scalar T, class S>
 requires StorageFor<S, T>
 class Tape {
 public:
-    explicit Tape(Memory& memory) : memory_(&memory) {}
+    /// `key`: of what nodes draw at random.
+    explicit Tape(Memory& memory, RandomKey key = RandomKey(0)) : memory_(&memory), key_(key) {}
     Tape(const Tape&) = delete;
     Tape& operator=(const Tape&) = delete;
 
@@ -96,6 +100,9 @@ public:
     }
 
     [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+
+    /// Another key each time, the same ones in the same order of calls.
+    [[nodiscard]] RandomKey next_key() { return key_.derive(keys_given_++); }
 
     /// Plays the tape backwards from `root` with d(objective)/d(root) = seed in every element (1 for a loss, the share
     /// of a micro-batch under accumulation). The tape is empty afterwards, also when a node throws. Throws
@@ -196,6 +203,8 @@ private:
     }
 
     Memory* memory_;
+    RandomKey key_;
+    std::uint64_t keys_given_ = 0;
     std::vector<std::unique_ptr<Node>> nodes_;
     std::unordered_map<Parameter*, Uses> uses_;
 };
@@ -207,8 +216,16 @@ requires StorageFor<S, T>
 struct Context {
     Memory& memory;
     Tape<T, S>* tape = nullptr;
-    /// Exact, or 16 bits for what nodes save; arithmetic stays in T.
+    /// Exact, or fewer bits for what nodes save; arithmetic stays in T.
     Precision saved_as = Precision::full;
+    /// To 8 and 4 bits.
+    Rounding rounding = Rounding::nearest;
+
+    /// For one value that is saved; none where rounding is to nearest.
+    [[nodiscard]] std::optional<RandomKey> rounding_key() const
+    {
+        return rounding == Rounding::stochastic && tape != nullptr ? std::optional(tape->next_key()) : std::nullopt;
+    }
 
     [[nodiscard]] Tensor<T> make(Shape shape) const { return Tensor<T>(memory, Tag{Use::workspace, 0}, shape); }
 };

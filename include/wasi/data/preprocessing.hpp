@@ -1,22 +1,15 @@
 #pragma once
 #include <array>
 #include <charconv>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
 
 #include "wasi/core/error.hpp"
 #include "wasi/core/scalar.hpp"
+#include "wasi/data/interpolation.hpp"
 
 namespace wasi::data {
-
-enum class Interpolation : std::uint8_t { bilinear, bicubic };
-
-[[nodiscard]] constexpr std::string_view to_string(Interpolation interpolation) noexcept
-{
-    return interpolation == Interpolation::bilinear ? "bilinear" : "bicubic";
-}
 
 /// What a picture goes through before a model sees it: the shorter side is resized to `resize` pixels (or the whole to
 /// resize x resize, whatever its sides were, where it may be stretched), the middle crop x crop is cut out, and each
@@ -38,7 +31,7 @@ struct Preprocessing {
         return {{0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, 0, 0, Interpolation::bicubic, false};
     }
 
-    /// Throws argument_error for numbers that make no sense.
+    /// Throws argument_error for numbers that make no sense, and for a picture smaller than what is cut out of it.
     void check() const
     {
         for (std::size_t c = 0; c < 3; ++c) {
@@ -47,6 +40,8 @@ struct Preprocessing {
         }
         require<argument_error>(resize >= 0 && resize <= (Index{1} << 20), "Preprocessing: resize is ", resize);
         require<argument_error>(crop >= 0 && crop <= (Index{1} << 20), "Preprocessing: crop is ", crop);
+        require<argument_error>(resize == 0 || resize >= crop, "Preprocessing: a crop of ", crop,
+                                " pixels of a picture that is resized to ", resize);
     }
 };
 
@@ -61,13 +56,11 @@ struct Preprocessing {
 }
 
 /// The same with every size set, as decoding needs it: 0 follows the model's image size. Throws argument_error for
-/// numbers that make no sense, and where a picture would be smaller than what is cut out of it.
+/// numbers that make no sense.
 [[nodiscard]] inline Preprocessing fitted(const Preprocessing& pictures, Index image)
 {
     require<argument_error>(image >= 1, "Preprocessing: an image of ", image, " pixels");
     pictures.check();
-    require<argument_error>(pictures.resize == 0 || pictures.resize >= pictures.crop, "Preprocessing: a crop of ",
-                            pictures.crop, " pixels of a picture that is resized to ", pictures.resize);
     Preprocessing result = for_image(pictures, image);
     if (pictures.crop == 0 || pictures.resize == 0) {
         result.resize = image;

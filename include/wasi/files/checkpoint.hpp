@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "wasi/files/names.hpp"
+#include "wasi/files/shard_index.hpp"
 #include "wasi/io/safetensors_reader.hpp"
 
 /// A checkpoint as people have it: one safetensors file, or a folder with config.json, preprocessor_config.json and
@@ -97,39 +98,6 @@ inline void refuse_pickle(const std::filesystem::path& path)
     require<io_error>(!pickled, path.string(), ": is a pickle of PyTorch, which can run any program; ", pickle_recipe);
 }
 
-/// A JSON document beside a checkpoint; null where there is no such file. Throws io_error for what is no JSON object.
-[[nodiscard]] inline nlohmann::json read_json(const std::filesystem::path& path)
-{
-    std::error_code failure;
-    if (!std::filesystem::exists(path, failure)) {
-        return nullptr;
-    }
-    constexpr std::uintmax_t longest = std::uintmax_t{64} << 20U;
-    require<io_error>(
-        std::filesystem::is_regular_file(path, failure) && std::filesystem::file_size(path, failure) <= longest,
-        path.string(), ": is no file of at most ", longest, " bytes");
-    std::ifstream in(path, std::ios::binary);
-    require<io_error>(in.good(), path.string(), ": cannot be read");
-    auto json = nlohmann::json::parse(in, nullptr, false);
-    require<io_error>(json.is_object(), path.string(), ": is not a JSON object");
-    return json;
-}
-
-/// Throws io_error for a shard that is not a plain name of a file in the folder itself.
-inline void check_shard(const std::filesystem::path& index, const std::string& shard)
-{
-    const bool plain = !shard.empty() && shard.find('/') == std::string::npos &&
-                       shard.find('\\') == std::string::npos && shard.find("..") == std::string::npos &&
-                       shard.find('\0') == std::string::npos;
-    require<io_error>(plain, index.string(), ": ", io::detail::quote(shard), " is not a file in its folder");
-    std::error_code failure;
-    const auto folder = std::filesystem::canonical(index.parent_path(), failure);
-    const auto target = std::filesystem::weakly_canonical(index.parent_path() / shard, failure);
-    // A link into the cache of a hub is a file there; one that leads anywhere else by "..", a loop or nothing is not.
-    require<io_error>(!failure && std::filesystem::is_regular_file(target, failure), index.string(), ": ",
-                      io::detail::quote(shard), " is not a file that can be read in ", folder.string());
-}
-
 }  // namespace detail
 
 /// A checkpoint that is open for reading: headers are kept in memory, values are read when they are asked for. For one
@@ -137,8 +105,8 @@ inline void check_shard(const std::filesystem::path& index, const std::string& s
 class Checkpoint {
 public:
     /// Opens a file or a folder. Throws io_error for what is neither, for a pickle (with the way to convert it), for an
-    /// index that names files outside the folder, tensors that are not there, or one tensor twice, and for everything
-    /// that SafetensorsFile refuses.
+    /// index that names files outside the folder, tensors that are not there, or one tensor twice, or that counts other
+    /// bytes than there are, and for everything that SafetensorsFile, read_json and parse_index refuse.
     explicit Checkpoint(const std::filesystem::path& path)
     {
         header_.path = path;
@@ -183,17 +151,16 @@ private:
 
     void open_folder(const std::filesystem::path& folder)
     {
-        header_.config = detail::read_json(folder / "config.json");
-        header_.preprocessor = detail::read_json(folder / "preprocessor_config.json");
+        header_.config = read_json(folder / "config.json");
+        header_.preprocessor = read_json(folder / "preprocessor_config.json");
         const auto index = folder / "model.safetensors.index.json";
-        std::error_code failure;
-        if (std::filesystem::exists(folder / "model.safetensors", failure)) {
+        if (detail::is_there(folder / "model.safetensors")) {
             open_file(folder / "model.safetensors");
-        } else if (std::filesystem::exists(index, failure)) {
+        } else if (detail::is_there(index)) {
             open_shards(index);
         } else {
             for (const char* pickle : {"pytorch_model.bin", "model.pth", "model.pt"}) {
-                require<io_error>(!std::filesystem::exists(folder / pickle, failure), (folder / pickle).string(),
+                require<io_error>(!detail::is_there(folder / pickle), (folder / pickle).string(),
                                   ": is a pickle of PyTorch, which can run any program; ", detail::pickle_recipe);
             }
             throw io_error(
@@ -201,33 +168,32 @@ private:
         }
     }
 
-    void open_shards(const std::filesystem::path& index)
+    void open_shards(const std::filesystem::path& path)
     {
-        const auto json = detail::read_json(index);
-        const auto map = json.find("weight_map");
-        require<io_error>(map != json.end() && map->is_object() && !map->empty(), index.string(),
-                          ": has no weight_map of tensors and files");
+        const ShardIndex index = parse_index(read_json(path), path.string());
         std::map<std::string, std::size_t> numbers;
-        for (const auto& [tensor, shard] : map->items()) {
-            require<io_error>(shard.is_string(), index.string(), ": the file of ", io::detail::quote(tensor),
-                              " is not a string");
-            const auto& name = shard.get_ref<const std::string&>();
+        for (const auto& [tensor, name] : index.files) {
             if (!numbers.contains(name)) {
-                detail::check_shard(index, name);
+                detail::check_shard(path, name);
                 numbers.emplace(name, files_.size());
-                files_.push_back(std::make_unique<io::SafetensorsFile>(index.parent_path() / name));
+                files_.push_back(std::make_unique<io::SafetensorsFile>(path.parent_path() / name));
                 header_.metadata.insert(files_.back()->metadata().begin(), files_.back()->metadata().end());
             }
-            require<io_error>(files_[numbers.at(name)]->contains(tensor), index.string(), ": ", io::detail::quote(name),
+            require<io_error>(files_[numbers.at(name)]->contains(tensor), path.string(), ": ", io::detail::quote(name),
                               " has no tensor ", io::detail::quote(tensor));
         }
+        std::uint64_t bytes = 0;
         for (const auto& [name, number] : numbers) {
             for (const std::string& tensor : files_[number]->names()) {
-                require<io_error>(map->contains(tensor), index.string(), ": ", io::detail::quote(name),
+                require<io_error>(index.files.contains(tensor), path.string(), ": ", io::detail::quote(name),
                                   " has a tensor that the index does not name: ", io::detail::quote(tensor));
                 add(tensor, number);
+                const io::TensorInfo& info = files_[number]->info(tensor);
+                bytes += info.end - info.begin;
             }
         }
+        require<io_error>(!index.total_size || *index.total_size == bytes, path.string(), ": metadata.total_size is ",
+                          index.total_size.value_or(0), ", the tensors have ", bytes, " bytes");
     }
 
     void add(const std::string& name, std::size_t file)

@@ -30,7 +30,7 @@ public:
         find_numbers();
         find_preprocessing();
         find_image();
-        facts_.config.check();
+        check_config(facts_.config, header_->path);
         return std::move(facts_);
     }
 
@@ -120,7 +120,10 @@ private:
         require<io_error>(!grids.empty(), header_->path.string(), ": ", name, " is for ", count - placed,
                           " patches, which is not a square");
         if (grids.size() > 1 && said) {
-            grids = {*said / facts_.config.patch};
+            const Index grid = *said / facts_.config.patch;
+            require<io_error>(std::find(grids.begin(), grids.end(), grid) != grids.end(), json_.where(), "an image of ",
+                              *said, " pixels, for which ", name, " ", shape_text(shape), " is not");
+            grids = {grid};
         }
         require<io_error>(grids.size() == 1, header_->path.string(), ": ", name, " may be for a grid of ", grids[0],
                           " or of ", grids.back(), ": a config.json with image_size says which");

@@ -35,6 +35,14 @@ struct CheckpointFacts {
 
 namespace detail {
 
+/// Throws io_error for anything but a whole number from 1 to 2^20. `where`: the file, for messages.
+[[nodiscard]] inline Index positive(const nlohmann::json& value, const char* name, const std::string& where)
+{
+    require<io_error>(value.is_number_integer() && value >= 1 && value <= (1 << 20), where, name, " is ",
+                      printable(value.dump()), ", a positive number is expected");
+    return value.get<Index>();
+}
+
 /// Reads fields of config.json, and those of the vision model in a file that describes two.
 class ConfigReader {
 public:
@@ -57,29 +65,34 @@ public:
     [[nodiscard]] std::optional<Index> number(const char* name) const
     {
         const auto* found = field(name);
-        if (found == nullptr) {
-            return std::nullopt;
-        }
-        require<io_error>(found->is_number_integer() && *found >= 1 && *found <= (1 << 20), where(), name, " is ",
-                          printable(found->dump()), ", a positive number is expected");
-        return found->get<Index>();
+        return found == nullptr ? std::nullopt : std::optional<Index>(positive(*found, name, where()));
     }
-    /// Pixels that the positions are for, by any of the names there are.
+    /// Pixels that the positions are for, by any of the names there are: a number, or [height, width] or [channels,
+    /// height, width] of a square. Throws io_error for anything else.
     [[nodiscard]] std::optional<Index> image_size() const
     {
-        for (const char* name : {"image_size", "img_size"}) {
-            if (const auto* found = field(name); found != nullptr && found->is_number_integer()) {
+        for (const char* name : {"image_size", "img_size", "input_size"}) {
+            const auto* found = field(name);
+            if (found == nullptr) {
+                continue;
+            }
+            if (!found->is_array()) {
                 return number(name);
             }
+            const std::size_t extents = found->size();
+            require<io_error>((extents == 2 || extents == 3) && (*found)[extents - 2] == (*found)[extents - 1], where(),
+                              name, " is ", printable(found->dump()), ", a square is expected");
+            return positive(found->back(), name, where());
         }
-        const auto* found = field("input_size");
-        const bool three = found != nullptr && found->is_array() && found->size() == 3;
-        return three && (*found)[2].is_number_integer() ? std::optional<Index>((*found)[2].get<Index>()) : std::nullopt;
+        return std::nullopt;
     }
+    /// Empty where there is none. Throws io_error for what is no string.
     [[nodiscard]] std::string word(const char* name) const
     {
         const auto* found = field(name);
-        return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
+        require<io_error>(found == nullptr || found->is_string(), where(), name, " is ",
+                          found == nullptr ? "" : printable(found->dump()), ", a word is expected");
+        return found != nullptr ? found->get<std::string>() : std::string();
     }
     [[nodiscard]] std::string where() const { return (header_->path / "config.json").string() + ": "; }
 
@@ -102,6 +115,16 @@ private:
     const CheckpointHeader* header_;
     const nlohmann::json* config_;
 };
+
+/// VisionTransformerConfig::check, which names the file. Throws argument_error.
+inline void check_config(const nn::VisionTransformerConfig& config, const std::filesystem::path& path)
+{
+    try {
+        config.check();
+    } catch (const argument_error& failure) {
+        throw argument_error(message(path.string(), ": ", failure.what()));
+    }
+}
 
 /// The number under a key of the metadata. Throws io_error for anything but a positive number.
 [[nodiscard]] inline Index metadata_number(const std::string& text, const std::filesystem::path& path,

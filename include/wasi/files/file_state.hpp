@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -12,11 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/files/packed_words.hpp"
 #include "wasi/io/safetensors.hpp"
 #include "wasi/storage/state.hpp"
 
 /// State in a safetensors file: tensors under their names, numbers and words in the metadata, a tensor that is empty as
-/// the word "empty". Needs the target wasi::io.
+/// the word "empty". A matrix in fewer bits is a tensor of BF16, F16 or I8, of 8 bits with one float a row in
+/// NAME.scale (W = NAME * NAME.scale), and NAME.packed in the metadata says in which format. Needs the target wasi::io.
 namespace wasi::files {
 
 namespace detail {
@@ -52,9 +55,32 @@ auto fill_on_host(Tensor<T>& values, const F& fill)
     return result;
 }
 
+/// The same for a part of a block.
+template <class Number, class F>
+void fill_on_host(Memory& memory, std::span<Number> values, const F& fill)
+{
+    if (&memory.host() == &memory) {
+        return fill(values);
+    }
+    std::vector<Number> copy(values.size());
+    fill(std::span<Number>(copy));
+    memory.write(values.data(), copy.data(), values.size_bytes());
+}
+
 /// The elements of tensors for the host to read: as they are, or a copy that lives as long as this object.
 class HostCopies {
 public:
+    /// Of a part of a block.
+    template <class Number>
+    [[nodiscard]] std::span<const Number> of(Memory& memory, std::span<const Number> values)
+    {
+        if (&memory.host() == &memory) {
+            return values;
+        }
+        auto& copy = blocks_.emplace_back(values.size_bytes());
+        memory.read(copy.data(), values.data(), values.size_bytes());
+        return {reinterpret_cast<const Number*>(copy.data()), values.size()};
+    }
     template <Scalar T>
     [[nodiscard]] std::span<const T> of(const Tensor<T>& values)
     {
@@ -69,6 +95,7 @@ public:
 
 private:
     std::tuple<std::vector<Tensor<float>>, std::vector<Tensor<double>>> copies_;
+    std::vector<std::vector<std::byte>> blocks_;
 };
 
 }  // namespace detail
@@ -83,17 +110,38 @@ public:
     [[nodiscard]] bool values_only() const noexcept override { return values_only_; }
     void tensor(std::string_view name, Tensor<float>& values, Memory&, Tag) override { add(full(name), values); }
     void tensor(std::string_view name, Tensor<double>& values, Memory&, Tag) override { add(full(name), values); }
+    void packed(std::string_view name, PackedTensor& values, Memory&, Tag) override
+    {
+        if (values.empty()) {
+            return;
+        }
+        const std::string own = full(name);
+        const auto view = std::as_const(values).view();
+        bytes_ += values.bytes();
+        as_held_.insert({own, own + std::string(detail::scale_suffix)});
+        metadata[own + std::string(detail::packed_suffix)] = to_string(values.precision());
+        const auto shape = std::vector<Index>(values.shape().begin(), values.shape().end());
+        tensors_.push_back(
+            {own, shape,
+             io::StoredElements{detail::dtype_of(values.precision()), copies_.of(values.memory(), view.codes)}});
+        if (!view.scales.empty()) {
+            require<argument_error>(detail::has_scale_by_row(values), "StateWriter: ", own,
+                                    " is packed in another way than by row");
+            tensors_.push_back(
+                {own + std::string(detail::scale_suffix), {shape[0]}, copies_.of(values.memory(), view.scales)});
+        }
+    }
     void number(std::string_view name, Index& value) override { metadata[full(name)] = detail::number_text(value); }
     void number(std::string_view name, double& value) override { metadata[full(name)] = detail::number_text(value); }
     void text(std::string_view name, std::string& value) override { metadata[full(name)] = value; }
 
     /// The file, whole or not at all. Throws io_error when it cannot be written.
-    /// `stored_as`: the type of floats in the file, F32, F16 or BF16; else as they are.
+    /// `stored_as`: the type of floats in the file, F32, F16 or BF16; else as they are. Packed ones stay as they are.
     void write(const std::filesystem::path& path, std::optional<io::Dtype> stored_as = std::nullopt) const
     {
         auto tensors = tensors_;
         for (io::TensorToWrite& tensor : tensors) {
-            tensor.stored_as = stored_as;
+            tensor.stored_as = as_held_.contains(tensor.name) ? std::nullopt : stored_as;
         }
         io::write_safetensors(path, tensors, metadata);
     }
@@ -118,6 +166,7 @@ private:
     bool values_only_;
     std::size_t bytes_ = 0;
     std::vector<io::TensorToWrite> tensors_;
+    std::set<std::string> as_held_;
     detail::HostCopies copies_;
 };
 
@@ -141,10 +190,44 @@ public:
     {
         read(full(name), values, memory, tag);
     }
+    void packed(std::string_view name, PackedTensor& values, Memory& memory, Tag tag) override
+    {
+        const std::string own = full(name);
+        const auto said = file_->metadata().find(own + std::string(detail::packed_suffix));
+        values = {};
+        if (said == file_->metadata().end()) {
+            return;
+        }
+        const auto& shape = file_->info(own).shape;
+        const Precision precision = detail::packed_precision(said->second);
+        require<io_error>(
+            precision != Precision::full && !shape.empty() && Shape(std::span<const Index>(shape)).size() > 0,
+            path_.string(), ": tensor ", own, ' ', shape_text(shape), " is packed as '", said->second,
+            "', which this library does not know");
+        const Shape extents{std::span<const Index>(shape)};
+        values = PackedTensor(memory, tag, extents, packing_by_row(precision, extents));
+        const auto view = values.view();
+        const std::string scale = own + std::string(detail::scale_suffix);
+        detail::fill_on_host(memory, view.codes, [&](std::span<std::byte> bytes) {
+            file_->read_stored(own, detail::dtype_of(precision), bytes);
+        });
+        read_.insert(own);
+        if (!view.scales.empty()) {
+            detail::fill_on_host(memory, view.scales, [&](std::span<float> numbers) {
+                file_->read(scale, numbers);
+                require<argument_error>(
+                    std::all_of(numbers.begin(), numbers.end(), [](float one) { return one - one == 0.0F; }),
+                    path_.string(), ": tensor ", scale, " holds NaN or infinity");
+            });
+            read_.insert(scale);
+        }
+    }
     void number(std::string_view name, Index& value) override { read_number(full(name), value); }
     void number(std::string_view name, double& value) override { read_number(full(name), value); }
     void text(std::string_view name, std::string& value) override { value = word(full(name)); }
 
+    /// Somebody else has read this one.
+    void note_read(const std::string& name) { read_.insert(name); }
     /// Throws io_error for the first tensor that was not asked for.
     void require_all_read() const
     {

@@ -126,12 +126,20 @@ template <Scalar T, class S>
         report.preprocessing = facts.preprocessing;
     }
     report.total = static_cast<Index>(named.header().tensors.size());
+    detail::CheckpointReader<T> reader(file, named, facts, memory);
     if (&named.family() == &families.front() && detail::has_forms(named.header()) && file.single() != nullptr) {
-        read_model(*result.model, *file.single(), path, after_weight);
+        const bool resampled = facts.config.image != facts.stored_grid * facts.config.patch;
+        const std::string positions = name_in(named.family(), Part::positions, 0, "");
+        read_model(*result.model, *file.single(), path, after_weight, [&](const std::string& name, Tensor<T>& values) {
+            const bool own = resampled && name == positions;
+            if (own) {
+                reader.read(name, values);
+            }
+            return own;
+        });
         report.loaded = report.total;
         return result;
     }
-    detail::CheckpointReader<T> reader(file, named, facts, memory);
     nn::visit_weights(*result.model, [&](nn::Place place, auto& parameter) {
         if constexpr (requires { parameter.values; }) {
             reader.read(parameter.name(), parameter.values);

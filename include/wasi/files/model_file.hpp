@@ -27,6 +27,10 @@ namespace wasi::files {
     return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+/// Fills a parameter outside of linear layers in another way than as the file has it; whether it did.
+template <Scalar T>
+using ParameterReader = std::function<bool(const std::string& name, Tensor<T>& values)>;
+
 /// What is to be done with a weight that was just read.
 template <Scalar T, class S>
 using WeightVisitor = std::function<void(nn::Place place, nn::LinearWeight<T, S>& weight)>;
@@ -103,20 +107,26 @@ void hold_as(nn::LinearWeight<T, S>& weight, const std::string& kind, const std:
 
 /// Reads the values of a model of the same shape. Weights are held as the file has them, whatever they were; of those
 /// that it has as factors a dense copy never exists. `after_weight` is called with every linear weight as soon as it is
-/// read, e.g. to factorize it: of a model that is to be low rank no more than one weight is dense at a time. Throws
-/// io_error for missing or extra tensors, forms that are unknown or of no weight, and everything SafetensorsFile
-/// refuses, shape_error for a wrong shape, argument_error for NaN, infinity, or an L that should be orthonormal and is
-/// not. The model is then in no state to be used.
+/// read, e.g. to factorize it: of a model that is to be low rank no more than one weight is dense at a time. `instead`
+/// is asked for each parameter outside of linear layers before the file is. Throws io_error for missing or extra
+/// tensors, forms that are unknown or of no weight, and everything SafetensorsFile refuses, shape_error for a wrong
+/// shape, argument_error for NaN, infinity, or an L that should be orthonormal and is not. The model is then in no
+/// state to be used.
 template <nn::Model M>
 void read_model(M& model, const io::SafetensorsFile& file, const std::filesystem::path& path,
-                const WeightVisitor<typename M::Value, typename M::Storage>& after_weight = {})
+                const WeightVisitor<typename M::Value, typename M::Storage>& after_weight = {},
+                const ParameterReader<typename M::Value>& instead = {})
 {
     const auto forms = detail::forms_in(file, path);
     StateReader reader(file, path, true);
     std::set<std::string> weights;
     nn::visit_weights(model, [&](nn::Place place, auto& parameter) {
         if constexpr (requires { parameter.values; }) {
-            reader.tensor(parameter.name(), parameter.values, model.memory(), parameter.values.tag());
+            if (instead && instead(parameter.name(), parameter.values)) {
+                reader.note_read(parameter.name());
+            } else {
+                reader.tensor(parameter.name(), parameter.values, model.memory(), parameter.values.tag());
+            }
         } else {
             weights.insert(parameter.name());
             const auto found = forms.find(parameter.name());

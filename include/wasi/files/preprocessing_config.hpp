@@ -32,26 +32,27 @@ inline void read_three(const nlohmann::json& object, const char* name, const std
         return 0;
     }
     const auto& size = object[name];
-    const auto number = [&](const nlohmann::json& value) {
-        require<io_error>(value.is_number_integer() && value >= 1 && value <= (1 << 20), where, name, " is ",
-                          printable(size.dump()), ", pixels are expected");
-        return value.get<Index>();
-    };
     square = !size.is_object() || !size.contains("shortest_edge");
     if (!size.is_object()) {
-        return number(size);
+        return positive(size, name, where);
     }
     if (!square) {
-        return number(size["shortest_edge"]);
+        return positive(size["shortest_edge"], name, where);
     }
     require<io_error>(size.contains("height") && size.contains("width") && size["height"] == size["width"], where, name,
                       " is ", printable(size.dump()), ", a square is expected");
-    return number(size["height"]);
+    return positive(size["height"], name, where);
 }
 
-[[nodiscard]] inline bool flag(const nlohmann::json& object, const char* name, bool otherwise)
+/// Throws io_error for what is neither true nor false.
+[[nodiscard]] inline bool flag(const nlohmann::json& object, const char* name, const std::string& where, bool otherwise)
 {
-    return object.contains(name) && object[name].is_boolean() ? object[name].get<bool>() : otherwise;
+    if (!object.contains(name) || object[name].is_null()) {
+        return otherwise;
+    }
+    require<io_error>(object[name].is_boolean(), where, name, " is ", printable(object[name].dump()),
+                      ", true or false is expected");
+    return object[name].get<bool>();
 }
 
 /// preprocessor_config.json of Hugging Face.
@@ -59,7 +60,7 @@ inline void read_preprocessor(const nlohmann::json& json, const std::string& whe
 {
     read_three(json, "image_mean", where, result.mean);
     read_three(json, "image_std", where, result.std);
-    if (!flag(json, "do_normalize", true)) {
+    if (!flag(json, "do_normalize", where, true)) {
         result.mean = {0.0, 0.0, 0.0};
         result.std = {1.0, 1.0, 1.0};
     }
@@ -67,15 +68,15 @@ inline void read_preprocessor(const nlohmann::json& json, const std::string& whe
     bool ignored = false;
     const Index size = read_size(json, "size", where, square);
     const Index crop = read_size(json, "crop_size", where, ignored);
-    const bool crops = flag(json, "do_center_crop", crop > 0) && crop > 0;
+    const bool crops = flag(json, "do_center_crop", where, crop > 0) && crop > 0;
     if (size > 0) {
-        result.resize = flag(json, "do_resize", true) ? size : 0;
+        result.resize = flag(json, "do_resize", where, true) ? size : 0;
         result.stretch = square && !crops;
         result.crop = crops ? crop : size;
     }
-    if (json.contains("resample") && json["resample"].is_number_integer()) {
-        const auto resample = json["resample"].get<int>();
-        require<io_error>(resample == 2 || resample == 3, where, "resample is ", resample,
+    if (json.contains("resample") && !json["resample"].is_null()) {
+        const auto& resample = json["resample"];
+        require<io_error>(resample == 2 || resample == 3, where, "resample is ", printable(resample.dump()),
                           ", 2 (bilinear) and 3 (bicubic) are supported");
         result.interpolation = resample == 2 ? data::Interpolation::bilinear : data::Interpolation::bicubic;
     }
@@ -86,38 +87,51 @@ inline void read_pretrained(const nlohmann::json& json, const std::string& where
 {
     read_three(json, "mean", where, result.mean);
     read_three(json, "std", where, result.std);
-    if (json.contains("input_size") && json["input_size"].is_array() && json["input_size"].size() == 3 &&
-        json["input_size"][2].is_number_integer()) {
-        result.crop = json["input_size"][2].get<Index>();
+    if (json.contains("input_size") && !json["input_size"].is_null()) {
+        const auto& size = json["input_size"];
+        require<io_error>(size.is_array() && size.size() == 3, where, "input_size is ", printable(size.dump()),
+                          ", (channels, height, width) is expected");
+        result.crop = positive(size[2], "input_size", where);
         result.resize = result.crop;
     }
-    if (json.contains("crop_pct") && json["crop_pct"].is_number() && json["crop_pct"] > 0.1 &&
-        json["crop_pct"] <= 1.0) {
-        result.resize =
-            static_cast<Index>(std::floor(static_cast<double>(result.crop) / json["crop_pct"].get<double>()));
+    if (json.contains("crop_pct") && !json["crop_pct"].is_null()) {
+        const auto& share = json["crop_pct"];
+        require<io_error>(share.is_number() && share > 0.1 && share <= 1.0, where, "crop_pct is ",
+                          printable(share.dump()), ", a share above 0.1 is expected");
+        result.resize = static_cast<Index>(std::floor(static_cast<double>(result.crop) / share.get<double>()));
     }
-    if (json.contains("interpolation") && json["interpolation"].is_string()) {
-        result.interpolation =
-            json["interpolation"] == "bilinear" ? data::Interpolation::bilinear : data::Interpolation::bicubic;
+    if (json.contains("interpolation") && !json["interpolation"].is_null()) {
+        const auto& name = json["interpolation"];
+        require<io_error>(name == "bilinear" || name == "bicubic", where, "interpolation is ", printable(name.dump()),
+                          ", bilinear and bicubic are supported");
+        result.interpolation = name == "bilinear" ? data::Interpolation::bilinear : data::Interpolation::bicubic;
     }
 }
 
 /// What the metadata, preprocessor_config.json or config.json say, else what is usual. `said`: whether one of them did.
+/// Throws io_error and argument_error, naming the file.
 [[nodiscard]] inline data::Preprocessing preprocessing_of(const CheckpointHeader& header,
                                                           const data::Preprocessing& usual, bool& said)
 {
     data::Preprocessing result = usual;
     said = true;
-    if (const auto found = header.metadata.find("preprocessing"); found != header.metadata.end()) {
-        return data::preprocessing_from_text(found->second);
-    }
-    if (header.preprocessor.is_object()) {
-        read_preprocessor(header.preprocessor, (header.path / "preprocessor_config.json").string() + ": ", result);
-    } else if (header.config.is_object() && header.config.contains("pretrained_cfg") &&
-               header.config["pretrained_cfg"].is_object()) {
-        read_pretrained(header.config["pretrained_cfg"], (header.path / "config.json").string() + ": ", result);
-    } else {
-        said = false;
+    std::string where = header.path.string() + ": ";
+    try {
+        if (const auto found = header.metadata.find("preprocessing"); found != header.metadata.end()) {
+            result = data::preprocessing_from_text(found->second);
+        } else if (header.preprocessor.is_object()) {
+            where = (header.path / "preprocessor_config.json").string() + ": ";
+            read_preprocessor(header.preprocessor, where, result);
+        } else if (header.config.is_object() && header.config.contains("pretrained_cfg") &&
+                   header.config["pretrained_cfg"].is_object()) {
+            where = (header.path / "config.json").string() + ": ";
+            read_pretrained(header.config["pretrained_cfg"], where, result);
+        } else {
+            said = false;
+        }
+        result.check();
+    } catch (const argument_error& failure) {
+        throw argument_error(where + failure.what());
     }
     return result;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "wasi/core/memory.hpp"
+#include "wasi/data/interpolation.hpp"
 #include "wasi/storage/tensor.hpp"
 
 namespace wasi::files {
@@ -33,15 +34,6 @@ enum class PositionResampling : std::uint8_t {
 
 namespace detail {
 
-/// Keys' cubic convolution kernel at distance t >= 0.
-[[nodiscard]] inline double cubic(double t, double a)
-{
-    if (t <= 1.0) {
-        return ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0;
-    }
-    return t < 2.0 ? (((t - 5.0) * t + 8.0) * t - 4.0) * a : 0.0;
-}
-
 /// The old points and their weights of each new point along one axis.
 [[nodiscard]] inline std::vector<std::vector<std::pair<Index, double>>> axis_weights(Index from, Index to,
                                                                                      PositionResampling form)
@@ -53,11 +45,11 @@ namespace detail {
         if (form == PositionResampling::antialiased) {
             const double widened = std::max(scale, 1.0);
             const double centre = (static_cast<double>(i) + 0.5) * scale;
-            const auto first = std::max<Index>(0, static_cast<Index>(centre - 2.0 * widened + 0.5));
-            const auto last = std::min<Index>(from, static_cast<Index>(centre + 2.0 * widened + 0.5));
+            const auto first = std::max<Index>(0, static_cast<Index>(std::floor(centre - 2.0 * widened + 0.5)));
+            const auto last = std::min<Index>(from, static_cast<Index>(std::floor(centre + 2.0 * widened + 0.5)));
             double sum = 0.0;
             for (Index k = first; k < last; ++k) {
-                own.emplace_back(k, cubic(std::abs(static_cast<double>(k) + 0.5 - centre) / widened, -0.5));
+                own.emplace_back(k, data::keys_cubic(std::abs(static_cast<double>(k) + 0.5 - centre) / widened, -0.5));
                 sum += own.back().second;
             }
             for (auto& [at, weight] : own) {
@@ -71,7 +63,8 @@ namespace detail {
         }
         const auto left = static_cast<Index>(std::floor(x));
         for (Index k = left - 1; k < left + 3; ++k) {
-            own.emplace_back(std::clamp<Index>(k, 0, from - 1), cubic(std::abs(x - static_cast<double>(k)), -0.75));
+            own.emplace_back(std::clamp<Index>(k, 0, from - 1),
+                             data::keys_cubic(std::abs(x - static_cast<double>(k)), -0.75));
         }
     }
     return result;

@@ -21,7 +21,7 @@ using RunFacts = std::map<std::string, std::string>;
 namespace detail {
 
 inline constexpr const char* run_version_key = "wasi_run";
-inline constexpr const char* run_version = "1";
+inline constexpr const char* run_version = "2";
 inline constexpr const char* next_step_key = "next_step";
 inline constexpr std::string_view fact_prefix = "fact ";
 
@@ -42,11 +42,21 @@ inline void visit_keep(State& state, nn::KeepOptions& keep)
     visit_switch(state, "norm_output", keep.norm_output, autograd::Output::rebuild);
     visit_switch(state, "gelu_input", keep.gelu_input, autograd::Output::rebuild);
     visit_switch(state, "gelu_output", keep.gelu_output, autograd::Output::rebuild);
-    visit_switch(state, "saved_as", keep.saved_as, Precision::half);
+    visit_switch(state, "saved_as", keep.saved_as, Precision::int4);
+    visit_switch(state, "rounding", keep.rounding, Rounding::stochastic);
 }
 
-/// How a layer saves its input: the kind, and ranks where they are fixed (0 elsewhere). Read, the other options are
-/// those that the layer has already.
+inline void visit_projection(State& state, subspace::InputProjectionOptions& options)
+{
+    visit_switch(state, "projection", options.projection, subspace::Projection::velora);
+    state.number("rank", options.rank);
+    state.number("principal_rank", options.principal_rank);
+    state.number("refresh_every", options.refresh_every);
+    state.number("scale", options.scale);
+}
+
+/// How a layer saves its input: the kind, and of Tucker forms the ranks where they are fixed (0 elsewhere). Read, other
+/// options of Tucker forms are those that the layer has already.
 template <Scalar T, class S>
 void visit_input_setup(State& state, nn::Linear<T, S>& layer, const subspace::ActivationSubspaceOptions& others,
                        RandomKey key)
@@ -54,15 +64,22 @@ void visit_input_setup(State& state, nn::Linear<T, S>& layer, const subspace::Ac
     const nn::InputSetup setup = nn::input_setup_of(layer);
     std::string kind(nn::kind_of(setup));
     state.text("kind", kind);
-    const bool tucker = kind == nn::TuckerOptions::kind;
-    require<io_error>(tucker || kind == nn::ExactOptions::kind, "the run file saves the input of ", layer.weight.name(),
-                      " in the unknown form '", kind, "'");
-    if (!tucker) {
+    if (kind == nn::ExactOptions::kind) {
         if (state.reading()) {
             nn::set_up(layer, nn::InputSetup(nn::ExactOptions{}), key);
         }
         return;
     }
+    if (kind == nn::ProjectedOptions::kind) {
+        nn::ProjectedOptions options = state.reading() ? nn::ProjectedOptions{} : std::get<nn::ProjectedOptions>(setup);
+        visit_projection(state, options);
+        if (state.reading()) {
+            nn::set_up(layer, nn::InputSetup(options), key);
+        }
+        return;
+    }
+    require<io_error>(kind == nn::TuckerOptions::kind, "the run file saves the input of ", layer.weight.name(),
+                      " in the unknown form '", kind, "'");
     nn::TuckerOptions options{others};
     if (!state.reading()) {
         options = std::get<nn::TuckerOptions>(setup);

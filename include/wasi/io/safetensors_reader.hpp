@@ -122,6 +122,17 @@ public:
         }
     }
 
+    /// Reads the bytes of a tensor of this type as the file has them. Throws io_error for another dtype, shape_error
+    /// unless there are as many bytes.
+    void read_stored(std::string_view name, Dtype dtype, std::span<std::byte> out) const
+    {
+        const TensorInfo& tensor = sized_info(name, out.size() / size_of(dtype));
+        if (tensor.dtype != dtype) {
+            refuse_dtype(name, tensor, to_string(dtype));
+        }
+        read_as<std::byte>(name, tensor, out);
+    }
+
 private:
     const TensorInfo& sized_info(std::string_view name, std::size_t count) const
     {

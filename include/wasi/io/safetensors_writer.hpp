@@ -33,12 +33,20 @@ struct MadeLate {
     std::function<std::vector<float>()> make;
 };
 
+/// Elements as the file has them, of any type: their bytes are written as they are.
+struct StoredElements {
+    Dtype dtype;
+    std::span<const std::byte> bytes;
+};
+
 /// One tensor to write: its elements in row-major order, which are viewed, not copied, and must live until the file is
 /// written. Floats may be stored in another floating-point type, rounded to nearest even.
 struct TensorToWrite {
     std::string name;
     std::vector<Index> shape;
-    std::variant<std::span<const float>, std::span<const double>, std::span<const std::int64_t>, MadeLate> values;
+    std::variant<std::span<const float>, std::span<const double>, std::span<const std::int64_t>, MadeLate,
+                 StoredElements>
+        values;
     std::optional<Dtype> stored_as = std::nullopt;  ///< F32, F16 or BF16 of floats and doubles; else as they are
 };
 
@@ -47,6 +55,9 @@ namespace detail {
 [[nodiscard]] inline Dtype dtype_of(const TensorToWrite& tensor)
 {
     constexpr std::array<Dtype, 4> dtypes{Dtype::f32, Dtype::f64, Dtype::i64, Dtype::f32};  // as in the variant
+    if (const auto* stored = std::get_if<StoredElements>(&tensor.values)) {
+        return stored->dtype;
+    }
     return tensor.stored_as.value_or(dtypes[tensor.values.index()]);
 }
 
@@ -61,6 +72,8 @@ namespace detail {
         [](const auto& values) -> std::uint64_t {
             if constexpr (requires { values.size(); }) {
                 return values.size();
+            } else if constexpr (requires { values.bytes; }) {
+                return values.bytes.size() / size_of(values.dtype);
             } else {
                 return 0;
             }
@@ -122,6 +135,11 @@ inline void write_data(std::ostream& out, const TensorToWrite& tensor)
                              shape_text(tensor.shape), " was made with ", made.size(), " elements");
         return write_elements(out, tensor, std::span<const float>(made));
     }
+    if (const auto* stored = std::get_if<StoredElements>(&tensor.values)) {
+        out.write(reinterpret_cast<const char*>(stored->bytes.data()),
+                  static_cast<std::streamsize>(stored->bytes.size()));
+        return;
+    }
     std::visit(
         [&](const auto& values) {
             if constexpr (requires { values.size(); }) {
@@ -149,7 +167,8 @@ inline void check_tensor(const TensorToWrite& tensor)
         std::any_of(tensor.shape.begin(), tensor.shape.end(), [](Index extent) { return extent < 0; });
     require<shape_error>(!negative, "safetensors: tensor ", quote(tensor.name),
                          " has a negative extent: ", shape_text(tensor.shape));
-    const bool floats = !std::holds_alternative<std::span<const std::int64_t>>(tensor.values);
+    const bool floats = !std::holds_alternative<std::span<const std::int64_t>>(tensor.values) &&
+                        !std::holds_alternative<StoredElements>(tensor.values);
     const Dtype dtype = dtype_of(tensor);
     require<argument_error>(
         !tensor.stored_as || (floats && (dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16)),

@@ -32,7 +32,7 @@ template <Scalar T, class S>
 void drop_adapter(LinearWeight<T, S>& weight)
 {
     if (auto* adapter = adapter_of(weight)) {
-        Tensor<T> values = std::move(adapter->base.values);
+        Tensor<T> values = adapter->base.release(weight.memory(), weight.tag());
         weight.hold(empty_form(weight, DenseOptions::kind));
         weight.template held_as<DenseOptions>()->parameter.values = std::move(values);
     }

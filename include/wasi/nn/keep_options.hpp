@@ -30,7 +30,8 @@ enum class Recompute : std::uint8_t { nothing, attention, mlp, halves, block };
 }
 
 /// What a block keeps between the forward and the backward pass. The switches are independent, and each is exact (the
-/// same gradients, bit for bit where nothing else is said) but the last. docs/memory.md has what each saves and costs.
+/// same gradients, bit for bit where nothing else is said) but the last two. docs/memory.md has what each saves and
+/// costs.
 struct KeepOptions {
     Recompute recompute = Recompute::nothing;
     /// Attention's probabilities: B H N² numbers.
@@ -44,6 +45,8 @@ struct KeepOptions {
     autograd::Output gelu_output = autograd::Output::keep;
     /// The format of what is saved. Not exact below full precision.
     Precision saved_as = Precision::full;
+    /// Of 8 and 4 bits. At random the gradient of a weight is right in the mean: the dW of rounded inputs is unbiased.
+    Rounding rounding = Rounding::nearest;
 
     friend constexpr bool operator==(const KeepOptions&, const KeepOptions&) = default;
 };

@@ -65,13 +65,18 @@ public:
         return kept_bytes() + examples().source->bytes() +
                static_cast<std::size_t>(size()) * (sizeof(Index) + sizeof(std::int64_t));
     }
-    /// Taken besides while batches of this size are made: by each thread at work the largest picture, and two batches
-    /// of bytes.
-    [[nodiscard]] std::size_t working_bytes(Index batch) const
+    /// Taken besides while a batch is made, by each thread at work the largest picture.
+    [[nodiscard]] std::size_t decoding_bytes() const
     {
-        return static_cast<std::size_t>(workers_->count() + 1) * core_->looked->working +
-               2 * static_cast<std::size_t>(batch) * core_->bytes_of_one();
+        return static_cast<std::size_t>(workers_->count() + 1) * core_->looked->working;
     }
+    /// And held from the first batch of this size on: two batches of bytes, until the last copy of it is gone.
+    [[nodiscard]] std::size_t staged_bytes(Index batch) const
+    {
+        return 2 * static_cast<std::size_t>(std::min(batch, size())) * core_->bytes_of_one();
+    }
+    /// Both.
+    [[nodiscard]] std::size_t working_bytes(Index batch) const { return decoding_bytes() + staged_bytes(batch); }
 
     /// As data::Batches has it. Numbers are not checked. Throws io_error where a file has changed since it was looked
     /// at.

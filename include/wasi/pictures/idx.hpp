@@ -1,9 +1,10 @@
 #pragma once
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,26 @@ namespace detail {
     return extents;
 }
 
+/// Bytes of an IDX file of bytes that begins so: its header and what its extents say, at most 1 GiB.
+[[nodiscard]] inline std::size_t idx_bytes(std::span<const std::uint8_t> start)
+{
+    constexpr std::size_t most = std::size_t{1} << 30;
+    const std::size_t order = start.size() >= 4 ? start[3] : 0;
+    const std::size_t header = 4 + 4 * order;
+    if (start.size() < header) {
+        return most;  // too short for its header, which idx_extents says
+    }
+    std::size_t product = 1;
+    for (std::size_t i = 0; i < order; ++i) {
+        std::size_t extent = 0;
+        for (std::size_t byte = 0; byte < 4; ++byte) {
+            extent = extent << 8U | start[4 + 4 * i + byte];
+        }
+        product = extent == 0 ? 0 : product > most / extent ? most : product * extent;
+    }
+    return std::min(most, header + product);
+}
+
 /// PART-images-idx3-ubyte or with a point before idx3, with or without .gz.
 [[nodiscard]] inline std::filesystem::path idx_path(const std::filesystem::path& folder, const std::string& begin,
                                                     const std::string& end)
@@ -48,7 +69,8 @@ namespace detail {
     for (const char* between : {"-", "."}) {
         for (const char* packed : {"", ".gz"}) {
             std::error_code failure;
-            if (auto path = folder / (begin + between + end + packed); std::filesystem::exists(path, failure)) {
+            const std::string name = message(begin, between, end, packed);
+            if (auto path = folder / name; std::filesystem::exists(path, failure)) {
                 return path;
             }
         }
@@ -58,13 +80,15 @@ namespace detail {
 
 [[nodiscard]] inline Examples read_idx_part(const std::filesystem::path& folder, const std::string& part)
 {
-    constexpr std::size_t most = std::size_t{1} << 30;
-    RecordFile images(idx_path(folder, part + "-images", "idx3-ubyte"), most);
-    const RecordFile labels(idx_path(folder, part + "-labels", "idx1-ubyte"), most);
+    RecordFile images(idx_path(folder, part + "-images", "idx3-ubyte"), idx_bytes);
+    const RecordFile labels(idx_path(folder, part + "-labels", "idx1-ubyte"), idx_bytes);
     const auto extents = idx_extents(images, 3);
     const auto count = idx_extents(labels, 1).front();
     require<io_error>(count == extents[0], labels.name(), ": has ", count, " labels for ", extents[0], " pictures");
-    const auto source = std::make_shared<RecordSource>(Size{extents[2], extents[1]}, 1);
+    const Size size{extents[2], extents[1]};
+    const auto pixels = static_cast<std::size_t>(size.width * size.height);  // they are there
+    check_limits(size, 4 * pixels, DecodeLimits{}, images.name());
+    const auto source = std::make_shared<RecordSource>(size, 1);
     std::vector<std::uint8_t> classes(static_cast<std::size_t>(count));
     labels.read(classes.data(), classes.size(), 8);
     Examples result{source, {}, {}, {}};

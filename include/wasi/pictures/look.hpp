@@ -9,6 +9,7 @@
 
 #include <zlib.h>
 
+#include "wasi/core/word_hash.hpp"
 #include "wasi/pictures/folder.hpp"
 #include "wasi/pictures/transform.hpp"
 #include "wasi/pictures/workers.hpp"
@@ -115,8 +116,7 @@ inline void keep_whole(LookedAt& result, const std::vector<Look>& looks, std::si
         count, [&](Index i) { looks[static_cast<std::size_t>(i)] = detail::look(examples, i, options, i < may_keep); });
 
     LookedAt result;
-    std::uint64_t hash = 14695981039346656037U;  // Fowler, Noll, Vo: FNV-1a, on words
-    const auto mix = [&](std::uint64_t word) { hash = (hash ^ word) * 1099511628211U; };
+    WordHash hash;
     std::vector<Index> sound;
     std::vector<detail::Look> sound_looks;
     const std::set<std::int64_t> classes(examples.labels.begin(), examples.labels.end());
@@ -128,8 +128,8 @@ inline void keep_whole(LookedAt& result, const std::vector<Look>& looks, std::si
             continue;
         }
         const std::int64_t label = examples.labels[static_cast<std::size_t>(i)];
-        mix(one.sum);
-        mix(static_cast<std::uint64_t>(label));
+        hash.mix(one.sum);
+        hash.mix(static_cast<std::uint64_t>(label));
         left.insert(label);
         result.working = std::max(result.working, one.working);
         if (i < may_keep) {
@@ -139,9 +139,12 @@ inline void keep_whole(LookedAt& result, const std::vector<Look>& looks, std::si
         sound_looks.push_back(std::move(one));
     }
     for (const std::int64_t label : classes) {
-        require<io_error>(left.contains(label), "class ", label, ": none of its pictures can be read");
+        const auto at = static_cast<std::size_t>(label);
+        require<io_error>(left.contains(label), "class ", label,
+                          at < examples.classes.size() ? " (" + shown_name(examples.classes[at]) + ")" : "",
+                          ": none of its pictures can be read");
     }
-    result.fingerprint = hash;
+    result.fingerprint = hash.value();
     result.kept_bytes = result.kept.size() * middle;
     result.examples = std::ssize(sound) == count ? std::move(examples) : examples.part(sound);
     if (whole) {

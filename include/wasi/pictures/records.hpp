@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -20,11 +20,14 @@ namespace wasi::pictures {
 
 namespace detail {
 
+/// Bytes that a compressed file may unpack to, from the first ones that it unpacks to.
+using MostBytes = std::size_t (*)(std::span<const std::uint8_t> start);
+
 /// Records of one size in a file, read when they are asked for; of a compressed file held in memory.
 class RecordFile {
 public:
-    /// `most`: bytes that a compressed one may unpack to. Throws io_error.
-    RecordFile(const std::filesystem::path& path, std::size_t most) : file_(std::make_unique<OpenFile>(path))
+    /// Throws io_error.
+    RecordFile(const std::filesystem::path& path, MostBytes most) : file_(std::make_unique<OpenFile>(path))
     {
         std::array<std::uint8_t, 2> magic{};
         if (file_->size() >= magic.size()) {
@@ -49,22 +52,25 @@ public:
     }
 
 private:
-    void unpack(const std::filesystem::path& path, std::size_t most)
+    void unpack(const std::filesystem::path& path, MostBytes limit)
     {
         packed_ = true;
         const gzFile file = ::gzopen(path.c_str(), "rb");
         require<io_error>(file != nullptr, name(), ": cannot be opened");
         const std::unique_ptr<gzFile_s, int (*)(gzFile)> closed(file, ::gzclose);
         constexpr std::size_t piece = std::size_t{1} << 20;
+        std::size_t most = piece;
         while (true) {
             const std::size_t before = held_.size();
-            require<io_error>(before <= most, name(), ": unpacks to more than the ", most, " bytes that are allowed");
             held_.resize(before + piece);
             const int got = ::gzread(file, held_.data() + before, static_cast<unsigned int>(piece));
             int code = Z_OK;
             const char* const why = ::gzerror(file, &code);
             require<io_error>(got >= 0 && code == Z_OK, name(), ": cannot be unpacked: ", why);
             held_.resize(before + static_cast<std::size_t>(got));
+            most = before == 0 ? limit(held_) : most;
+            require<io_error>(held_.size() <= most, name(), ": unpacks to more than the ", most,
+                              " bytes that it may have");
             if (got == 0) {
                 break;
             }
@@ -149,17 +155,26 @@ private:
     std::vector<Part> parts_;
 };
 
-/// The lines of a text, at most so many; numbers where there is no such file.
+/// The lines of a text, at most so many; numbers where there is no such file. Throws io_error where it cannot be read.
 [[nodiscard]] inline std::vector<std::string> class_names(const std::filesystem::path& path, Index count)
 {
     std::vector<std::string> names;
-    std::ifstream file(path);
-    for (std::string line; std::ssize(names) < count && std::getline(file, line);) {
-        if (!line.empty() && line.back() == '\r') {
-            line.pop_back();
-        }
-        if (!line.empty()) {
-            names.push_back(std::move(line));
+    std::error_code failure;
+    if (std::filesystem::symlink_status(path, failure).type() != std::filesystem::file_type::not_found) {
+        constexpr std::size_t most = std::size_t{1} << 20;
+        const auto bytes = read_file(path, most);
+        std::string line;
+        for (std::size_t i = 0; i <= bytes.size() && std::ssize(names) < count; ++i) {
+            if (i < bytes.size() && bytes[i] != '\n') {
+                line += static_cast<char>(bytes[i]);
+                continue;
+            }
+            if (!line.empty() && line.back() == '\r') {
+                line.pop_back();
+            }
+            if (!line.empty()) {
+                names.push_back(std::exchange(line, {}));
+            }
         }
     }
     while (std::ssize(names) < count) {
@@ -185,9 +200,8 @@ struct CifarKind {
     const std::size_t stride = kind.labels + pixels;
     const auto source = std::make_shared<RecordSource>(Size{side, side}, 3);
     Examples result{source, {}, {}, class_names(folder / kind.names, kind.classes)};
-    constexpr std::size_t most = std::size_t{1} << 30;
     for (const std::string& name : files) {
-        RecordFile file(folder / name, most);
+        RecordFile file(folder / name, [](std::span<const std::uint8_t>) { return std::size_t{1} << 30; });
         require<io_error>(file.size() > 0 && file.size() % stride == 0, file.name(), ": has ", file.size(),
                           " bytes, no whole number of records of ", stride);
         const auto count = static_cast<Index>(file.size() / stride);

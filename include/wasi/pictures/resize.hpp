@@ -8,7 +8,7 @@
 
 #include <Eigen/Core>
 
-#include "wasi/data/preprocessing.hpp"
+#include "wasi/data/interpolation.hpp"
 #include "wasi/pictures/picture.hpp"
 
 namespace wasi::pictures {
@@ -27,11 +27,7 @@ inline constexpr int weight_bits = 22;
     if (how == Interpolation::bilinear) {
         return x < 1.0 ? 1.0 - x : 0.0;
     }
-    constexpr double a = -0.5;
-    if (x < 1.0) {
-        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-    }
-    return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
+    return data::keys_cubic(x, -0.5);
 }
 
 /// Which elements of a line go into each element of the resized one, and how much of each.
@@ -55,8 +51,8 @@ struct Taps {
     std::vector<double> exact;
     for (Index i = first; i < first + count; ++i) {
         const double centre = (static_cast<double>(i) + 0.5) * scale;
-        const Index begin = std::max<Index>(static_cast<Index>(centre - support + 0.5), 0);
-        const Index end = std::min<Index>(static_cast<Index>(centre + support + 0.5), from);
+        const Index begin = std::max<Index>(static_cast<Index>(std::floor(centre - support + 0.5)), 0);
+        const Index end = std::min<Index>(static_cast<Index>(std::floor(centre + support + 0.5)), from);
         exact.clear();
         double sum = 0.0;
         for (Index x = begin; x < end; ++x) {

@@ -60,17 +60,19 @@ struct Examples {
         return result;
     }
 
-    /// Those of classes first to last, which keep their numbers. Throws argument_error where there are none.
+    /// Those of classes first to last, which keep their numbers. Throws argument_error for classes that there are not,
+    /// and where no example is of them.
     [[nodiscard]] Examples of_classes(std::int64_t first, std::int64_t last) const
     {
+        require<argument_error>(first >= 0 && first <= last && last < std::ssize(classes), "classes ", first, " to ",
+                                last, ": there are classes 0 to ", std::ssize(classes) - 1);
         std::vector<Index> kept;
         for (std::size_t i = 0; i < labels.size(); ++i) {
             if (labels[i] >= first && labels[i] <= last) {
                 kept.push_back(static_cast<Index>(i));
             }
         }
-        require<argument_error>(!kept.empty(), "classes ", first, " to ", last, ": there are none among the ",
-                                classes.size(), " classes");
+        require<argument_error>(!kept.empty(), "classes ", first, " to ", last, ": there is no picture of them");
         Examples result = part(kept);
         if (std::ssize(classes) > last + 1) {
             result.classes.resize(static_cast<std::size_t>(last + 1));

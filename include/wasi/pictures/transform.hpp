@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "wasi/core/random.hpp"
+#include "wasi/data/preprocessing.hpp"
 #include "wasi/pictures/resize.hpp"
 
 namespace wasi::pictures {

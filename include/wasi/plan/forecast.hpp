@@ -4,11 +4,13 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "wasi/plan/forecast_memory.hpp"
 #include "wasi/plan/run_description.hpp"
 #include "wasi/plan/saved_inputs.hpp"
+#include "wasi/train/evaluate.hpp"
 
 namespace wasi::plan {
 
@@ -36,10 +38,38 @@ template <class Config>
     };
 }
 
+/// Examples for train::confusion, on a storage that looks at no element.
+template <nn::Model M>
+struct BlankExamples {
+    typename M::Config config;
+    Index count = 0;
+
+    [[nodiscard]] Index size() const { return count; }
+    [[nodiscard]] Tensor<float> gather(std::span<const Index> which, RandomKey, Memory& memory) const
+    {
+        return blank_source(config, std::ssize(which))(memory);
+    }
+    [[nodiscard]] std::vector<std::int64_t> gather_labels(std::span<const Index> which) const
+    {
+        return std::vector<std::int64_t>(which.size(), 0);
+    }
+    void check(Index) const {}
+};
+
+/// Examples are looked at as after an epoch: one batch of them, and what is left for the last one.
+template <nn::Model M>
+void evaluate_dry(M& model, Index count, Index batch)
+{
+    const Index some = count <= batch ? count : batch + count % batch;
+    static_cast<void>(train::confusion(model, BlankExamples<M>{model.config(), some}, batch));
+}
+
 template <nn::Model M>
 void check(const RunDescription<M>& run)
 {
     run.training.check();
+    require<argument_error>(run.evaluated >= 0 && run.evaluation_batch >= 0, "RunDescription: ", run.evaluated,
+                            " examples are evaluated, ", run.evaluation_batch, " at once");
     require<argument_error>(run.images >= 0, "RunDescription: images is ", run.images);
     require<argument_error>(run.threads >= 1, "RunDescription: threads is ", run.threads);
 }
@@ -75,7 +105,7 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
         for (Index piece = 0; piece < pieces; ++piece) {
             // Micro-batches of one size are alike, and the last is enough, unless the gradients of compressed inputs
             // add up to more columns each time.
-            if (piece == 3 && pieces > 4 && size % pieces == 0 && !any_compressed(run)) {
+            if (piece == 3 && pieces > 4 && size % pieces == 0 && !any_factored_gradient(run)) {
                 flops += static_cast<double>(pieces - 4) * (memory.ledger().flops() - before_piece);
                 piece = pieces - 1;
             }
@@ -88,6 +118,11 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
         if (!worst && size == full) {
             forecast.flops = flops + memory.ledger().flops();
         }
+    }
+    if (run.evaluated > 0) {
+        evaluate_dry(
+            model, run.evaluated,
+            run.evaluation_batch > 0 ? run.evaluation_batch : train::largest_micro_batch(run.training, run.images));
     }
     for (std::size_t use = 0; use < use_count; ++use) {
         forecast.peaks[use] = std::max(forecast.peaks[use], memory.ledger().of(static_cast<Use>(use)).peak);
@@ -104,7 +139,8 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
 /// that computes nothing (DryStorage), on a ledger of their own, so that what is booked there is what a real run will
 /// book. A run with the answers of ordinary data, one with those that take most (WorstDryStorage), and for compressed
 /// inputs one more with fresh bases all the time; the maximum of these. So peaks are an upper bound whatever the data
-/// are. For fixed ranks and ordinary data those of the first run are what a real one books on one thread; with more
+/// are. What RunDescription::evaluated examples take is in it, after the steps and beside what the optimiser keeps. For
+/// fixed ranks and ordinary data those of the first run are what a real one books on one thread; with more
 /// threads workspaces inside parallel loops are counted once a thread. Inputs saved by rules instead of fixed ranks:
 /// see RunDescription. Cost: six or nine steps without arithmetic, some milliseconds; address space, but hardly any
 /// memory, for what it would take. Throws argument_error when the description makes no sense.

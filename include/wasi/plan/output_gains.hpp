@@ -67,19 +67,21 @@ template <class S, Scalar T>
 
 /// gain_o = sqrt(squares_o / spread). An output that no feature feels counts as a millionth of the mean, so that every
 /// gain has an inverse.
-template <Scalar T>
+template <class S, Scalar T>
 [[nodiscard]] OutputGains<T> gains_of(const Tensor<double>& squares, double spread, const std::string& layer,
                                       Memory& memory)
 {
+    require<divergence_error>(S::all_finite(squares.matrix()), "output_gains: gradients at ", layer,
+                              " hold NaN or infinity");
     const Index n = squares.shape()[1];
     Tensor<double> host = host_row<double>(memory, n);
     memory.read(host.data(), squares.data(), squares.bytes());
     double mean = 0.0;
     for (double& value : host.span()) {
-        value = std::sqrt(std::max(value, 0.0) / spread);
+        // Whatever a storage that computes nothing has left there is a number now.
+        value = value > 0.0 && std::isfinite(value) ? std::sqrt(value / spread) : 0.0;
         mean += value / static_cast<double>(n);
     }
-    require<divergence_error>(std::isfinite(mean), "output_gains: gradients at ", layer, " hold NaN or infinity");
     const double floor = mean > 0.0 ? 1e-6 * mean : 1.0;
     Tensor<T> there = host_row<T>(memory, n);
     const auto filled = [&](const auto& value_of) {
@@ -154,7 +156,7 @@ requires data::Batches<D, typename M::Value>
     require<argument_error>(spread > 0.0, "output_gains: all examples have the same features");
     std::vector<OutputGains<T>> result;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        result.push_back(detail::gains_of<T>(squares[i], spread, layers[i]->weight.name(), memory));
+        result.push_back(detail::gains_of<S, T>(squares[i], spread, layers[i]->weight.name(), memory));
     }
     return result;
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <type_traits>
 #include <variant>
@@ -34,6 +35,10 @@ struct RunDescription {
     train::TrainOptions training;
     /// Examples of an epoch, whose last batch may be smaller; 0: every batch is full.
     Index images = 0;
+    /// Examples that are looked at without gradients after an epoch (train::confusion, train::predict); 0: none.
+    Index evaluated = 0;
+    /// How many of them at once; 0: as many as the largest micro-batch has.
+    Index evaluation_batch = 0;
     /// Threads of the run.
     Index threads = thread_count();
 };
@@ -81,11 +86,21 @@ namespace detail {
 {
     return std::holds_alternative<nn::TuckerOptions>(layer.input);
 }
+/// Whether dW = P Qᵀ: over micro-batches such gradients add up to more columns.
+[[nodiscard]] inline bool has_factored_gradient(const nn::LayerSetup& layer)
+{
+    return !std::holds_alternative<nn::ExactOptions>(layer.input);
+}
 
 template <nn::Model M>
 [[nodiscard]] bool any_compressed(const RunDescription<M>& run)
 {
     return std::any_of(run.layers.begin(), run.layers.end(), is_compressed);
+}
+template <nn::Model M>
+[[nodiscard]] bool any_factored_gradient(const RunDescription<M>& run)
+{
+    return std::any_of(run.layers.begin(), run.layers.end(), has_factored_gradient);
 }
 
 /// Holds weights and saves inputs as described. No element is set.
@@ -129,6 +144,10 @@ void prepare(D& model, const RunDescription<M>& run, Index restart_every)
             // The energies of a dry run mean nothing, so no restart may depend on them.
             tucker->restart_below = 0.0;
             tucker->restart_every = restart_every;
+        }
+        auto* projected = std::get_if<nn::ProjectedOptions>(&setup.input);
+        if (projected != nullptr && std::same_as<typename D::Storage, WorstDryStorage>) {
+            projected->refresh_every = projected->refresh_every > 0 ? 1 : 0;  // a refresh may fall on any step
         }
         nn::set_up(layer, setup, RandomKey(0));
     });

@@ -2,11 +2,12 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "wasi/core/memory.hpp"
-#include "wasi/core/precision.hpp"
 #include "wasi/core/random.hpp"
+#include "wasi/storage/packing.hpp"
 #include "wasi/storage/view.hpp"
 
 namespace wasi {
@@ -86,12 +87,13 @@ concept StorageFor =
 ///   layer_norm(y, mean, inverse_deviation, x, gain, bias, epsilon)
 ///   layer_norm_backward(dx, dgain, dbias, dy, x, mean, inverse_deviation, gain, memory)
 ///   cross_entropy(dx, x, labels) -> double                  mean of -log softmax(x)[label]; dx its gradient
-///   pack(bits, x, precision) / unpack(y, bits, precision)   x rounded to 16 bits an element, row by row; y = bits, exact
+///   pack(packed, x, key) / unpack(y, packed)                x in fewer bits, row by row (storage/packing.hpp), rounded
+///                                                           to nearest, or at random by the key; y = what it stands for
 template <class S, class T>
 concept NeuralStorageFor =
     StorageFor<S, T> && requires(MatrixView<T> y, ConstMatrixView<T> x, std::span<T> v, std::span<const T> cv, T scale,
-                                 Memory& memory, std::span<const std::int64_t> labels, std::span<std::uint16_t> bits,
-                                 std::span<const std::uint16_t> const_bits, Precision precision) {
+                                 Memory& memory, std::span<const std::int64_t> labels, PackedView packed,
+                                 ConstPackedView const_packed, std::optional<RandomKey> key) {
         { S::add_to_rows(y, cv) };
         { S::column_sums(v, x, memory) };
         { S::multiply_elements(y, x) };
@@ -108,8 +110,8 @@ concept NeuralStorageFor =
         { S::layer_norm(y, v, v, x, cv, cv, scale) };
         { S::layer_norm_backward(y, v, v, x, x, cv, cv, cv, memory) };
         { S::cross_entropy(y, x, labels) } -> std::same_as<double>;
-        { S::pack(bits, x, precision) };
-        { S::unpack(y, const_bits, precision) };
+        { S::pack(packed, x, key) };
+        { S::unpack(y, const_packed) };
     };
 
 /// The numbers of one AdamW step on one parameter (see optim::AdamW).

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -207,14 +208,14 @@ struct EigenStorage {
         return eigen::cross_entropy<T>(dx, x, labels);
     }
     template <class T>
-    static void pack(std::span<std::uint16_t> to, MatrixView<T> from, Precision precision)
+    static void pack(PackedView to, MatrixView<T> from, std::optional<RandomKey> key = std::nullopt)
     {
-        eigen::pack<std::remove_const_t<T>>(to, from, precision);
+        eigen::pack<std::remove_const_t<T>>(to, from, key);
     }
     template <Scalar T>
-    static void unpack(MatrixView<T> to, std::span<const std::uint16_t> from, Precision precision)
+    static void unpack(MatrixView<T> to, ConstPackedView from)
     {
-        eigen::unpack<T>(to, from, precision);
+        eigen::unpack<T>(to, from);
     }
     template <Scalar T>
     static void adamw_step(MatrixView<T> w, Out<T> m, Out<T> v, In<T> g, const AdamWStep<T>& step)

@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include "wasi/storage/tensor.hpp"
+#include "wasi/storage/packed_tensor.hpp"
 
 namespace wasi {
 
@@ -33,6 +33,9 @@ public:
     /// the shape that was written; into one that is not, the shapes must be equal.
     virtual void tensor(std::string_view name, Tensor<float>& values, Memory& memory, Tag tag) = 0;
     virtual void tensor(std::string_view name, Tensor<double>& values, Memory& memory, Tag tag) = 0;
+    /// A matrix in fewer bits: in 16, or in 8 with a scale a row. One that is empty is not written; none written, it is
+    /// empty after reading, so that who may hold either asks for this first and then for a tensor of the same name.
+    virtual void packed(std::string_view name, PackedTensor& values, Memory& memory, Tag tag) = 0;
     virtual void number(std::string_view name, Index& value) = 0;
     virtual void number(std::string_view name, double& value) = 0;
     /// A word.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <span>
 #include <utility>
@@ -12,14 +13,17 @@
 
 namespace wasi::train {
 
-/// Which class was taken for which: counts (true class, predicted class). Cost: classes² numbers.
+/// Which class was taken for which: counts (true class, predicted class). Memory: 24 bytes a class, and an entry for
+/// each pair that occurs, so no more than one an example.
 class ConfusionMatrix {
 public:
     /// Throws argument_error below one class.
     explicit ConfusionMatrix(Index classes) : classes_(classes)
     {
         require<argument_error>(classes >= 1, "ConfusionMatrix: ", classes, " classes");
-        counts_.resize(static_cast<std::size_t>(classes * classes));
+        for (auto* counts : {&correct_, &examples_, &predictions_}) {
+            counts->resize(static_cast<std::size_t>(classes));
+        }
     }
 
     /// Throws argument_error where one of them is no class.
@@ -28,43 +32,34 @@ public:
         require<argument_error>(label >= 0 && label < classes_ && predicted >= 0 && predicted < classes_,
                                 "ConfusionMatrix: label ", label, " and prediction ", predicted, " of ", classes_,
                                 " classes");
-        ++counts_[static_cast<std::size_t>(label * classes_ + predicted)];
+        ++examples_[static_cast<std::size_t>(label)];
+        ++predictions_[static_cast<std::size_t>(predicted)];
         ++total_;
+        if (label == predicted) {
+            ++correct_[static_cast<std::size_t>(label)];
+        } else {
+            ++mistakes_[{static_cast<Index>(label), predicted}];
+        }
     }
 
     [[nodiscard]] Index classes() const { return classes_; }
     /// How many examples of class `label` were taken for `predicted`.
     [[nodiscard]] Index count(Index label, Index predicted) const
     {
-        return counts_[static_cast<std::size_t>(label * classes_ + predicted)];
+        if (label == predicted) {
+            return correct_[static_cast<std::size_t>(label)];
+        }
+        const auto found = mistakes_.find({label, predicted});
+        return found == mistakes_.end() ? 0 : found->second;
     }
     [[nodiscard]] Index total() const { return total_; }
-    [[nodiscard]] Index correct() const
-    {
-        Index sum = 0;
-        for (Index c = 0; c < classes_; ++c) {
-            sum += count(c, c);
-        }
-        return sum;
-    }
+    [[nodiscard]] Index correct() const { return std::accumulate(correct_.begin(), correct_.end(), Index{0}); }
+    /// Counts of those that were taken for another class, by (true class, predicted class).
+    [[nodiscard]] const std::map<std::pair<Index, Index>, Index>& mistakes() const { return mistakes_; }
     /// Examples of this class.
-    [[nodiscard]] Index examples(Index label) const
-    {
-        Index sum = 0;
-        for (Index c = 0; c < classes_; ++c) {
-            sum += count(label, c);
-        }
-        return sum;
-    }
+    [[nodiscard]] Index examples(Index label) const { return examples_[static_cast<std::size_t>(label)]; }
     /// Examples taken for this class.
-    [[nodiscard]] Index predictions(Index predicted) const
-    {
-        Index sum = 0;
-        for (Index c = 0; c < classes_; ++c) {
-            sum += count(c, predicted);
-        }
-        return sum;
-    }
+    [[nodiscard]] Index predictions(Index predicted) const { return predictions_[static_cast<std::size_t>(predicted)]; }
 
     /// 2 TP / (2 TP + FP + FN) of one class; NaN of a class that has neither an example nor a prediction.
     [[nodiscard]] double f1(Index label) const
@@ -90,7 +85,10 @@ public:
 private:
     Index classes_;
     Index total_ = 0;
-    std::vector<Index> counts_;  // (true, predicted)
+    std::vector<Index> correct_;  // by class, as the next two
+    std::vector<Index> examples_;
+    std::vector<Index> predictions_;
+    std::map<std::pair<Index, Index>, Index> mistakes_;  // by (true, predicted)
 };
 
 /// A class and softmax's probability of it.

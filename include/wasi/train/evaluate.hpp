@@ -1,7 +1,9 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <numeric>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -9,13 +11,15 @@
 #include "wasi/data/dataset.hpp"
 #include "wasi/nn/model.hpp"
 #include "wasi/train/compiled.hpp"
+#include "wasi/train/confusion.hpp"
 
 namespace wasi::train {
 
-/// Logits (count, classes) of all examples in their order, for the host to read; in batches, without a tape. Throws
-/// argument_error for a batch_size below 1.
-template <nn::Model M, data::Batches<typename M::Value> D>
-[[nodiscard]] Tensor<typename M::Value> predict(M& model, const D& data, Index batch_size = 64)
+/// f(i, logits) for each example i in its order, with its logits (classes) for the host to read as long as f runs. In
+/// batches, without a tape: takes a forward pass of one batch, and where the host cannot read the model's memory the
+/// logits of one batch once more. Throws argument_error for a batch_size below 1, and what f does.
+template <nn::Model M, data::Batches<typename M::Value> D, class F>
+void for_each_logits(M& model, const D& data, Index batch_size, const F& f)
 {
     using T = typename M::Value;
     using S = typename M::Storage;
@@ -23,8 +27,8 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     Memory& memory = model.memory();
     const autograd::Context<T, S> context{memory, nullptr};
     const Index count = data.size();
+    const auto classes = static_cast<std::size_t>(model.config().classes);
     batch_size = std::min(batch_size, std::max<Index>(count, 1));
-    Tensor<T> result(memory.host(), Tag{}, Shape{count, model.config().classes});
     const auto batch_from = [&](Index first) {
         std::vector<Index> which(static_cast<std::size_t>(std::clamp<Index>(count - first, 0, batch_size)));
         std::iota(which.begin(), which.end(), first);
@@ -37,28 +41,55 @@ template <nn::Model M, data::Batches<typename M::Value> D>
                                               data::expect(data, batch_from(first + batch_size), RandomKey(0));
                                               return examples;
                                           }));
-        memory.read(result.data() + first * result.shape()[1], logits.value().data(), logits.value().bytes());
+        const Tensor<T>& there = logits.value();
+        Tensor<T> copy;
+        if (&memory.host() != &memory) {
+            copy = Tensor<T>(memory.host(), Tag{}, there.shape());
+            memory.read(copy.data(), there.data(), there.bytes());
+        }
+        const T* row = copy.empty() ? there.data() : copy.data();
+        for (const Index i : which) {
+            f(i, std::span<const T>(row, classes));
+            row += classes;
+        }
     }
+}
+
+/// Logits (count, classes) of all examples in their order, for the host to read. Throws what for_each_logits does.
+template <nn::Model M, data::Batches<typename M::Value> D>
+[[nodiscard]] Tensor<typename M::Value> predict(M& model, const D& data, Index batch_size = 64)
+{
+    using T = typename M::Value;
+    Tensor<T> result(model.memory().host(), Tag{}, Shape{data.size(), model.config().classes});
+    for_each_logits(model, data, batch_size, [&](Index i, std::span<const T> logits) {
+        std::copy(logits.begin(), logits.end(), result.data() + i * std::ssize(logits));
+    });
     return result;
 }
 
-/// How many examples get their label as the largest logit. Throws what predict does.
+/// What every example is taken for, the class of its largest logit (of equal ones the first), against its label. Takes
+/// what for_each_logits takes, a label an example, and the matrix. Throws what for_each_logits does, argument_error for
+/// a label that is no class.
+template <nn::Model M, data::Batches<typename M::Value> D>
+[[nodiscard]] ConfusionMatrix confusion(M& model, const D& data, Index batch_size = 64)
+{
+    using T = typename M::Value;
+    std::vector<Index> all(static_cast<std::size_t>(data.size()));
+    std::iota(all.begin(), all.end(), Index{0});
+    const std::vector<std::int64_t> labels = data.gather_labels(all);
+    ConfusionMatrix matrix(model.config().classes);
+    for_each_logits(model, data, batch_size, [&](Index i, std::span<const T> logits) {
+        matrix.add(labels[static_cast<std::size_t>(i)],
+                   std::max_element(logits.begin(), logits.end()) - logits.begin());
+    });
+    return matrix;
+}
+
+/// How many examples get their label as the largest logit. Throws what confusion does.
 template <nn::Model M, data::Batches<typename M::Value> D>
 [[nodiscard]] Index count_correct(M& model, const D& data, Index batch_size = 64)
 {
-    const Tensor<typename M::Value> logits = predict(model, data, batch_size);
-    std::vector<Index> all(static_cast<std::size_t>(data.size()));
-    std::iota(all.begin(), all.end(), Index{0});
-    const auto labels = data.gather_labels(all);
-    const Index classes = model.config().classes;
-    Index correct = 0;
-    for (Index i = 0; i < data.size(); ++i) {
-        const auto row =
-            logits.span().subspan(static_cast<std::size_t>(i * classes), static_cast<std::size_t>(classes));
-        const auto best = std::max_element(row.begin(), row.end()) - row.begin();
-        correct += best == labels[static_cast<std::size_t>(i)] ? 1 : 0;
-    }
-    return correct;
+    return confusion(model, data, batch_size).correct();
 }
 
 /// 95 % confidence interval of a proportion (Wilson 1927).

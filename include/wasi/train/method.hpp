@@ -36,9 +36,16 @@ struct MethodOptions {
     /// How the weight rank is chosen. 0.8 of the energy: in the paper's middle range.
     linalg::RankRule weight_rank = linalg::Energy{0.8};
     subspace::ActivationSubspaceOptions activation = {};
+    /// Of projected inputs; the methods compact and prac have projections of their own.
+    subspace::InputProjectionOptions projection = {};
+    /// How the inputs of the chosen layers are saved, in place of the method's own way (saved_inputs has those that
+    /// there are).
+    nn::InputSetup (*inputs)(const MethodOptions&) = nullptr;
     /// A weight whose rank would not make it smaller stays dense. Off only to study the limit of full rank.
     bool keep_dense_above_break_even = true;
     nn::AdapterOptions adapter = {};
+    /// In which format weights of linear layers are held that are not trained, the base of an adapter among them.
+    Precision frozen_weights = Precision::full;
     double precondition = 0.0;  ///< of free factors (nn::FactorsOptions); an adapter has its own
 };
 
@@ -56,20 +63,26 @@ namespace detail {
 {
     return nn::FactorsOptions{{options.weight_rank, options.keep_dense_above_break_even}, options.precondition};
 }
+[[nodiscard]] inline nn::AdapterOptions adapter_of(const MethodOptions& options)
+{
+    nn::AdapterOptions adapter = options.adapter;
+    adapter.base = options.frozen_weights;
+    return adapter;
+}
 [[nodiscard]] inline nn::WeightSetup adapter(const MethodOptions& options)
 {
-    return options.adapter;
+    return adapter_of(options);
 }
 [[nodiscard]] inline nn::WeightSetup adapter_frozen_a(const MethodOptions& options)
 {
-    nn::AdapterOptions adapter = options.adapter;
+    nn::AdapterOptions adapter = adapter_of(options);
     adapter.train_a = false;
     adapter.correct_b = true;
     return adapter;
 }
 [[nodiscard]] inline nn::WeightSetup dora(const MethodOptions& options)
 {
-    return nn::DoraOptions{options.adapter};
+    return nn::DoraOptions{adapter_of(options)};
 }
 [[nodiscard]] inline nn::InputSetup exact(const MethodOptions&)
 {
@@ -80,7 +93,27 @@ namespace detail {
     return nn::TuckerOptions{options.activation};
 }
 
+[[nodiscard]] inline nn::InputSetup projected(const MethodOptions& options)
+{
+    return nn::ProjectedOptions{options.projection};
+}
+template <subspace::Projection own>
+[[nodiscard]] nn::InputSetup projected_by(const MethodOptions& options)
+{
+    nn::ProjectedOptions projected{options.projection};
+    projected.projection = own;
+    return projected;
+}
+
 }  // namespace detail
+
+/// The ways to save inputs of which MethodOptions::inputs may be one.
+struct SavedInputs {
+    std::string_view name;
+    nn::InputSetup (*input)(const MethodOptions&);
+};
+inline constexpr std::array saved_inputs{SavedInputs{"exact", detail::exact}, SavedInputs{"tucker", detail::tucker},
+                                         SavedInputs{"projected", detail::projected}};
 
 /// The table of methods.
 inline constexpr std::array methods{
@@ -96,6 +129,10 @@ inline constexpr std::array methods{
            detail::exact, true, false},
     Method{"dora", "as lora with the lengths of the weight's rows trained too", detail::dora, detail::exact, true,
            false},
+    Method{"compact", "dense weights, randomly projected inputs", detail::dense,
+           detail::projected_by<subspace::Projection::gaussian>},
+    Method{"prac", "dense weights, inputs projected onto principal and random directions", detail::dense,
+           detail::projected_by<subspace::Projection::prac>},
 };
 
 constexpr const Method& method(std::string_view name)
@@ -108,6 +145,12 @@ constexpr const Method& method(std::string_view name)
     throw argument_error("there is no method '" + std::string(name) + "'");
 }
 
+/// How these options save the inputs of the chosen layers.
+[[nodiscard]] inline nn::InputSetup input_setup(const MethodOptions& options)
+{
+    return (options.inputs != nullptr ? options.inputs : options.method.input)(options);
+}
+
 /// The set-up that a method gives a linear layer of this role.
 [[nodiscard]] inline nn::LayerSetup layer_setup(const MethodOptions& options, nn::Role role)
 {
@@ -116,8 +159,11 @@ constexpr const Method& method(std::string_view name)
     nn::LayerSetup setup{.trainable = rest, .bias_trainable = rest};
     if (nn::is_selected(role, options.layers)) {
         setup.weight = method.weight(options);
-        setup.input = method.input(options);
+        setup.input = input_setup(options);
         setup.trainable = method.trains_layers;
+    }
+    if (!setup.trainable && options.frozen_weights != Precision::full) {
+        setup.weight = nn::FrozenOptions{options.frozen_weights};
     }
     return setup;
 }
@@ -169,7 +215,7 @@ template <nn::Model M>
         const auto weight = one.weight(options);
         const auto input = one.input(options);
         const bool dense = nn::kind_of(weight) == nn::DenseOptions::kind;
-        const bool exact = nn::kind_of(input) == nn::ExactOptions::kind;
+        const bool exact = nn::kind_of(input) == nn::ExactOptions::kind;  // projections are told apart by no kind
         const std::size_t says = (dense ? 0U : 1U) + (exact ? 0U : 1U);
         if (one.trains_layers && (dense || any(weight, weight_of)) && (exact || any(input, input_of)) && says > most) {
             best = &one;

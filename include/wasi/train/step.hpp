@@ -44,13 +44,17 @@ public:
     using T = typename M::Value;
     using S = typename M::Storage;
 
-    /// loss(context, logits, labels) -> a Variable of one element.
-    Step(M& model, optim::StepSink<T>& sink, Loss loss = {}) : model_(&model), sink_(&sink), loss_(std::move(loss)) {}
+    /// loss(context, logits, labels) -> a Variable of one element. `key`: of what a step draws at random (rounding).
+    Step(M& model, optim::StepSink<T>& sink, Loss loss = {}, RandomKey key = RandomKey(0))
+        : model_(&model), sink_(&sink), loss_(std::move(loss)), key_(key)
+    {
+    }
 
     /// Step number `number` with this learning rate.
     void begin(Index number, double rate)
     {
         number_ = number;
+        piece_ = 0;
         sink_->begin(rate);
     }
 
@@ -62,7 +66,7 @@ public:
         return explained([&] {
             Memory& memory = model_->memory();
             memory.mark("forward");
-            autograd::Tape<T, S> tape(memory);
+            autograd::Tape<T, S> tape(memory, key_.derive(number_, piece_++));
             const autograd::Context<T, S> context{memory, &tape};
             const auto loss = loss_(context, model_->forward(context, source), labels);
             T of_batch;
@@ -107,7 +111,9 @@ private:
     M* model_;
     optim::StepSink<T>* sink_;
     Loss loss_;
+    RandomKey key_;
     Index number_ = 0;
+    Index piece_ = 0;
 };
 
 }  // namespace wasi::train

@@ -204,7 +204,8 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
                                    .warmup_steps = std::min(options.warmup_steps, total_steps),
                                    .total_steps = total_steps};
     const auto sink = optim::make_sink(nn::trainable_parameters(model), optimizer, memory, options.sink());
-    Step<M, Loss> parts(model, *sink, std::move(loss));
+    constexpr std::uint64_t no_epoch = ~std::uint64_t{0};  // keys of epochs are the others
+    Step<M, Loss> parts(model, *sink, std::move(loss), key.derive(no_epoch));
 
     std::vector<Index> next_order;
     const auto examples = [&](const std::vector<Index>& order, Index number) {

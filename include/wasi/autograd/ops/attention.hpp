@@ -103,6 +103,8 @@ template <Scalar T, class S>
     }
     Saved<T, S> saved_probabilities;
     if (keep) {
+        const Index used = tokens * tokens;  // what lies between two blocks must not spoil a group of 8-bit numbers
+        S::fill(probabilities.matrix().col_block(used, probabilities.shape()[1] - used), T(0));
         saved_probabilities = Saved<T, S>(context, Variable<T>(std::move(probabilities)));
     } else {
         probabilities.reset();

@@ -71,7 +71,7 @@ public:
     /// (B,N,D) of x (B,N,D), as `keep` says. Throws shape_error.
     [[nodiscard]] Variable forward(const Context& context, Variable x)
     {
-        const Context own{context.memory, context.tape, keep.saved_as};
+        const Context own{context.memory, context.tape, keep.saved_as, keep.rounding};
         if (keep.recompute == Recompute::block) {
             return autograd::recomputed(own, x, parameters(true, true),
                                         [this](const Context& inner, Variable in, autograd::Wanted wanted) {

@@ -185,7 +185,7 @@ private:
     Memory* memory_;
 
 public:
-    KeepOptions keep_embedding;  ///< of it saved_as alone is looked at
+    KeepOptions keep_embedding;  ///< of it saved_as and rounding alone are looked at
     std::optional<autograd::DenseParameter<T>> class_token;
     std::optional<autograd::DenseParameter<T>> distillation_token;
     std::optional<autograd::DenseParameter<T>> register_tokens;
@@ -209,7 +209,8 @@ private:
     [[nodiscard]] autograd::Variable<T> embed_patches(const autograd::Context<T, S>& context,
                                                       autograd::Variable<T> patches)
     {
-        const autograd::Context<T, S> own{context.memory, context.tape, keep_embedding.saved_as};
+        const autograd::Context<T, S> own{context.memory, context.tape, keep_embedding.saved_as,
+                                          keep_embedding.rounding};
         patches = patch_projection.forward(own, patches);
         autograd::LeadingTokens<T> tokens;
         for (auto* token : {&class_token, &distillation_token}) {

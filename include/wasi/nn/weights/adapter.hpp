@@ -8,6 +8,7 @@
 
 #include "wasi/nn/linear_weight.hpp"
 #include "wasi/nn/weights/adapter_start.hpp"
+#include "wasi/nn/weights/frozen_matrix.hpp"
 #include "wasi/nn/weights/gram_division.hpp"
 
 namespace wasi::nn {
@@ -17,7 +18,8 @@ namespace wasi::nn {
 ///
 ///     Y = X W0ᵀ + s (X Aᵀ) Bᵀ,   dX = dY W0 + s (dY B) A,   dB = s dYᵀ(X Aᵀ),   dA = s (dY B)ᵀ X
 ///
-/// W0 may be held dense only. A and B decay as ordinary parameters do. Memory: r (O + I) numbers beside W0, and no
+/// W0 is held in full or in fewer bits (FrozenMatrix); it has to be dense at the start. A and B decay as ordinary
+/// parameters do. Memory: r (O + I) numbers beside W0, and no
 /// gradient or optimiser state of W0. Preconditioner and correction are applied before a gradient is handed on, so that
 /// optimisers need not know the partner of a factor; a clip norm is that of the gradients handed on.
 template <Scalar T, class S>
@@ -26,13 +28,11 @@ public:
     using typename WeightForm<T, S>::Pass;
 
     AdapterWeight(LinearWeight<T, S>& weight, const AdapterOptions& options)
-        : base(weight.name(), Tensor<T>()),
-          a(weight.name() + std::string(a_suffix), Tensor<T>()),
+        : a(weight.name() + std::string(a_suffix), Tensor<T>()),
           b(weight.name() + std::string(b_suffix), Tensor<T>()),
           weight_(&weight),
           options_(options)
     {
-        base.set_trainable(false);
         set_trainable(true);
     }
 
@@ -60,6 +60,7 @@ public:
         if (options.start == AdapterStart::eva) {
             form->options_.start = AdapterStart::kaiming;  // all that the data gave is in A
         }
+        form->base.pack(options.base);
         return form;
     }
     [[nodiscard]] static std::unique_ptr<AdapterWeight> empty(LinearWeight<T, S>& weight)
@@ -80,14 +81,16 @@ public:
     }
 
     /// W0, which is W0 + s B A, a weight that the adapter was merged into, becomes W0 <- W0 - s B A: what it was
-    /// before, to rounding.
+    /// before, to rounding. Throws argument_error where W0 is held in fewer bits.
     void unmerge()
     {
+        require<argument_error>(!base.packed(), "AdapterWeight: the base of ", weight_->name(),
+                                " is held in fewer bits, nothing can be taken out of it");
         const auto w = MatrixView<T>::row_major(base.values.data(), weight_->outputs(), weight_->inputs());
         S::multiply(w, -scale(), b_matrix(), a_matrix(), T(1), weight_->memory());
     }
 
-    /// s, A (r,I), B (O,r) and W0 (O,I).
+    /// s, A (r,I), B (O,r) and W0 (O,I), the last where it is held in full.
     [[nodiscard]] T scale() const { return static_cast<T>(options_.scale()); }
     [[nodiscard]] ConstMatrixView<T> a_matrix() const { return a.values.matrix(); }
     [[nodiscard]] ConstMatrixView<T> b_matrix() const { return b.values.matrix(); }
@@ -97,13 +100,10 @@ public:
     }
 
     [[nodiscard]] Index rank() const override { return a.values.shape()[0]; }
-    [[nodiscard]] std::size_t bytes() const override
-    {
-        return base.values.bytes() + a.values.bytes() + b.values.bytes();
-    }
+    [[nodiscard]] std::size_t bytes() const override { return base.bytes() + a.values.bytes() + b.values.bytes(); }
     [[nodiscard]] std::vector<ParameterRef<T, S>> parameters() override
     {
-        return {ParameterRef<T, S>(base), ParameterRef<T, S>(a), ParameterRef<T, S>(b)};
+        return {ParameterRef<T, S>(a), ParameterRef<T, S>(b)};
     }
     void set_trainable(bool trainable) override
     {
@@ -118,14 +118,14 @@ public:
     [[nodiscard]] Tensor<T> apply(MatrixView<T> y, ConstMatrixView<T> x, Memory& memory) const override
     {
         Tensor<T> inner = inner_of(x, memory);
-        S::multiply(y, T(1), x, base_matrix().transposed(), T(0), memory);
+        base.apply(y, x, memory);
         S::multiply(y, scale(), std::as_const(inner).matrix(), b_matrix().transposed(), T(1), memory);
         return inner;
     }
     [[nodiscard]] Tensor<T> adjoint(MatrixView<T> dx, ConstMatrixView<T> dy, Memory& memory) const override
     {
         Tensor<T> outer = adjoint_inner(dy, memory);
-        S::multiply(dx, T(1), dy, base_matrix(), T(0), memory);
+        base.adjoint(dx, dy, memory);
         S::multiply(dx, T(1), std::as_const(outer).matrix(), a_matrix(), T(1), memory);
         return outer;
     }
@@ -177,22 +177,23 @@ public:
 
     void state(State& state) override
     {
-        state.tensor("", base.values, weight_->memory(), weight_->tag());
+        base.state(state, "", weight_->memory(), weight_->tag());
         state.tensor(a_suffix, a.values, weight_->memory(), weight_->tag());
         state.tensor(b_suffix, b.values, weight_->memory(), weight_->tag());
         state_of_options(state);
         const Shape sa = a.values.shape();
         const Shape sb = b.values.shape();
-        require<shape_error>(base.values.shape() == weight_->shape() && sa.order() == 2 && sb.order() == 2 &&
-                                 sa[0] == sb[1] && sa[1] == weight_->inputs() && sb[0] == weight_->outputs(),
+        require<shape_error>(base.shape() == weight_->shape() && sa.order() == 2 && sb.order() == 2 && sa[0] == sb[1] &&
+                                 sa[1] == weight_->inputs() && sb[0] == weight_->outputs(),
                              "AdapterWeight: A ", shape_text(sa), " and B ", shape_text(sb), " for ", weight_->name(),
                              ' ', shape_text(weight_->shape()));
         options_.rank = rank();
+        options_.base = base.precision();
     }
 
-    autograd::DenseParameter<T> base;  ///< W0
-    autograd::DenseParameter<T> a;     ///< A (r,I)
-    autograd::DenseParameter<T> b;     ///< B (O,r)
+    FrozenMatrix<T, S> base;        ///< W0
+    autograd::DenseParameter<T> a;  ///< A (r,I)
+    autograd::DenseParameter<T> b;  ///< B (O,r)
 
 private:
     static constexpr std::string_view a_suffix = ".lora_A";

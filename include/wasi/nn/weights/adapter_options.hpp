@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "wasi/core/precision.hpp"
 #include "wasi/core/scalar.hpp"
 #include "wasi/storage/view.hpp"
 
@@ -68,7 +69,8 @@ struct AdapterOptions {
     /// delta of the preconditioner for two trained factors, dA <- (BᵀB + delta)⁻¹ dA and dB <- dB (A Aᵀ + delta)⁻¹
     /// (Zhang, Pilanci 2024, arXiv 2402.02347, with delta 1e-2 in PEFT); 0: none.
     double precondition = 0.0;
-    std::uint64_t seed = 0;  ///< of A, and of pissa_fast
+    std::uint64_t seed = 0;            ///< of A, and of pissa_fast
+    Precision base = Precision::full;  ///< of W0: full, or bfloat16, half or int8 (FrozenMatrix)
 
     /// s of W0 + s B A.
     [[nodiscard]] double scale() const

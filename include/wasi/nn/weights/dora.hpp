@@ -179,14 +179,14 @@ private:
     {
         Memory& memory = weight_->memory();
         const Index inputs = weight_->inputs();
-        const auto w = std::as_const(*adapter_).base_matrix();
+        const Index outputs = weight_->outputs();
         row_squares_ = Tensor<T>(memory, weight_->tag(), Shape{weight_->outputs()});
         Tensor<T> ones = workspace<T>(memory, 1, inputs);
         S::fill(ones.matrix(), T(1));
-        for (Index first = 0; first < w.rows; first += 64) {
-            const Index count = std::min<Index>(64, w.rows - first);
+        for (Index first = 0; first < outputs; first += 64) {
+            const Index count = std::min<Index>(64, outputs - first);
             Tensor<T> piece = workspace<T>(memory, count, inputs);
-            S::copy(piece.matrix(), w.row_block(first, count));
+            adapter_->base.copy_rows(piece.matrix(), first);
             S::multiply_elements(piece.matrix(), std::as_const(piece).matrix());
             S::multiply(row(row_squares_).col_block(first, count), T(1), std::as_const(ones).matrix(),
                         std::as_const(piece).matrix().transposed(), T(0), memory);
@@ -204,7 +204,7 @@ private:
         Tensor<T> gram = workspace<T>(memory, r, r);
         S::multiply(gram.matrix(), s * s, a, a.transposed(), T(0), memory);
         Tensor<T> terms = workspace<T>(memory, outputs, r);  // 2 s W0 Aᵀ + s² B A Aᵀ
-        S::multiply(terms.matrix(), s + s, std::as_const(*adapter_).base_matrix(), a.transposed(), T(0), memory);
+        adapter_->base.apply(terms.matrix().transposed(), a, memory, s + s);
         S::multiply(terms.matrix(), T(1), b, std::as_const(gram).matrix(), T(1), memory);
         S::multiply_elements(terms.matrix(), b);
         Tensor<T> ones = workspace<T>(memory, 1, r);

@@ -5,6 +5,7 @@
 #include "wasi/nn/weights/dense.hpp"
 #include "wasi/nn/weights/dora.hpp"
 #include "wasi/nn/weights/factors.hpp"
+#include "wasi/nn/weights/frozen.hpp"
 #include "wasi/nn/weights/subspace.hpp"
 
 namespace wasi::nn {
@@ -14,6 +15,7 @@ using WeightSetup = std::variant<DenseOptions,     //
                                  SubspaceOptions,  //
                                  FactorsOptions,   //
                                  AdapterOptions,   //
-                                 DoraOptions>;
+                                 DoraOptions,      //
+                                 FrozenOptions>;
 
 }  // namespace wasi::nn

@@ -1,6 +1,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -135,11 +136,11 @@ struct Elementwise {
         return 0.0;
     }
     template <class T>
-    static void pack(std::span<std::uint16_t>, MatrixView<T>, Precision)
+    static void pack(PackedView, MatrixView<T>, const std::optional<RandomKey>& = std::nullopt)
     {
     }
     template <Scalar T>
-    static void unpack(MatrixView<T>, std::span<const std::uint16_t>, Precision)
+    static void unpack(MatrixView<T>, ConstPackedView)
     {
     }
     template <Scalar T>

@@ -43,6 +43,6 @@
     TEMPLATE void layer_norm_backward<T>(MatrixView<T>, std::span<T>, std::span<T>, ConstMatrixView<T>, ConstMatrixView<T>, \
                                          std::span<const T>, std::span<const T>, std::span<const T>, Memory&); \
     TEMPLATE double cross_entropy<T>(MatrixView<T>, ConstMatrixView<T>, std::span<const std::int64_t>); \
-    TEMPLATE void pack<T>(std::span<std::uint16_t>, ConstMatrixView<T>, Precision); \
-    TEMPLATE void unpack<T>(MatrixView<T>, std::span<const std::uint16_t>, Precision);
+    TEMPLATE void pack<T>(PackedView, ConstMatrixView<T>, std::optional<RandomKey>); \
+    TEMPLATE void unpack<T>(MatrixView<T>, ConstPackedView);
 // clang-format on

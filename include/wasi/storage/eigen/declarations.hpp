@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "wasi/storage/concept.hpp"
@@ -86,9 +87,9 @@ void layer_norm_backward(MatrixView<T> dx, std::span<T> dgain, std::span<T> dbia
 template <Scalar T>
 [[nodiscard]] double cross_entropy(MatrixView<T> dx, ConstMatrixView<T> x, std::span<const std::int64_t> labels);
 template <Scalar T>
-void pack(std::span<std::uint16_t> to, ConstMatrixView<T> from, Precision precision);
+void pack(PackedView to, ConstMatrixView<T> from, std::optional<RandomKey> key);
 template <Scalar T>
-void unpack(MatrixView<T> to, std::span<const std::uint16_t> from, Precision precision);
+void unpack(MatrixView<T> to, ConstPackedView from);
 
 WASI_COMPILED(WASI_EIGEN_FACTORIZATIONS)
 WASI_COMPILED(WASI_EIGEN_KERNELS)

@@ -13,6 +13,7 @@ import os
 import sys
 
 import numpy
+import make_peft_golden
 import peft
 import peft.optimizers.lorafa
 import torch
@@ -88,6 +89,29 @@ def dora(seed=7):
     return model.train()
 
 
+def eva(images):
+    """A: the leading principal components of what passes into each layer, all images in one batch; B: zero.
+
+    By an exact SVD: PEFT's own start makes a sketch of it, which is not the same to 1e-5.
+    """
+    model = started(True)
+    seen = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, peft.tuners.lora.layer.Linear):
+            hooks.append(module.register_forward_hook(lambda _, x, __, name=name: seen.__setitem__(name, x[0])))
+    with torch.no_grad():
+        model(images)
+        for name, x in seen.items():
+            x = x.double().flatten(0, -2)
+            vh = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh
+            layer = model.get_submodule(name)
+            layer.lora_A["default"].weight.copy_(vh[:RANK])
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
 def main():
     torch.set_num_threads(1)
     images, labels = data()
@@ -110,6 +134,8 @@ def main():
     dora().save_pretrained(os.path.join(out, "peft_dora_adapter"))
     with_both("dora", dora, images, labels, results)
     with_both("dora_pissa", lambda: started("pissa", use_dora=True), images, labels, results)
+    make_peft_golden.BATCH = len(images)  # each step on the images that the start has seen
+    with_both("eva", lambda: eva(images), images, labels, results)
     results = {name: value.detach() for name, value in results.items()}
     size = save_safetensors(os.path.join(out, "peft_methods.safetensors"), results, {"peft": peft.__version__})
     print(f"peft_methods.safetensors: {size} bytes")

@@ -150,9 +150,13 @@ struct DenseGradients {
     return {folded(sink.at("weight").dense, layer->weight.inputs()), std::move(input[0])};
 }
 
-[[nodiscard]] nn::AdapterWeight<Real, EigenStorage>& adapt(Linear& layer, const nn::WeightSetup& setup)
+/// `seen`: with directions of the inputs, one more than `rank`.
+[[nodiscard]] nn::AdapterWeight<Real, EigenStorage>& adapt(Linear& layer, const nn::WeightSetup& setup,
+                                                           bool seen = false)
 {
-    nn::set_up(layer.weight, setup);
+    const auto directions = random_tensor(wasi::plain_memory(), {rank + 1, layer.weight.inputs()}, 36);
+    const nn::LayerStatistics statistics{directions.matrix()};
+    nn::set_up(layer.weight, setup, seen ? &statistics : nullptr);
     return *nn::adapter_of(layer.weight);
 }
 
@@ -175,9 +179,10 @@ TEST_CASE("every start leaves the weight as it was, and W0 gives up what the fac
                 CAPTURE(tall);
                 auto layer = tall ? make_layer() : make_layer(inputs, outputs);
                 const Rows before = dense_of(*layer);
-                const auto& adapter = adapt(
-                    *layer,
-                    nn::AdapterOptions{.rank = rank, .alpha = 7.0, .rank_stabilized = stabilized, .start = start});
+                const auto& adapter =
+                    adapt(*layer,
+                          nn::AdapterOptions{.rank = rank, .alpha = 7.0, .rank_stabilized = stabilized, .start = start},
+                          start == AdapterStart::eva);
                 CHECK(relative_distance(flat(dense_of(*layer)), flat(before)) <= 1e-14);
                 const double scale = 7.0 / (stabilized ? std::sqrt(3.0) : 3.0);
                 const Rows part = product(rows_of(adapter.b_matrix()), rows_of(adapter.a_matrix()), scale);
@@ -235,6 +240,25 @@ TEST_CASE("what the starts are: leading and minor singular vectors, and a QR fac
         }
         CHECK(norm(product(transposed(b), w)) == doctest::Approx(std::sqrt(minor)).epsilon(1e-12));
     }
+}
+
+TEST_CASE("EVA's start: the first directions of the layer's inputs, without which it is refused")
+{
+    auto layer = make_layer();
+    const auto& adapter =
+        adapt(*layer, nn::DoraOptions{{.rank = rank, .alpha = 2.0, .start = AdapterStart::eva}}, true);
+    const auto directions = random_tensor(wasi::plain_memory(), {rank + 1, inputs}, 36);
+    CHECK(rows_of(adapter.a_matrix()) == rows_of(directions.matrix().row_block(0, rank)));
+    CHECK(norm(rows_of(adapter.b_matrix())) == 0.0);
+    CHECK(adapter.options().start == AdapterStart::kaiming);  // nothing of the data is asked for again
+    auto other = make_layer();
+    CHECK_THROWS_AS(nn::set_up(other->weight, nn::WeightSetup(nn::AdapterOptions{.start = AdapterStart::eva})),
+                    wasi::argument_error);
+    const nn::LayerStatistics few{directions.matrix().row_block(0, rank)};
+    CHECK_THROWS_AS(
+        nn::set_up(other->weight, nn::WeightSetup(nn::AdapterOptions{.rank = 4, .start = AdapterStart::eva}), &few),
+        wasi::argument_error);
+    CHECK(other->weight.held_as<nn::DenseOptions>() != nullptr);
 }
 
 TEST_CASE("the randomized PiSSA of a weight that is large enough for a sketch comes near the exact one")

@@ -204,7 +204,7 @@ constexpr int head_input = 32 * 16;
         {"--alpha", {"1", "100"}, losses, {}, "--method lora --lr 0.5"},
         {"--rslora", {"off", "on"}, losses, {}, "--method lora --lr 0.5"},
         {"--adapter-start",
-         {"kaiming", "pissa", "olora", "mica"},
+         {"kaiming", "pissa", "olora", "mica", "eva"},
          losses,
          {},
          "--method lora --alpha 4 --rank 2 --weights '" + model + "'"},

@@ -90,6 +90,14 @@ TEST_CASE("adapters that start from the weights follow PEFT's losses")
     check_losses("--method lora " + fresh + "mica" + adamw, "mica_adamw");
 }
 
+TEST_CASE("adapters that start from the inputs of their layers follow PEFT's losses")
+{
+    const std::string all =
+        " --batch-size 24 --calibration 24 --epochs 10";  // the directions are of all images at once
+    check_losses("--method lora " + fresh + "eva" + sgd + all, "eva_sgd");
+    check_losses("--method lora " + fresh + "eva" + adamw + all, "eva_adamw");
+}
+
 TEST_CASE("LoRA-FA and the preconditioner follow the losses of PEFT's optimisers")
 {
     check_losses("--method lora-fa " + random_adapter + "--optimizer adamw --lr 1e-3 --weight-decay 0", "lorafa_adamw");

@@ -87,6 +87,7 @@ struct Variant {
     result.push_back({"dora from pissa", "--method dora --adapter-start pissa --rslora on --momentum 0.9"});
     result.push_back({"lora-fa", "--method lora-fa --optimizer adamw --lr 1e-3"});
     result.push_back({"mica", "--method lora --adapter-start mica --optimizer adamw --lr 1e-3"});
+    result.push_back({"eva", "--method dora --adapter-start eva --calibration 16 --momentum 0.9"});
     result.push_back({"preconditioned", "--method lora --precondition 0.01 --momentum 0.9"});
     result.push_back({"preconditioned factors", "--method factors --precondition 0.01 --momentum 0.9"});
     result.push_back({"budget", "--method wasi --activation-budget 64KiB --accumulate 2"});

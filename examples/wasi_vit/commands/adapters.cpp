@@ -1,11 +1,14 @@
 #include "commands/adapters.hpp"
 
+#include <cstdio>
 #include <variant>
 
 #include <wasi/files/adapter_file.hpp>
+#include <wasi/plan/input_directions.hpp>
 
 #include "commands/weights.hpp"
 #include "options/run_options.hpp"
+#include "plan/output_start.hpp"
 
 namespace wasi_examples {
 
@@ -31,6 +34,20 @@ void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::t
         }
     });
     wasi::nn::head_of(model)->weight.set_trainable(true);
+}
+
+void start_from_inputs(RunModel& model, const RunData& data, const FinetuneOptions& options,
+                       const wasi::train::MethodOptions& method)
+{
+    const auto drawn = draw_examples(data.size(), options.calibration, calibration_key(options));
+    const wasi::Index piece = (options.batch_size + options.accumulate - 1) / options.accumulate;
+    const auto found = wasi::plan::input_directions(model, data, drawn, method.layers, method.adapter.rank, piece);
+    std::size_t at = 0;
+    for (auto* layer : wasi::nn::selected_layers(model, method.layers)) {
+        const wasi::nn::LayerStatistics statistics = found[at++].statistics();
+        wasi::nn::set_up(layer->weight, method.method.weight(method), &statistics);
+    }
+    std::printf("Adapters start from the inputs of their layers on %zu images.\n", drawn.size());
 }
 
 void write_adapter(TrainingSetup& setup, const std::filesystem::path& folder)

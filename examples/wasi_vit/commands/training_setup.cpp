@@ -27,8 +27,9 @@ using wasi::Index;
     }
     auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, ledger,
                                false, [&](wasi::nn::Place place, auto& weight) {
-                                   // Adapters come with ranks of their own; ranks by output need the whole model.
-                                   if (options.adapter.empty() && !ranks_by_output(options)) {
+                                   // Adapters come with ranks of their own; a look at data needs the whole model.
+                                   if (options.adapter.empty() && !ranks_by_output(options) &&
+                                       options.adapter_start != wasi::nn::AdapterStart::eva) {
                                        wasi::nn::set_up(weight, wasi::train::layer_setup(method, place.role).weight);
                                    }
                                });
@@ -84,6 +85,9 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
                 start_from_outputs(*setup.model, setup.data.train, output_start(options), calibration_key(options))
                     .c_str(),
                 stdout);
+        }
+        if (options.adapter_start == wasi::nn::AdapterStart::eva) {
+            start_from_inputs(*setup.model, setup.data.train, options, method);
         }
         if (by_output || (options.weights.empty() && options.adapter.empty())) {
             wasi::train::apply_method(*setup.model, method, run_key(options, 2));

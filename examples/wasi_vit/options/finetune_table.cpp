@@ -71,7 +71,7 @@ const Range<Index> at_least_one{.least = 1};
          .value = number({.least = 0.0, .most = 1.0, .without_least = true}, &Options::size)},
         {.name = "--calibration",
          .type = "N",
-         .help = "training images that ranks by output are found on; a quarter of them checks",
+         .help = "training images for ranks by output, a quarter of which checks, and for --adapter-start eva",
          .value = number({.least = 2}, &Options::calibration)},
         {.name = "--activation-energy",
          .type = "E",
@@ -100,7 +100,8 @@ const Range<Index> at_least_one{.least = 1};
          .value = word({{"on", true}, {"off", false}}, &Options::rslora)},
         {.name = "--adapter-start",
          .type = "HOW",
-         .help = "what the factors of a new adapter are: random and zero, or out of the weight (default: kaiming)",
+         .help = "what the factors of a new adapter are: random and zero, or out of the weight or its inputs (default: "
+                 "kaiming)",
          .value = word(start_words(), &Options::adapter_start)},
         {.name = "--precondition",
          .type = "DELTA",

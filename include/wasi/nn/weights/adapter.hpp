@@ -40,7 +40,7 @@ public:
     /// argument_error for a weight that is low rank, for a rank below 1, for numbers that make no sense together (see
     /// the options), and what start_adapter does.
     [[nodiscard]] static std::unique_ptr<AdapterWeight> start(LinearWeight<T, S>& weight, const AdapterOptions& options,
-                                                              const LayerStatistics*)
+                                                              const LayerStatistics* statistics)
     {
         if (auto* held = weight.template held_as<AdapterOptions>()) {
             held->train_as(options);
@@ -56,7 +56,10 @@ public:
         form->b.values = Tensor<T>(weight.memory(), weight.tag(), Shape{weight.outputs(), options.rank});
         start_adapter<T, S>(form->a.values, form->b.values,
                             MatrixView<T>::row_major(form->base.values.data(), weight.outputs(), weight.inputs()),
-                            options, RandomKey(options.seed).derive(weight.tag().layer), weight.memory());
+                            options, statistics, RandomKey(options.seed).derive(weight.tag().layer), weight.memory());
+        if (options.start == AdapterStart::eva) {
+            form->options_.start = AdapterStart::kaiming;  // all that the data gave is in A
+        }
         form->base.pack(options.base);
         return form;
     }

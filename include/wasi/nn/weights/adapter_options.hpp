@@ -22,15 +22,17 @@ enum class AdapterStart {
     pissa_fast,  ///< the same by a randomized SVD of `power_iterations` steps
     olora,       ///< W = Q R: B = Q[:, :r], A = R[:r, :] (arXiv 2406.01775)
     mica,        ///< B the r minor left singular vectors, which stay frozen; A = 0 (arXiv 2604.01694)
+    eva,         ///< A the r leading principal directions of the layer's inputs, B = 0 (arXiv 2410.07170)
 };
 
 /// The words for them, of files and options.
-inline constexpr std::array<std::pair<std::string_view, AdapterStart>, 5> adapter_starts{{
+inline constexpr std::array<std::pair<std::string_view, AdapterStart>, 6> adapter_starts{{
     {"kaiming", AdapterStart::kaiming},
     {"pissa", AdapterStart::pissa},
     {"pissa-fast", AdapterStart::pissa_fast},
     {"olora", AdapterStart::olora},
     {"mica", AdapterStart::mica},
+    {"eva", AdapterStart::eva},
 }};
 
 [[nodiscard]] constexpr std::string_view to_string(AdapterStart start)

@@ -8,6 +8,7 @@
 #include "wasi/linalg/svd.hpp"
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/weights/adapter_options.hpp"
+#include "wasi/nn/weights/form.hpp"
 
 namespace wasi::nn {
 
@@ -29,17 +30,18 @@ void split_factors(MatrixView<T> a, MatrixView<T> b, const linalg::SvdFactors<T>
 /// Fills A (r,I) and B (O,r) as `options.start` says, from W (O,I), which gives up s B A where the start moves it: then
 /// W + s B A is what W was, to one rounding of each element. Signs of singular vectors and of rows of R are not those
 /// of other programs, which changes no step: a sign goes along with both factors. Throws argument_error for NaN or
-/// infinity in W; for a rank above min(O,I) where the factors come from W. Cost: that of a dense or randomized SVD, of
-/// a QR of r columns and 4 O I r flops, or none.
+/// infinity in W; for a rank above min(O,I) where the factors come from W; for eva without statistics of the layer.
+/// Cost: that of a dense or randomized SVD, of a QR of r columns and 4 O I r flops, or none.
 template <Scalar T, class S>
 requires StorageFor<S, T> && StorageFor<S, double>
-void start_adapter(Tensor<T>& a, Tensor<T>& b, MatrixView<T> w, const AdapterOptions& options, RandomKey key,
-                   Memory& memory)
+void start_adapter(Tensor<T>& a, Tensor<T>& b, MatrixView<T> w, const AdapterOptions& options,
+                   const LayerStatistics* statistics, RandomKey key, Memory& memory)
 {
     const Index r = options.rank;
     const Index smaller = std::min(w.rows, w.cols);
-    require<argument_error>(options.start == AdapterStart::kaiming || r <= smaller, "start_adapter: rank ", r,
-                            " of a weight ", shape_text(w.shape()), " that the factors come from");
+    const bool of_weight = options.start != AdapterStart::kaiming && options.start != AdapterStart::eva;
+    require<argument_error>(!of_weight || r <= smaller, "start_adapter: rank ", r, " of a weight ",
+                            shape_text(w.shape()), " that the factors come from");
     const double s = options.scale();
     switch (options.start) {
         case AdapterStart::kaiming:
@@ -71,6 +73,15 @@ void start_adapter(Tensor<T>& a, Tensor<T>& b, MatrixView<T> w, const AdapterOpt
                 linalg::truncated_svd<S, T>(ConstMatrixView<T>(w), {.rank = linalg::FixedRank{smaller}}, memory);
             S::copy(b.matrix(), svd.u.matrix().col_block(svd.s.size() - r, r));
             S::fill(a.matrix(), T(0));
+            break;
+        }
+        case AdapterStart::eva: {
+            const auto directions = statistics != nullptr ? statistics->input_directions : ConstMatrixView<double>{};
+            require<argument_error>(directions.rows >= r && directions.cols == w.cols,
+                                    "start_adapter: ", directions.rows, " directions of the inputs of a weight ",
+                                    shape_text(w.shape()), " for rank ", r);
+            S::convert(a.matrix(), directions.row_block(0, r));
+            S::fill(b.matrix(), T(0));
             break;
         }
     }

@@ -42,7 +42,7 @@ private:
 
 /// What is known of a layer beside its weight, for starts that look at data. Null where nobody has looked.
 struct LayerStatistics {
-    ConstMatrixView<double> input_gram;  ///< XᵀX (I,I) of inputs X that the layer was shown
+    ConstMatrixView<double> input_directions;  ///< (k,I), the leading principal directions of its inputs, orthonormal
 };
 
 /// What a layer has to save of its input X for the gradient of its weight: nothing; the inner product X Rᵀ (m,K) that

@@ -297,8 +297,10 @@ TEST_CASE("output calibration: in a Vision Transformer every layer makes the err
     const auto held = snapshot(model);
     wasi::train::MethodOptions method;
     method.method = wasi::train::method("wsi");
+    method.ranks_are_chosen = true;
     wasi::train::apply_method(model, method, RandomKey(2));
     CHECK(snapshot(model) == held);
+    CHECK(layers[2]->weight.rank() == 0);
     // And what is low rank already is left alone.
     const auto again = wasi::plan::calibrate_outputs(model, data, range(0, 14), range(14, 20), {.batch_size = 5});
     CHECK(again[0].held_rank == ranks[0]);
@@ -346,7 +348,8 @@ TEST_CASE("output ranks: no choice within the bytes errs less, and none fits les
     const auto twos = wasi::plan::ranks_within(outputs, 700, 2);
     CHECK(twos.ranks[0] % 2 == 0);
     CHECK(twos.ranks[1] % 2 == 0);
-    CHECK_THROWS_AS(static_cast<void>(wasi::plan::ranks_within(outputs, 700, 0)), wasi::argument_error);
+    CHECK_THROWS_AS(static_cast<void>(wasi::plan::ranks_within(outputs, 700, -1)), wasi::argument_error);
+    CHECK(wasi::plan::ranks_within(outputs, 700).ranks == wasi::plan::ranks_within(outputs, 700, 1).ranks);
 
     for (const double share : {0.3, 0.7, 0.9, 1.0}) {
         const auto by_energy = wasi::plan::ranks_by_energy(outputs, share);

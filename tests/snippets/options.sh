@@ -15,7 +15,7 @@ options() { grep -oE -- '(^|[^-A-Za-z0-9])--[a-z][a-z0-9_-]*[a-z0-9]' "$@" | gre
 # Other programs': cmake, ctest, doctest, Google Benchmark, vcpkg.
 printf '%s\n' --preset --build --install --prefix --target --parallel --test-case --benchmark_filter \
     --benchmark_counters_tabular --overlay-ports >"$work/known"
-for command in finetune plan predict evaluate compare inspect export compress expand; do
+for command in finetune plan predict evaluate probe compare inspect export compress expand; do
     { "$vit" "$command" --help; printf ' --help\n'; } >"$work/help.$command"
     options "$work/help.$command" >>"$work/known"
 done

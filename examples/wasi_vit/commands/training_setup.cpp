@@ -90,7 +90,9 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
             start_from_inputs(*setup.model, setup.data.train, options, method);
         }
         if (by_output || (options.weights.empty() && options.adapter.empty())) {
-            wasi::train::apply_method(*setup.model, method, run_key(options, 2));
+            auto now = method;
+            now.ranks_are_chosen = by_output;
+            wasi::train::apply_method(*setup.model, now, run_key(options, 2));
         } else {  // the weights were converted as they were read
             wasi::train::prepare_training(*setup.model, method, run_key(options, 2));
         }

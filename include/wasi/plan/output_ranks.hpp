@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -49,12 +50,18 @@ template <Scalar T>
 }  // namespace detail
 
 /// The ranks with the least sum of errors whose weights take at most `bytes` together, by the exact budget solver.
-/// Ranks are multiples of `step`, for the width of a processor's registers. Throws budget_error naming the least bytes
-/// that would do, argument_error for a step below 1.
+/// Ranks are multiples of `step`, for the width of a processor's registers; 0: of 8, or of 1 where a layer has fewer
+/// than 64 ranks that pay. Throws budget_error naming the least bytes that would do, argument_error for a step below 0.
 template <Scalar T>
-[[nodiscard]] OutputRanks ranks_within(std::span<const LayerOutputs<T>> layers, std::int64_t bytes, Index step = 8)
+[[nodiscard]] OutputRanks ranks_within(std::span<const LayerOutputs<T>> layers, std::int64_t bytes, Index step = 0)
 {
-    require<argument_error>(step >= 1, "ranks_within: a step of ", step);
+    require<argument_error>(step >= 0, "ranks_within: a step of ", step);
+    if (step == 0) {
+        const bool small = std::any_of(layers.begin(), layers.end(), [](const LayerOutputs<T>& layer) {
+            return layer.held_rank == 0 && layer.basis.count() < 64;
+        });
+        step = small ? 1 : 8;
+    }
     std::vector<rank::LayerOptions> choices;
     std::vector<std::vector<Index>> ranks_of;
     for (const LayerOutputs<T>& layer : layers) {

@@ -43,6 +43,8 @@ struct MethodOptions {
     nn::InputSetup (*inputs)(const MethodOptions&) = nullptr;
     /// A weight whose rank would not make it smaller stays dense. Off only to study the limit of full rank.
     bool keep_dense_above_break_even = true;
+    /// Ranks were chosen before (plan::hold_outputs): a weight that is dense now stays so.
+    bool ranks_are_chosen = false;
     nn::AdapterOptions adapter = {};
     /// In which format weights of linear layers are held that are not trained, the base of an adapter among them.
     Precision frozen_weights = Precision::full;
@@ -192,7 +194,9 @@ template <nn::Model M>
 void apply_method(M& model, const MethodOptions& options, RandomKey key)
 {
     nn::visit_layers(model, [&](nn::Place place, nn::LayerOf<M>& layer) {
-        nn::set_up(layer.weight, layer_setup(options, place.role).weight);
+        if (!options.ranks_are_chosen || layer.weight.is_low_rank()) {
+            nn::set_up(layer.weight, layer_setup(options, place.role).weight);
+        }
     });
     prepare_training(model, options, key);
 }

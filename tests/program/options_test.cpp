@@ -216,7 +216,7 @@ constexpr int head_input = 32 * 16;
          in_report("/layers/2/weight_bytes"),
          {"4736.0", "2688.0", "2688.0", "1920.0"},
          "--method lora --rank 2"},
-        {"--saved-inputs", {"exact", "tucker", "projected"}, saved_inputs, {}, sgd + "--activation-ranks 4,2,8"},
+        {"--saved-inputs", {"exact", "tucker", "projected"}, losses, {}, sgd + "--activation-ranks 4,2,8"},
         {"--projection", {"gaussian", "orthonormal", "principal", "prac", "velora"}, losses, {}, projected},
         {"--projection-rank", {"2", "4"}, saved_inputs, {}, "--method compact"},
         {"--principal-rank", {"1", "3"}, losses, {}, "--method prac --projection-rank 4 --lr 0.5"},

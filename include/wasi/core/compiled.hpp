@@ -59,10 +59,10 @@ template <int vectors, bool threads>
 void program_and_compiled_library_have_the_same_flags();
 
 namespace {
-// NOLINTNEXTLINE(misc-definitions-in-headers): one in every file that asks is what is wanted
+// NOLINTBEGIN(misc-definitions-in-headers): one in every file that asks is what is wanted
 [[maybe_unused,
   gnu::used]] void (*const same_flags)() = &program_and_compiled_library_have_the_same_flags<vector_bits, openmp>;
-}
-
+}  // namespace
+// NOLINTEND(misc-definitions-in-headers)
 }  // namespace wasi::detail
 #endif

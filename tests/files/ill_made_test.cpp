@@ -78,7 +78,8 @@ TEST_CASE("ill-made: config.json")
     vit(std::string("{}\0{", 4), "is not a JSON object: it holds a zero byte");
     vit("{\"a\": " + nested(2000000) + "}", "has values within values more than 64 deep");
     vit("{\"b\": {\"a\\n\": 1, \"a\\n\": 2}}", "the key 'a\\x0a' appears twice");
-    vit(R"({"hidden_size": 99999999999999999999999})", "hidden_size is 9.999999999999999e+22, a positive number is expected");
+    vit(R"({"hidden_size": 99999999999999999999999})",
+        "hidden_size is 9.999999999999999e+22, a positive number is expected");
     vit(R"({"hidden_size": 18446744073709551615})", "hidden_size is 18446744073709551615, a positive number");
     vit(R"({"hidden_size": 16.0})", "hidden_size is 16.0, a positive number");
     vit(R"({"hidden_size": "16"})", "hidden_size is \"16\", a positive number");

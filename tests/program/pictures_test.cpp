@@ -140,7 +140,8 @@ TEST_CASE("CIFAR's files, all or some classes, and what --data cannot be")
         return refused(tiny + "--data '" + name + "' --out " + quoted(folder / "no"));
     };
     CHECK(says(data(some + "x"), "is not a range of classes"));
-    CHECK(says(data("cifar10:" + (folder / "cifar").string() + ":11-12"), "classes 11 to 12: there are classes 0 to 9"));
+    CHECK(
+        says(data("cifar10:" + (folder / "cifar").string() + ":11-12"), "classes 11 to 12: there are classes 0 to 9"));
     CHECK(says(data("cifar100:" + (folder / "cifar").string()), "train.bin: cannot be opened"));
     CHECK(says(data("idx:" + (folder / "cifar").string()), "is not there, packed (.gz) or not"));
     CHECK(says(data("idx:"), "needs a folder"));

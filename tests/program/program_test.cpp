@@ -191,7 +191,8 @@ TEST_CASE("what makes no sense is refused in one line, with status 2 and nothing
         {"finetune --weights '" + golden + "vit_cli_data.safetensors' --data digits --out '" +
              (folder / "run").string() + "'",
          "no Vision Transformer is recognised"},
-        {"finetune " + small + "--data " + data + " --out '" + (folder / "run").string() + "'", "images are 16 x 16 pixels, the model takes 8 x 8"},
+        {"finetune " + small + "--data " + data + " --out '" + (folder / "run").string() + "'",
+         "images are 16 x 16 pixels, the model takes 8 x 8"},
         {"finetune " + weights + "--heads 5 --data " + data + " --out '" + (folder / "run").string() + "'",
          "not a multiple of heads 5"},
         {"finetune " + weights + "--data " + data + " --out /proc/nowhere", "/proc/nowhere"},

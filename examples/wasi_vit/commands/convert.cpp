@@ -97,11 +97,13 @@ int compress(const CompressOptions& options)
 {
     check_file(options.out);
     use_threads(options.threads);
-    const bool by_output = ranks_by_output(options);
-    wasi::require<wasi::argument_error>(!by_output || !options.data.empty(),
-                                        "--energy-of output and --size need --data, images to find ranks on");
-    wasi::require<wasi::argument_error>(!by_output || !options.rank,
+    const bool asked = options.energy_of_output || options.size;
+    wasi::require<wasi::argument_error>(!asked || !options.rank,
                                         "--rank does not go with --energy-of output and --size");
+    wasi::require<wasi::argument_error>(asked != options.data.empty(),
+                                        "--energy-of output and --size find ranks on the images of --data: all three "
+                                        "are left out, or --data and one of the two given");
+    const bool by_output = ranks_by_output(options);
     wasi::linalg::RankRule rule = wasi::linalg::Energy{options.energy};
     if (options.rank) {
         rule = wasi::linalg::FixedRank{*options.rank};
@@ -133,8 +135,7 @@ int compress(const CompressOptions& options)
                 }
             });
         }
-    }
-    if (!by_output) {
+    } else {
         say_factors(model, options.layers);
     }
     wasi::files::save_model(model, options.out, loaded.origin, options.stored_as);

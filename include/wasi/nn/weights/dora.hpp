@@ -116,7 +116,7 @@ public:
         Memory& memory = pass.memory();
         Tensor<T> d_magnitude = magnitude_gradient(memory);
         Tensor<T> dz = workspace<T>(memory, dy.rows, dy.cols);
-        static_cast<void>(adapter_->apply(dz.matrix(), x, memory));  // Z for now
+        static_cast<void>(adapter_->apply(dz.matrix(), x, memory));  // dz holds Z first
         S::multiply_elements(dz.matrix(), dy);
         S::column_sums(d_magnitude.span(), std::as_const(dz).matrix(), memory);
         const Tensor<T> squares = norm_squares(memory);

@@ -39,7 +39,7 @@ void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::t
 void start_from_inputs(RunModel& model, const RunData& data, const FinetuneOptions& options,
                        const wasi::train::MethodOptions& method)
 {
-    const auto drawn = draw_examples(data.size(), options.calibration, calibration_key(options));
+    const auto drawn = draw_examples(data.size(), calibration_images(options), calibration_key(options));
     const wasi::Index piece = (options.batch_size + options.accumulate - 1) / options.accumulate;
     const auto found = wasi::plan::input_directions(model, data, drawn, method.layers, method.adapter.rank, piece);
     std::size_t at = 0;

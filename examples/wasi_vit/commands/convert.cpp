@@ -100,6 +100,8 @@ int compress(const CompressOptions& options)
     const bool asked = options.energy_of_output || options.size;
     wasi::require<wasi::argument_error>(!asked || !options.rank,
                                         "--rank does not go with --energy-of output and --size");
+    wasi::require<wasi::argument_error>(asked || !options.calibration,
+                                        "--calibration is for --energy-of output and --size");
     wasi::require<wasi::argument_error>(asked != options.data.empty(),
                                         "--energy-of output and --size find ranks on the images of --data: all three "
                                         "are left out, or --data and one of the two given");

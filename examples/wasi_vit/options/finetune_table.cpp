@@ -71,7 +71,8 @@ const Range<Index> at_least_one{.least = 1};
          .value = number({.least = 0.0, .most = 1.0, .without_least = true}, &Options::size)},
         {.name = "--calibration",
          .type = "N",
-         .help = "training images for ranks by output, a quarter of which checks, and for --adapter-start eva",
+         .help = "training images for ranks by output, a quarter of which checks, and for --adapter-start eva "
+                 "(default: 128)",
          .value = number({.least = 2}, &Options::calibration)},
         {.name = "--activation-energy",
          .type = "E",

@@ -41,9 +41,9 @@ struct FinetuneOptions {
     std::optional<std::array<wasi::Index, 3>> activation_ranks;
     std::optional<std::int64_t> activation_budget;
     std::optional<std::int64_t> memory_budget;
-    bool energy_of_output = false;  ///< --energy is of what a weight puts out; else of the weight
-    std::optional<double> size;     ///< share of the dense bytes, dealt over layers by their outputs
-    wasi::Index calibration = 128;  ///< images that ranks by output are found on
+    bool energy_of_output = false;           ///< --energy is of what a weight puts out; else of the weight
+    std::optional<double> size;              ///< share of the dense bytes, dealt over layers by their outputs
+    std::optional<wasi::Index> calibration;  ///< images that ranks by output are found on; not given: 128
     bool dense_above_break_even = true;
     std::optional<wasi::Index> rank;  ///< of an adapter; not given: 8, or as --adapter has it
     std::optional<double> alpha;      ///< of an adapter; not given: 16, or as --adapter has it

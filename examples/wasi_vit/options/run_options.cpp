@@ -110,6 +110,9 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     require<argument_error>(options.frozen_weights == wasi::Precision::full || !result.method.trains_rest,
                             "--frozen-weights does not go with --method ", result.method.name,
                             ", which trains every weight; use lora or head");
+    require<argument_error>(!options.calibration || options.energy_of_output || options.size ||
+                                result.adapter.start == wasi::nn::AdapterStart::eva,
+                            "--calibration is for --energy-of output, --size and --adapter-start eva");
     const bool adamw = options.optimizer == OptimizerName::adamw;
     const bool subspace = wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
     require<argument_error>(!subspace || !adamw, "--optimizer adamw does not go with --method ", result.method.name,
@@ -117,6 +120,11 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
                             "sgd, or --method factors");
     require<argument_error>(!adamw || options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
     return result;
+}
+
+wasi::Index calibration_images(const FinetuneOptions& options)
+{
+    return options.calibration.value_or(128);
 }
 
 bool ranks_by_output(const FinetuneOptions& options)

@@ -18,6 +18,9 @@ namespace wasi_examples {
 /// Method, layers and rank rules. Throws wasi::argument_error.
 [[nodiscard]] wasi::train::MethodOptions method_options(const FinetuneOptions& options);
 
+/// Images that a start which looks at data is found on.
+[[nodiscard]] wasi::Index calibration_images(const FinetuneOptions& options);
+
 /// Whether ranks come from what weights put out. Throws wasi::argument_error when that does not go with the other
 /// options.
 [[nodiscard]] bool ranks_by_output(const FinetuneOptions& options);

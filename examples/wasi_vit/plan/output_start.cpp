@@ -9,6 +9,8 @@
 #include <wasi/plan/output_ranks.hpp>
 #include <wasi/train/features.hpp>
 
+#include "options/run_options.hpp"
+
 namespace wasi_examples {
 namespace {
 
@@ -41,7 +43,7 @@ std::vector<Index> draw_examples(Index size, Index count, wasi::RandomKey key)
 OutputStart output_start(const FinetuneOptions& options)
 {
     const Index piece = (options.batch_size + options.accumulate - 1) / options.accumulate;
-    return {options.size, options.energy, options.layers, options.calibration, std::min<Index>(piece, 16)};
+    return {options.size, options.energy, options.layers, calibration_images(options), std::min<Index>(piece, 16)};
 }
 
 std::string start_from_outputs(RunModel& model, const RunData& data, const OutputStart& options, wasi::RandomKey key)

@@ -3,7 +3,7 @@
 #   bash tests/run.sh           installs what is missing, one g++ build, every test
 #   bash tests/run.sh --full    adds: headers alone, consumers, packages, Eigen 5, the newest CMake, clang, sanitizers,
 #                               clang-tidy, fuzzing, no OpenMP, ARM; says what it skipped for want of a package
-#   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers find_package add_subdirectory compiled
+#   bash tests/run.sh --only clang,tidy    some stages of --full: g++ headers demo find_package add_subdirectory compiled
 #                               fetch_content re_export pkg_config vcpkg conan eigen5_alone eigen5 cmake_newest serial clang
 #                               sanitizers tidy fuzz aarch64 aarch64_program
 # WASI_NEWEST_PREFIX=FOLDER: where newer packages are installed, of those that eigen5 says it lacks. It looks there first.
@@ -336,6 +336,7 @@ stage g++ everything ci g++ -DCMAKE_CXX_COMPILER=g++
 if [ $full = yes ]; then
     install_packages clang clang-tidy libomp-dev libclang-rt-dev libbenchmark-dev pkg-config python3-venv
     stage headers headers_alone
+    stage demo bash examples/run.sh --short --tuned
     stage find_package find_package_consumer
     stage add_subdirectory consumer add_subdirectory add_subdirectory "-DWASI_SOURCE=$root"
     stage compiled compiled_consumers

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "wasi/core/language.hpp"
+
 /// Bits of the two 16-bit floating-point formats, for which C++20 has no type.
 namespace wasi::io::detail {
 

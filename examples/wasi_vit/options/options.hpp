@@ -74,11 +74,12 @@ struct FinetuneOptions {
     wasi::nn::KeepOptions keep;
     bool shuffle = true;
     std::uint64_t seed = 0;
-    int threads = 0;             ///< 0: as many as there are processors
-    bool keep_best = false;      ///< of the epochs, by --validation; else the last model
-    wasi::Index patience = 0;    ///< epochs without a better one before a run stops; 0: it does not
-    wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
-    std::string resume;          ///< the folder of a run to go on with; empty: a new run
+    int threads = 0;                  ///< 0: as many as there are processors
+    bool keep_best = false;           ///< of the epochs, by --validation; else the last model
+    wasi::Index patience = 0;         ///< epochs without a better one before a run stops; 0: it does not
+    wasi::Index track_subspaces = 0;  ///< steps between measurements of subspaces; 0: none
+    wasi::Index save_every = 0;       ///< steps between run files; 0: none but of an interrupted run
+    std::string resume;               ///< the folder of a run to go on with; empty: a new run
     std::string out;
     std::string out_fallback;  ///< empty: a new folder in the temporary directory
 };

@@ -169,6 +169,8 @@ std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
     require<argument_error>(
         !options.activation_budget && !options.activation_ranks && !options.activation_energy && !options.saved_inputs,
         "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
+    require<argument_error>(options.track_subspaces == 0,
+                            "--track-subspaces does not go with --memory-budget, which counts no bases of its own");
     return static_cast<std::size_t>(*options.memory_budget);
 }
 

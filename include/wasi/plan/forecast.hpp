@@ -109,7 +109,7 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
                 flops += static_cast<double>(pieces - 4) * (memory.ledger().flops() - before_piece);
                 piece = pieces - 1;
             }
-            const auto [from, to] = train::micro_batch_range(size, piece, pieces);
+            const auto [from, to] = data::micro_batch_range(size, piece, pieces);
             before_piece = memory.ledger().flops();
             const std::vector<std::int64_t> labels(static_cast<std::size_t>(to - from), 0);
             static_cast<void>(step.micro_batch(blank_source(run.model, to - from), labels, 1.0));

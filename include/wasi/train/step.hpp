@@ -23,13 +23,6 @@ struct MeanCrossEntropy {
     }
 };
 
-/// The micro-batch number `piece` of `pieces` that a batch of `size` examples is cut into: [first, last). A process's
-/// share of a batch is cut likewise.
-[[nodiscard]] inline std::pair<Index, Index> micro_batch_range(Index size, Index piece, Index pieces)
-{
-    return {piece * size / pieces, (piece + 1) * size / pieces};
-}
-
 namespace detail {
 
 inline constexpr const char* cure = "; a smaller learning rate, a warm-up or clipping may help";

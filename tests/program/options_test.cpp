@@ -239,6 +239,7 @@ constexpr int head_input = 32 * 16;
         {"--restart-below", {"1", "0"}, last("captured_energy:encoder_layer_1.mlp.3"), {}, fixed + "--lr 0.5"},
         {"--lr", {"0.05", "0.25"}, first("learning_rate"), {"0.050000000000000003", "0.25"}, sgd},
         {"--weight-decay", {"0", "0.5"}, losses, {}, sgd},
+        {"--label-smoothing", {"0", "0.25"}, losses, {}, sgd},
         {"--schedule", {"constant", "cosine"}, last("learning_rate"), {}, "--lr 0.25"},
         {"--schedule", {"constant", "cosine"}, first("learning_rate"), {"0.25", "0.25"}, "--lr 0.25"},
         {"--warmup", {"0", "4", "1000"}, first("learning_rate"), {}, "--schedule constant --lr 0.25"},

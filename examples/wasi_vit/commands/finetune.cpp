@@ -99,7 +99,7 @@ public:
         };
         try {
             wasi::train::train(*setup_.model, setup_.data.train, *setup_.optimizer, setup_.training,
-                               run_key(options, 3));
+                               run_key(options, 3), wasi::train::MeanCrossEntropy{options.label_smoothing});
         } catch (const wasi::divergence_error& failure) {
             progress.finish();
             throw wasi::divergence_error(wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ",

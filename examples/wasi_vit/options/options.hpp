@@ -63,6 +63,7 @@ struct FinetuneOptions {
     double learning_rate = 0.05;
     double momentum = 0.0;
     double weight_decay = 1e-4;
+    double label_smoothing = 0.0;
     double clip_norm = 2.0;
     wasi::train::ClipScope clip_scope = wasi::train::ClipScope::global;
     wasi::optim::Schedule::Kind schedule = wasi::optim::Schedule::Kind::cosine;

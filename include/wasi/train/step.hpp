@@ -14,12 +14,14 @@ namespace wasi::train {
 
 /// The loss of classification: mean cross entropy of logits (rows, classes) and labels.
 struct MeanCrossEntropy {
+    double smoothing = 0.0;  ///< of labels: see autograd::cross_entropy
+
     template <Scalar T, class S>
     [[nodiscard]] autograd::Variable<T> operator()(const autograd::Context<T, S>& context,
                                                    const autograd::Variable<T>& logits,
                                                    std::span<const std::int64_t> labels) const
     {
-        return autograd::cross_entropy(context, logits, labels);
+        return autograd::cross_entropy(context, logits, labels, smoothing);
     }
 };
 

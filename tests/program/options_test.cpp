@@ -127,6 +127,8 @@ constexpr int head_input = 32 * 16;
     const std::string sgd = "--method vanilla --schedule constant ";
     const std::string still = "--method vanilla --validation 0.2 --epochs 3 --lr 0 --weight-decay 0";
     const std::string projected = sgd + "--lr 0.5 --saved-inputs projected --projection-rank 4 ";
+    const std::string galore = "--method vanilla --optimizer galore --optimizer-rank 4 --lr 0.01 ";
+    const std::string mofasgd = "--method vanilla --optimizer mofasgd --optimizer-rank 4 --lr 0.01 ";
     const std::string fixed = "--method asi --activation-ranks 4,2,8 ";
     return {
         {"--weights", {model, other}, losses},
@@ -155,6 +157,15 @@ constexpr int head_input = 32 * 16;
         {"--memory-budget", {"1GiB", "2000MB"}, in_report("/memory_plan/budget_bytes"), {"1073741824", "2000000000"}},
         {"--optimizer", {"sgd", "adamw"}, losses, {}, "--method vanilla"},
         {"--optimizer", {"sgd", "adamw"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, "--method factors"},
+        {"--optimizer", {"adamw", "galore", "mofasgd"}, losses, {}, "--method vanilla --lr 0.01"},
+        {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, galore},
+        {"--optimizer-refresh", {"2", "3"}, losses, {}, galore},
+        {"--optimizer-scale", {"0.25", "1"}, losses, {}, galore},
+        {"--optimizer-basis", {"svd", "randomized", "warm"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        {"--optimizer-moments", {"kept", "rotated"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, mofasgd},
+        {"--optimizer-beta", {"0", "0.9"}, losses, {}, mofasgd},
+        {"--optimizer-form", {"paper", "code"}, losses, {}, mofasgd},
         {"--momentum", {"0", "0.9"}, losses, {}, sgd},
         {"--clip-norm", {"0", "0.001"}, losses, {}, sgd},
         {"--clip-norm", {"0.1", "2"}, losses, {}, sgd},
@@ -181,14 +192,14 @@ constexpr int head_input = 32 * 16;
         {"--seed", {"0", "18446744073709551615"}, losses},
         {"--threads", {"1", "2"}, in_report("/options/threads"), {"1", "2"}},
         {"--method",
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
          losses,
          {},
          "--energy 0.5 --lr 0.1"},
         {"--method",
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
          in_model("method"),
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"}},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"}},
         // X A' of rank 8 in place of X, in eight layers.
         {"--method",
          {"lora", "lora-fa"},

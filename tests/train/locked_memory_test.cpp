@@ -158,6 +158,17 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
             optim::OptimizerOptions kind = optim::SgdOptions{.momentum = 0.9};
             if (lean && !dense_moments) {
                 kind = optim::AdamWOptions{};
+                if (method == wasi::train::method("vanilla")) {
+                    kind = optim::GaloreOptions{.rank = 3, .refresh_every = 2};
+                } else if (method == wasi::train::method("asi")) {
+                    kind = optim::GaloreOptions{.rank = 3,
+                                                .refresh_every = 2,
+                                                .basis = optim::GradientBasis::warm,
+                                                .moments = optim::RefreshedMoments::rotated};
+                } else if (method == wasi::train::method("compact")) {
+                    kind =
+                        optim::GaloreOptions{.rank = 3, .refresh_every = 2, .basis = optim::GradientBasis::randomized};
+                }
             }
             check_same([&](auto storage, wasi::Memory& memory) {
                 using S = decltype(storage);

@@ -130,8 +130,9 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     FinetuneOptions& options = setup.options;
     const auto memory = memory_budget(options);
     if (memory) {
-        options.method = options.optimizer == OptimizerName::adamw ? wasi::train::method("factors")
-                                                                   : wasi::train::method("wsi");  // until it is planned
+        options.method = options.optimizer == OptimizerName::sgd
+                             ? wasi::train::method("wsi")
+                             : wasi::train::method("factors");  // until it is planned
     }
     auto method = method_options(options);
     options.method = method.method;

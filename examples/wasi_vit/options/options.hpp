@@ -9,6 +9,7 @@
 #include <wasi/io/safetensors_types.hpp>
 #include <wasi/nn/keep_options.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/optim/galore.hpp>
 #include <wasi/pictures/transform.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
@@ -17,7 +18,7 @@
 
 namespace wasi_examples {
 
-enum class OptimizerName { sgd, adamw };
+enum class OptimizerName { sgd, adamw, galore, mofasgd };
 enum class ExportName { torchvision, timm, hf };
 
 /// What `wasi_vit finetune` or `plan` was asked for. Each member is right by itself once it was parsed; what does not
@@ -60,6 +61,13 @@ struct FinetuneOptions {
     std::optional<double> projection_scale;                ///< of velora; not given: 1
     double restart_below = 0.9;
     OptimizerName optimizer = OptimizerName::sgd;
+    std::optional<wasi::Index> optimizer_rank;     ///< of galore and mofasgd; not given: 128 and 32
+    std::optional<wasi::Index> optimizer_refresh;  ///< of galore; not given: 200
+    std::optional<double> optimizer_scale;         ///< of galore; not given: 0.25
+    std::optional<wasi::optim::GradientBasis> optimizer_basis;
+    std::optional<wasi::optim::RefreshedMoments> optimizer_moments;
+    std::optional<double> optimizer_beta;   ///< of mofasgd; not given: 0.95
+    std::optional<bool> optimizer_as_code;  ///< of mofasgd; not given: the paper's form
     double learning_rate = 0.05;
     double momentum = 0.0;
     double weight_decay = 1e-4;

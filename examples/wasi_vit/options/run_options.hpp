@@ -33,6 +33,10 @@ namespace wasi_examples {
 /// other options.
 [[nodiscard]] std::optional<std::size_t> memory_budget(const FinetuneOptions& options);
 
+/// Throws wasi::argument_error where the optimiser does not take low-rank weights that are moved as one matrix
+/// (`subspaces`), or options are given that belong to another.
+void check_optimizer(const FinetuneOptions& options, bool subspaces);
+
 /// The optimiser and its numbers.
 [[nodiscard]] wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options);
 

@@ -85,9 +85,9 @@ struct Given {
 {
     Run run;
     run.model = config;
-    const bool adamw = options.optimizer == OptimizerName::adamw;
+    const bool sgd = options.optimizer == OptimizerName::sgd;
     run.layers = wasi::plan::wished_layers<PlannedModel>(
-        config, adamw ? wasi::nn::WeightSetup(wasi::nn::FactorsOptions{}) : wasi::nn::SubspaceOptions{});
+        config, sgd ? wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{}) : wasi::nn::FactorsOptions{});
     run.optimizer = optimizer_options(options);
     run.training = train_options(options);
     run.images = data.train.size();
@@ -102,7 +102,7 @@ struct Given {
         case wasi::plan::InputsDecision::exact_suffices:
             return "exact; nothing else was needed";
         case wasi::plan::InputsDecision::may_not_compress:
-            return "exact, as AdamW has them";
+            return "exact; compressed ones are looked at for sgd alone";
         case wasi::plan::InputsDecision::calibration_too_big:
             return "exact; to calibrate compressed ones would take " +
                    page::bytes_text(static_cast<double>(fit.calibration)) + " in all";
@@ -133,7 +133,7 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     }
     // What decoding takes is not there yet.
     request.options.base = wasi::process_memory().resident + data.working_bytes;
-    request.may_compress = options.optimizer != OptimizerName::adamw;
+    request.may_compress = options.optimizer == OptimizerName::sgd;
     request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory).model; };
     const auto images = wasi::train::calibration_images(data.train.size(), request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));

@@ -82,9 +82,11 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
     ForecastMemory memory(run.threads);
     Dry model(run.model, memory);
     prepare(model, run, restart_every);
-    const auto optimizer = optim::make_optimizer<float, S>(run.optimizer, memory);
-    RepairingOptimizer<S> repairing(*optimizer, memory);
     constexpr bool worst = std::same_as<S, WorstDryStorage>;
+    // A refresh may fall on any step.
+    const auto optimizer =
+        optim::make_optimizer<float, S>(worst ? optim::refreshing(run.optimizer) : run.optimizer, memory);
+    RepairingOptimizer<S> repairing(*optimizer, memory);
     const auto sink = optim::make_sink(nn::trainable_parameters(model),
                                        worst ? static_cast<optim::Optimizer<float, S>&>(repairing) : *optimizer, memory,
                                        run.training.sink());

@@ -51,6 +51,7 @@ struct RunReport {
     std::string title;
     std::string method;  ///< vanilla, head, wsi, asi, wasi, or any other name
     std::vector<std::pair<std::string, std::string>> options;
+    std::string why;  ///< of --method auto: a section of the page
     std::vector<StepRow> steps;
     std::vector<LayerRow> layers;
     std::vector<EpochRow> epochs;        ///< of --validation

@@ -32,6 +32,18 @@ constexpr VisionTransformerConfig small{
 constexpr VisionTransformerConfig deep{
     .image = 8, .patch = 2, .dim = 32, .depth = 4, .heads = 2, .mlp = 128, .classes = 3};
 
+/// One thread, so that workspaces of loops are counted once.
+class OneThread {
+public:
+    OneThread() { wasi::set_thread_count(1); }
+    OneThread(const OneThread&) = delete;
+    OneThread& operator=(const OneThread&) = delete;
+    ~OneThread() { wasi::set_thread_count(before_); }
+
+private:
+    int before_ = wasi::thread_count();
+};
+
 [[nodiscard]] RunDescription describe_run(const VisionTransformerConfig& config, Index batch,
                                           const OptimizerOptions& optimizer)
 {
@@ -141,7 +153,7 @@ void check_training_stays_within(const MethodChoice& choice)
 
 TEST_CASE("method choice: what was chosen trains within its forecast and that within the budget, the least error first")
 {
-    wasi::set_thread_count(1);
+    const OneThread one_thread;
     struct Case {
         VisionTransformerConfig config;
         Index batch;
@@ -176,7 +188,7 @@ TEST_CASE("method choice: what was chosen trains within its forecast and that wi
 
 TEST_CASE("method choice: no trial that fits errs less, and ties go to the least time")
 {
-    wasi::set_thread_count(1);
+    const OneThread one_thread;
     const auto run = describe_run(deep, 8, SgdOptions{});
     const auto found = found_of(deep, false);
     const auto ways = wasi::plan::ways_to_train<Model<float>>(run, found.errors, found.given);

@@ -188,6 +188,10 @@ TEST_CASE("method auto: the command plan prints rows and reasons; ranks by outpu
     CHECK(low.out.find("Weights are low rank already") != std::string::npos);
     CHECK(low.out.find("Memory plan within") != std::string::npos);
 
+    const auto idle = run_program("plan --rank 4 --memory-budget 1GiB " + model);
+    CHECK(idle.status == 2);
+    CHECK(idle.error.find("are for --method auto") != std::string::npos);
+
     const std::string out = " --out '" + (folder / "out").string() + "'";
     for (const auto& [arguments, says] : std::vector<std::pair<std::string, std::string>>{
              {"--method auto", "give --memory-budget"},

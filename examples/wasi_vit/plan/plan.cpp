@@ -107,6 +107,8 @@ int plan(const FinetuneOptions& options)
         }
         return 0;
     }
+    wasi::require<wasi::argument_error>(!options.rank && !options.alpha && !options.rslora && !options.calibration,
+                                        "--rank, --alpha, --rslora and --calibration are for --method auto");
     const BudgetPlan result = plan_for(options, *budget, data);
     std::fputs(batch_note(options, data.train.size()).c_str(), stdout);
     std::fputs(memory_plan_text(result).c_str(), stdout);

@@ -51,7 +51,6 @@ struct RunReport {
     std::string title;
     std::string method;  ///< vanilla, head, wsi, asi, wasi, or any other name
     std::vector<std::pair<std::string, std::string>> options;
-    std::string why;  ///< of --method auto: a section of the page
     std::vector<StepRow> steps;
     std::vector<LayerRow> layers;
     std::vector<EpochRow> epochs;        ///< of --validation
@@ -70,6 +69,7 @@ struct RunReport {
     wasi::MemoryEvents memory_of_step;  ///< of one step, the second if there is one
     double ledger_peak_total = not_known;
     std::vector<std::pair<std::string, double>> ledger_peaks;  ///< bytes by class
+    std::string why;                                           ///< of --method auto: a section of the page
 };
 
 /// The run as one HTML file that loads nothing and reads well on a phone, in light and in dark. Everything from the run

@@ -64,28 +64,32 @@ struct MethodErrors {
     [[nodiscard]] double save_error(Precision format) const { return saves[static_cast<std::size_t>(format)]; }
 };
 
-/// For each row of W the sum of squares of what a FrozenMatrix of this format makes of it less W. O I flops.
+/// For each row of W the sum of squares of what a FrozenMatrix of this format makes of it less W. O I flops, workspace
+/// for 2^16 numbers or a row.
 template <class S>
 [[nodiscard]] std::vector<double> rounding_rows(ConstMatrixView<float> w, Precision format, Memory& memory)
 {
-    nn::FrozenMatrix<float, S> held;
-    held.values = Tensor<float>(memory, Tag{Use::workspace, 0}, Shape{w.rows, w.cols});
-    S::copy(held.values.matrix(), w);
-    held.pack(format);
-    Tensor<float> apart = workspace<float>(memory, w.rows, w.cols);
-    held.copy_rows(apart.matrix(), 0);
-    S::add_scaled(apart.matrix(), 1.0F, -1.0F, w);
-    S::multiply_elements(apart.matrix(), std::as_const(apart).matrix());
+    std::vector<double> result(static_cast<std::size_t>(w.rows));
     Tensor<float> ones = workspace<float>(memory, w.cols, 1);
     S::fill(ones.matrix(), 1.0F);
-    Tensor<double> sums = workspace<double>(memory, w.rows, 1);
-    {
+    const Index height = std::clamp<Index>((Index{1} << 16) / w.cols, 1, w.rows);
+    for (Index first = 0; first < w.rows; first += height) {
+        const Index count = std::min(height, w.rows - first);
+        const auto part = w.row_block(first, count);
+        nn::FrozenMatrix<float, S> held;
+        held.values = Tensor<float>(memory, Tag{Use::workspace, 0}, Shape{count, w.cols});
+        S::copy(held.values.matrix(), part);
+        held.pack(format);
+        Tensor<float> apart = workspace<float>(memory, count, w.cols);
+        held.copy_rows(apart.matrix(), 0);
+        S::add_scaled(apart.matrix(), 1.0F, -1.0F, part);
+        S::multiply_elements(apart.matrix(), std::as_const(apart).matrix());
         const Tensor<float> narrow =
             detail::product<S, float>(std::as_const(apart).matrix(), std::as_const(ones).matrix(), memory);
+        Tensor<double> sums = workspace<double>(memory, count, 1);
         S::convert(sums.matrix(), narrow.matrix());
+        memory.read(result.data() + first, sums.data(), sums.bytes());
     }
-    std::vector<double> result(static_cast<std::size_t>(w.rows));
-    memory.read(result.data(), sums.data(), sums.bytes());
     return result;
 }
 

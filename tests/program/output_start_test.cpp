@@ -92,7 +92,6 @@ TEST_CASE("ranks by output: what would not be looked at is refused")
              {finetune + "--calibration 9", "--calibration is for"},
              {finetune + "--method vanilla --size 0.5", "--size do not go with --method vanilla"},
              {finetune + "--method lora --energy-of output", "do not go with --method lora"},
-             {finetune + "--memory-budget 1GiB --size 0.5", "do not go with --memory-budget"},
              {finetune + "--method wsi --size 0.5 --above-break-even low-rank", "--above-break-even"},
              {"probe --weights '" + weights + "' --data 'tensors:" + std::string(WASI_TEST_DATA) +
                   "/golden/vit_cli_data.safetensors'",

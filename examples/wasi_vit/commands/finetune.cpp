@@ -45,6 +45,7 @@ public:
                      std::to_string(setup_.options.seed);
         run_.options = shown_options(setup_.options);
         run_.steps = std::move(setup_.steps);
+        run_.why = setup_.methods ? setup_.methods->html() : std::string();
         energies_ = std::move(setup_.energies);
         per_epoch_ = wasi::train::steps_per_epoch(setup_.data.train.size(), setup_.options.batch_size);
         require_room();
@@ -149,8 +150,9 @@ public:
 private:
     [[nodiscard]] RunExtras extras() const
     {
-        return {setup_.options.seed, noted_signal() != 0, setup_.activation_plan ? &*setup_.activation_plan : nullptr,
-                setup_.memory_plan ? &*setup_.memory_plan : nullptr, static_cast<double>(setup_.booked_images.bytes())};
+        const auto at = [](const auto& held) { return held ? &*held : nullptr; };
+        return {setup_.options.seed,    noted_signal() != 0, at(setup_.activation_plan),
+                at(setup_.memory_plan), at(setup_.methods),  static_cast<double>(setup_.booked_images.bytes())};
     }
 
     /// What the model's file carries beside its configuration.

@@ -40,6 +40,7 @@ const Range<Index> at_least_one{.least = 1};
     for (const Method& method : wasi::train::methods) {
         words.emplace_back(method.name, method);
     }
+    words.emplace_back(auto_method.name, auto_method);
     return words;
 }
 
@@ -57,7 +58,8 @@ const Range<Index> at_least_one{.least = 1};
     return {
         {.name = "--method",
          .type = "METHOD",
-         .help = "what is trained, and how weights and inputs are held (default: wasi)",
+         .help = "what is trained, and how weights and inputs are held (default: wasi); auto: what errs least within "
+                 "--memory-budget",
          .value = word(method_words(), &Options::method)},
         energy_row<Options>(),
         {.name = "--energy-of",
@@ -187,6 +189,11 @@ const Range<Index> at_least_one{.least = 1};
     auto table = memory_rows();
     for (auto& row : table) {
         row.required = row.required || row.name == "--memory-budget";
+    }
+    for (auto& row : rows_of<Options>(finetune_table(), {"--method", "--energy-of", "--size", "--calibration", "--rank",
+                                                         "--alpha", "--rslora"})) {
+        row.help = row.name == "--method" ? "auto: methods are compared; left out: weights and inputs alone" : row.help;
+        table.push_back(std::move(row));
     }
     table.push_back(out_row<Options>("FILE", "write every choice that nothing beats to this CSV file"));
     return table;

@@ -21,6 +21,12 @@ namespace wasi_examples {
 enum class OptimizerName { sgd, adamw, galore, mofasgd };
 enum class ExportName { torchvision, timm, hf };
 
+/// --method auto: whatever errs least within --memory-budget. Only a word: what is in the table takes its place before
+/// anything is held so.
+inline constexpr wasi::train::Method auto_method{"auto", "what errs least within --memory-budget",
+                                                 wasi::train::method("vanilla").weight,
+                                                 wasi::train::method("vanilla").input};
+
 /// What `wasi_vit finetune` or `plan` was asked for. Each member is right by itself once it was parsed; what does not
 /// go together is refused by run_options.hpp.
 struct FinetuneOptions {

@@ -71,6 +71,7 @@ struct RunReport {
     wasi::MemoryEvents memory_of_step;  ///< of one step, the second if there is one
     double ledger_peak_total = not_known;
     std::vector<std::pair<std::string, double>> ledger_peaks;  ///< bytes by class
+    std::string why;                                           ///< of --method auto: a section of the page
 };
 
 /// The run as one HTML file that loads nothing and reads well on a phone, in light and in dark. Everything from the run

@@ -39,17 +39,18 @@ private:
     std::vector<Linear<T, S>*> layers_;
 };
 
-/// Blocks keep their inputs alone.
+/// Blocks keep their inputs alone, in this format.
 template <class M>
 class RecomputeScope {
 public:
-    explicit RecomputeScope(M& model)
+    explicit RecomputeScope(M& model, Precision saved_as = Precision::full)
     {
         model.visit([&](Place, auto& part) {
             if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, KeepOptions>) {
                 before_.emplace_back(&part, part);
                 part = {};
                 part.recompute = Recompute::block;
+                part.saved_as = saved_as;
             }
         });
     }

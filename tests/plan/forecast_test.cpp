@@ -8,9 +8,9 @@
 #include <vector>
 
 #include <support/models.hpp>
+#include <wasi/measure/evaluate.hpp>
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/plan/forecast.hpp>
-#include <wasi/train/evaluate.hpp>
 
 namespace {
 
@@ -83,7 +83,7 @@ struct Run {
     options.on_step = [&](const wasi::train::StepRecord& record) {
         run.measured.flops = record.step == 2 ? record.flops : run.measured.flops;
         if (evaluated > 0 && (record.step + 1) % per_epoch == 0) {
-            static_cast<void>(wasi::train::confusion(
+            static_cast<void>(wasi::measure::confusion(
                 model, others,
                 evaluation_batch > 0 ? evaluation_batch : wasi::train::largest_micro_batch(training, images)));
         }

@@ -57,6 +57,20 @@ const std::string usual = "--data digits:0-1 --epochs 1 --threads 1 ";
 {
     return [=](const Folder& folder) { return saved_word(folder, key); };
 }
+/// The steps at which subspaces were measured.
+[[nodiscard]] std::string measured_steps(const Folder& folder)
+{
+    if (!std::filesystem::exists(folder / "subspaces.csv")) {
+        return "none";
+    }
+    std::string all;
+    std::string last;
+    for (const std::string& step : column(folder, "step", "subspaces.csv")) {
+        all += step == last ? "" : step + " ";
+        last = step;
+    }
+    return all;
+}
 /// The step that a run file would go on with.
 [[nodiscard]] std::string saved_step(const Folder& folder)
 {
@@ -236,11 +250,13 @@ constexpr int head_input = 32 * 16;
         {"--restart-below", {"1", "0"}, last("captured_energy:encoder_layer_1.mlp.3"), {}, fixed + "--lr 0.5"},
         {"--lr", {"0.05", "0.25"}, first("learning_rate"), {"0.050000000000000003", "0.25"}, sgd},
         {"--weight-decay", {"0", "0.5"}, losses, {}, sgd},
+        {"--label-smoothing", {"0", "0.25"}, losses, {}, sgd},
         {"--schedule", {"constant", "cosine"}, last("learning_rate"), {}, "--lr 0.25"},
         {"--schedule", {"constant", "cosine"}, first("learning_rate"), {"0.25", "0.25"}, "--lr 0.25"},
         {"--warmup", {"0", "4", "1000"}, first("learning_rate"), {}, "--schedule constant --lr 0.25"},
         {"--warmup", {"1", "4"}, first("learning_rate"), {"0.25", "0.0625"}, "--schedule constant --lr 0.25"},
         {"--epochs", {"1", "2"}, in_report("/steps"), {"7", "14"}},
+        {"--track-subspaces", {"0", "3", "5"}, measured_steps, {"none", "0 3 6 ", "0 5 "}},
         {"--save-every", {"0", "3", "7"}, saved_step, {"none", "6", "7"}},
     };
 }

@@ -214,7 +214,7 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
                         return true;
                     };
                     static_cast<void>(wasi::train::train(model, data, *optimizer, train, RandomKey(5)));
-                    const auto logits = numbers(wasi::train::predict(model, data, 5));
+                    const auto logits = numbers(wasi::measure::predict(model, data, 5));
                     all.insert(all.end(), logits.begin(), logits.end());
                 }
                 return all;
@@ -237,7 +237,7 @@ TEST_CASE("locked memory: checkpoints of other families are read to the same log
                 const auto loaded = wasi::files::load_checkpoint<float, S>(path, memory, {.heads = 2, .image = image});
                 const auto& config = loaded.model->config();
                 const auto data = random_images<float>(config, 3, 4);
-                const auto logits = numbers(wasi::train::predict(*loaded.model, data, 2));
+                const auto logits = numbers(wasi::measure::predict(*loaded.model, data, 2));
                 all.insert(all.end(), logits.begin(), logits.end());
                 image = config.image + config.patch;
             }

@@ -12,11 +12,6 @@
 
 namespace wasi_examples {
 
-bool has_adapter(const FinetuneOptions& options)
-{
-    return options.method && wasi::nn::adapter_options(options.method->weight({})) != nullptr;
-}
-
 void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::train::MethodOptions& method)
 {
     const auto wish = method.method.weight(method);

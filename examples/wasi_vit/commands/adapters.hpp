@@ -5,9 +5,6 @@
 
 namespace wasi_examples {
 
-/// Whether the method trains adapters.
-[[nodiscard]] bool has_adapter(const FinetuneOptions& options);
-
 /// Starts from the adapter of --adapter, with the layers that it leaves out frozen. Throws wasi::argument_error for one
 /// of another method.
 void read_adapter(RunModel& model, const FinetuneOptions& options, const wasi::train::MethodOptions& method);

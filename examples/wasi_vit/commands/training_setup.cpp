@@ -7,6 +7,7 @@
 #include "commands/weights.hpp"
 #include "options/run_options.hpp"
 #include "plan/activation_budget.hpp"
+#include "plan/choose_method.hpp"
 #include "plan/output_start.hpp"
 
 namespace wasi_examples {
@@ -81,10 +82,10 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
     if (!setup.memory_plan) {  // else weights, inputs and blocks are as planned
         const bool by_output = ranks_by_output(options);
         if (by_output) {
-            std::fputs(
-                start_from_outputs(*setup.model, setup.data.train, output_start(options), calibration_key(options))
-                    .c_str(),
-                stdout);
+            std::fputs(start_from_outputs(*setup.model, setup.data.train,
+                                          setup.start ? *setup.start : output_start(options), calibration_key(options))
+                           .c_str(),
+                       stdout);
         }
         if (options.adapter_start == wasi::nn::AdapterStart::eva) {
             start_from_inputs(*setup.model, setup.data.train, options, method);
@@ -113,10 +114,51 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
 void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::MethodOptions& method, wasi::Ledger& ledger)
 {
     setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(setup.options), ledger);
-    setup.training.first_step = wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(),
-                                                      method.activation, run_key(setup.options, 2));
+    setup.training.first_step =
+        wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(), method.activation,
+                              run_key(setup.options, 2), [&](wasi::State& state) { setup.track.state(state); });
+    setup.track.resume(saved.file().parent_path(), setup.training.first_step);
     setup.steps = saved.steps(setup.training.first_step, setup.energies);
     std::printf("Going on after step %td of %td.\n", setup.training.first_step, setup.total_steps);
+}
+
+/// A method that allows for what a plan within the budget will come to.
+void until_planned(FinetuneOptions& options)
+{
+    options.method =
+        options.optimizer == OptimizerName::sgd ? wasi::train::method("wsi") : wasi::train::method("factors");
+}
+
+/// The options of a run within a budget that goes on: how everything is held is in its file.
+void as_saved(FinetuneOptions& options, const SavedRun& saved)
+{
+    options.method = wasi::train::method(saved.method());
+    options.energy_of_output = false;
+    options.size.reset();
+    options.calibration.reset();
+    if (!has_adapter(options)) {
+        without_adapter(options);
+    }
+}
+
+/// --method auto: the options as they come to be, and the model; or, where nothing could be measured, a plan.
+[[nodiscard]] std::optional<BudgetPlan> compare_methods(TrainingSetup& setup, std::size_t budget, wasi::Ledger& ledger)
+{
+    MethodInBudget chosen = choose_within_budget(setup.options, budget, setup.data);
+    std::fputs(chosen.compared.text().c_str(), stdout);
+    setup.methods = std::move(chosen.compared);
+    setup.options = std::move(chosen.options);
+    if (chosen.plan) {
+        setup.options.calibration.reset();
+        without_adapter(setup.options);
+        until_planned(setup.options);
+        return std::move(chosen.plan);
+    }
+    setup.start = chosen.start;
+    auto made = make_or_load(setup.options, chosen.run, ledger);
+    setup.model = std::move(made.model);
+    setup.origin = std::move(made.origin);
+    return std::nullopt;
 }
 
 }  // namespace
@@ -127,10 +169,18 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     setup.options = given;
     FinetuneOptions& options = setup.options;
     const auto memory = memory_budget(options);
-    if (memory) {
-        options.method = options.optimizer == OptimizerName::sgd
-                             ? wasi::train::method("wsi")
-                             : wasi::train::method("factors");  // until it is planned
+    const bool compares = compares_methods(options);
+    std::optional<SavedRun> saved;
+    if (!options.resume.empty()) {
+        saved.emplace(options.resume);
+    }
+    std::optional<BudgetPlan> planned;
+    if (saved && memory) {
+        as_saved(options, *saved);
+    } else if (compares) {
+        planned = compare_methods(setup, *memory, ledger);
+    } else if (memory) {
+        until_planned(options);
     }
     auto method = method_options(options);
     options.method = method.method;
@@ -138,26 +188,29 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     (void)ranks_by_output(options);
     const std::int64_t budget = activation_budget(options);
 
-    std::optional<SavedRun> saved;
-    if (!options.resume.empty()) {
-        saved.emplace(options.resume);
+    if (saved) {
         setup.model = saved->make_model(ledger);
         setup.origin = saved->origin();
         setup.data = load_data(options, setup.model->config().image, preprocessing_of(setup.origin));
         options.accumulate = saved->micro_batches();
-    } else if (memory) {
-        ModelInBudget planned = make_model_in_budget(options, *memory, ledger, setup.data);
-        std::fputs(memory_plan_text(planned.plan).c_str(), stdout);
-        setup.model = std::move(planned.model);
-        setup.origin = std::move(planned.origin);
-        options.method = planned.method;
-        options.accumulate = planned.plan.memory.chosen.run.training.micro_batches;
-        setup.memory_plan = std::move(planned.plan.memory);
-    } else {
+    } else if (memory && !setup.model) {
+        if (!planned) {
+            planned = plan_for(options, *memory, setup.data);
+        }
+        ModelInBudget made = make_model_in_budget(options, std::move(*planned), ledger);
+        std::fputs(memory_plan_text(made.plan).c_str(), stdout);
+        setup.model = std::move(made.model);
+        setup.origin = std::move(made.origin);
+        options.method = made.method;
+        options.accumulate = made.plan.memory.chosen.run.training.micro_batches;
+        setup.memory_plan = std::move(made.plan.memory);
+    } else if (!memory) {
         setup.model = make_model(options, method, ledger, setup.data, setup.origin);
     }
     check_data(setup, given, ledger);
     phases.end("load");
+    setup.track.start(*setup.model, options.layers, options.track_subspaces,
+                      wasi::train::calibration_images(setup.data.train.size(), setup.training, run_key(options, 3)));
     if (saved) {
         resume(setup, *saved, method, ledger);
         options.method = wasi::train::method(saved->method());

@@ -10,6 +10,9 @@
 #include "commands/data_source.hpp"
 #include "commands/phase_peaks.hpp"
 #include "commands/run_keeper.hpp"
+#include "commands/subspace_track.hpp"
+#include "plan/method_table.hpp"
+#include "plan/output_start.hpp"
 #include "plan/plan.hpp"
 
 namespace wasi_examples {
@@ -24,7 +27,10 @@ struct TrainingSetup {
     std::map<std::string, std::string> origin;  ///< what its files carry of where it came from
     std::unique_ptr<RunOptimizer> optimizer;
     std::optional<PlannedMemory> memory_plan;                   ///< of --memory-budget
+    std::optional<MethodTable> methods;                         ///< of --method auto
+    std::optional<OutputStart> start;                           ///< of ranks by output that it has chosen
     std::optional<wasi::plan::ActivationPlan> activation_plan;  ///< of --activation-budget
+    SubspaceTrack track;                                        ///< of --track-subspaces
     wasi::files::RunFacts facts;
     wasi::Index total_steps = 0;
     /// Of a resumed run: what was done before.

@@ -40,6 +40,7 @@ const Range<Index> at_least_one{.least = 1};
     for (const Method& method : wasi::train::methods) {
         words.emplace_back(method.name, method);
     }
+    words.emplace_back(auto_method.name, auto_method);
     return words;
 }
 
@@ -57,7 +58,8 @@ const Range<Index> at_least_one{.least = 1};
     return {
         {.name = "--method",
          .type = "METHOD",
-         .help = "what is trained, and how weights and inputs are held (default: wasi)",
+         .help = "what is trained, and how weights and inputs are held (default: wasi); auto: what errs least within "
+                 "--memory-budget",
          .value = word(method_words(), &Options::method)},
         energy_row<Options>(),
         {.name = "--energy-of",
@@ -124,6 +126,10 @@ const Range<Index> at_least_one{.least = 1};
          .type = "LAMBDA",
          .help = "on every parameter",
          .value = number({.least = 0.0}, &Options::weight_decay)},
+        {.name = "--label-smoothing",
+         .type = "SHARE",
+         .help = "of each label that is dealt over all classes in the loss",
+         .value = number({.least = 0.0, .most = 1.0, .without_most = true}, &Options::label_smoothing)},
         {.name = "--schedule",
          .type = "NAME",
          .help = "of the learning rate",
@@ -144,6 +150,11 @@ const Range<Index> at_least_one{.least = 1};
          .type = "EPOCHS",
          .help = "stop after so many epochs without a better one on --validation; 0: go on",
          .value = number({.least = 0}, &Options::patience)},
+        {.name = "--track-subspaces",
+         .type = "STEPS",
+         .help = "measure every so many steps how far the subspaces of weights, inputs and gradients have moved, into "
+                 "subspaces.csv and the report; 0: do not",
+         .value = number({.least = 0}, &Options::track_subspaces)},
         {.name = "--save-every",
          .type = "STEPS",
          .help =
@@ -178,6 +189,11 @@ const Range<Index> at_least_one{.least = 1};
     auto table = memory_rows();
     for (auto& row : table) {
         row.required = row.required || row.name == "--memory-budget";
+    }
+    for (auto& row : rows_of<Options>(finetune_table(), {"--method", "--energy-of", "--size", "--calibration", "--rank",
+                                                         "--alpha", "--rslora"})) {
+        row.help = row.name == "--method" ? "auto: methods are compared; left out: weights and inputs alone" : row.help;
+        table.push_back(std::move(row));
     }
     table.push_back(out_row<Options>("FILE", "write every choice that nothing beats to this CSV file"));
     return table;

@@ -21,6 +21,12 @@ namespace wasi_examples {
 enum class OptimizerName { sgd, adamw, galore, mofasgd };
 enum class ExportName { torchvision, timm, hf };
 
+/// --method auto: whatever errs least within --memory-budget. Only a word: what is in the table takes its place before
+/// anything is held so.
+inline constexpr wasi::train::Method auto_method{"auto", "what errs least within --memory-budget",
+                                                 wasi::train::method("vanilla").weight,
+                                                 wasi::train::method("vanilla").input};
+
 /// What `wasi_vit finetune` or `plan` was asked for. Each member is right by itself once it was parsed; what does not
 /// go together is refused by run_options.hpp.
 struct FinetuneOptions {
@@ -71,6 +77,7 @@ struct FinetuneOptions {
     double learning_rate = 0.05;
     double momentum = 0.0;
     double weight_decay = 1e-4;
+    double label_smoothing = 0.0;
     double clip_norm = 2.0;
     wasi::train::ClipScope clip_scope = wasi::train::ClipScope::global;
     wasi::optim::Schedule::Kind schedule = wasi::optim::Schedule::Kind::cosine;
@@ -82,11 +89,12 @@ struct FinetuneOptions {
     wasi::nn::KeepOptions keep;
     bool shuffle = true;
     std::uint64_t seed = 0;
-    int threads = 0;             ///< 0: as many as there are processors
-    bool keep_best = false;      ///< of the epochs, by --validation; else the last model
-    wasi::Index patience = 0;    ///< epochs without a better one before a run stops; 0: it does not
-    wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
-    std::string resume;          ///< the folder of a run to go on with; empty: a new run
+    int threads = 0;                  ///< 0: as many as there are processors
+    bool keep_best = false;           ///< of the epochs, by --validation; else the last model
+    wasi::Index patience = 0;         ///< epochs without a better one before a run stops; 0: it does not
+    wasi::Index track_subspaces = 0;  ///< steps between measurements of subspaces; 0: none
+    wasi::Index save_every = 0;       ///< steps between run files; 0: none but of an interrupted run
+    std::string resume;               ///< the folder of a run to go on with; empty: a new run
     std::string out;
     std::string out_fallback;  ///< empty: a new folder in the temporary directory
 };

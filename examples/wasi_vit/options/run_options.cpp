@@ -132,8 +132,6 @@ bool ranks_by_output(const FinetuneOptions& options)
                                 wasi::nn::kind_of(method.method.weight(method)) == wasi::nn::FactorsOptions::kind,
                             "--energy-of output and --size do not go with --method ", method.method.name,
                             ", whose weights have no ranks to be found");
-    require<argument_error>(!options.memory_budget,
-                            "--energy-of output and --size do not go with --memory-budget, which chooses the ranks");
     require<argument_error>(options.dense_above_break_even,
                             "--above-break-even low-rank does not go with ranks by output: they end at break-even");
     return true;
@@ -156,15 +154,71 @@ std::int64_t activation_budget(const FinetuneOptions& options)
 
 std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
 {
+    const bool compares = options.method == auto_method;
+    require<argument_error>(!compares || options.memory_budget,
+                            "--method auto chooses what fits: give --memory-budget SIZE");
     if (!options.memory_budget) {
         return std::nullopt;
     }
-    require<argument_error>(!options.method,
-                            "--memory-budget chooses how weights and inputs are held: leave out --method");
+    require<argument_error>(!options.method || compares,
+                            "--memory-budget chooses how weights and inputs are held: leave out --method, or let it be "
+                            "auto");
     require<argument_error>(
         !options.activation_budget && !options.activation_ranks && !options.activation_energy && !options.saved_inputs,
         "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
+    require<argument_error>(options.track_subspaces == 0,
+                            "--track-subspaces does not go with --memory-budget, which counts no bases of its own");
     return static_cast<std::size_t>(*options.memory_budget);
+}
+
+bool compares_methods(const FinetuneOptions& options)
+{
+    const bool by_output = options.energy_of_output || options.size;
+    if (!options.memory_budget || !(options.method == auto_method || by_output)) {
+        return false;
+    }
+    require<argument_error>(!options.method || !by_output,
+                            "--method auto looks at ranks by output too: leave out --energy-of and --size");
+    require<argument_error>(options.layers == wasi::nn::Layers::all || !by_output,
+                            "--energy-of output and --size go with --memory-budget for --layers all");
+    require<argument_error>(
+        options.adapter.empty() && !options.adapter_start && options.precondition == 0.0 &&
+            options.frozen_weights == wasi::Precision::full && options.dense_above_break_even,
+        "--method auto makes new adapters and chooses formats: leave out --adapter, --adapter-start, "
+        "--precondition, --frozen-weights and --above-break-even");
+    require<argument_error>(!options.projection && !options.projection_rank && !options.principal_rank &&
+                                !options.projection_refresh && !options.projection_scale,
+                            "--method auto saves inputs as they are: leave out --projection and what belongs to it");
+    return true;
+}
+
+bool has_adapter(const FinetuneOptions& options)
+{
+    return options.method && wasi::nn::adapter_options(options.method->weight({})) != nullptr;
+}
+
+void without_adapter(FinetuneOptions& options)
+{
+    options.rank.reset();
+    options.alpha.reset();
+    options.rslora.reset();
+}
+
+std::string command_text(const FinetuneOptions& options)
+{
+    static const std::vector<std::string> names{"--method",      "--energy",         "--size",        "--rank",
+                                                "--alpha",       "--frozen-weights", "--recompute",   "--probabilities",
+                                                "--norm-output", "--gelu-input",     "--gelu-output", "--saved-as",
+                                                "--accumulate"};
+    const FinetuneOptions standard;
+    std::string text;
+    for (const auto& row : rows_of<FinetuneOptions>(finetune_table(), names)) {
+        const std::string value = row.value.show(options);
+        if (!value.empty() && value != row.value.show(standard)) {
+            text += (text.empty() ? "" : " ") + row.name + " " + value;
+        }
+    }
+    return text;
 }
 
 wasi::train::TrainOptions train_options(const FinetuneOptions& options)

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/train/method.hpp>
@@ -36,6 +37,20 @@ namespace wasi_examples {
 /// Throws wasi::argument_error where the optimiser does not take low-rank weights that are moved as one matrix
 /// (`subspaces`), or options are given that belong to another.
 void check_optimizer(const FinetuneOptions& options, bool subspaces);
+
+/// Whether methods are compared within the budget: --method auto, or --memory-budget with ranks by output. Throws
+/// wasi::argument_error when that does not go with the other options.
+[[nodiscard]] bool compares_methods(const FinetuneOptions& options);
+
+/// Takes away the options of adapters.
+void without_adapter(FinetuneOptions& options);
+
+/// "--method lora --rank 8 --frozen-weights int8": of these options, those that --method auto fills in and that are not
+/// as they are by default.
+[[nodiscard]] std::string command_text(const FinetuneOptions& options);
+
+/// Whether the method has adapters.
+[[nodiscard]] bool has_adapter(const FinetuneOptions& options);
 
 /// The optimiser and its numbers.
 [[nodiscard]] wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options);

@@ -1,6 +1,5 @@
 #include "plan/plan.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -9,92 +8,16 @@
 #include <wasi/plan/fit.hpp>
 
 #include "commands/commands.hpp"
-#include "commands/weights.hpp"
 #include "files/output_folder.hpp"
 #include "options/run_options.hpp"
 #include "page/page_numbers.hpp"
-#include "plan/activation_budget.hpp"
+#include "plan/choose_method.hpp"
+#include "plan/planned_model.hpp"
 
 namespace wasi_examples {
 namespace {
 
-using wasi::argument_error;
-using wasi::EigenStorage;
-using wasi::Index;
-using wasi::require;
-using wasi::plan::WeightSpectrum;
 using Run = wasi::plan::RunDescription<PlannedModel>;
-
-/// What a plan starts from: the model's shape and spectra.
-struct Given {
-    wasi::nn::VisionTransformerConfig config;
-    std::vector<WeightSpectrum> spectra;
-};
-
-/// The model that the options name, its weights held as the layers say.
-[[nodiscard]] ModelWithOrigin make_or_load(const FinetuneOptions& options, const Run& run, wasi::Memory& memory)
-{
-    auto setup = run.layers.begin();
-    if (options.weights.empty()) {
-        auto model = std::make_unique<PlannedModel>(run.model, memory, wasi::RandomKey(options.seed).derive(1));
-        wasi::nn::visit_layers(
-            *model, [&](wasi::nn::Place, auto& layer) { wasi::nn::set_up(layer.weight, (setup++)->weight); });
-        return {std::move(model), {}, {}, {}};
-    }
-    auto loaded = load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, memory, true,
-                               [&](wasi::nn::Place, auto& weight) { wasi::nn::set_up(weight, (setup++)->weight); });
-    if (run.model.classes != loaded.model->config().classes || !loaded.model->config().head) {
-        loaded.model->replace_head(run.model.classes);
-    }
-    return loaded;
-}
-
-/// Of a new model, all at once; of a weights file weight by weight: of the dense ones in blocks only the singular
-/// values stay. `data` is loaded too.
-[[nodiscard]] Given look_at_model(const FinetuneOptions& options, wasi::Ledger& ledger, TrainAndTest& data)
-{
-    Given given;
-    if (options.weights.empty()) {
-        given.config = model_config(options);
-        data = load_data(options, given.config.image);
-        given.config.classes = options.classes.value_or(data.class_count);
-        PlannedModel model(given.config, ledger, wasi::RandomKey(options.seed).derive(1));
-        given.spectra = wasi::plan::weight_spectra(model);
-        return given;
-    }
-    const auto loaded =
-        load_weights({options.weights, options.heads, options.train_layer_scale, options.image}, ledger, false,
-                     [&](wasi::nn::Place place, auto& weight) {
-                         if (wasi::nn::is_selected(place.role, wasi::nn::Layers::all)) {
-                             given.spectra.push_back(wasi::plan::spectrum_of<EigenStorage>(weight, ledger));
-                             if (!weight.is_low_rank()) {
-                                 weight.dense().reset();
-                             }
-                         }
-                     });
-    given.config = loaded.model->config();
-    data = load_data(options, given.config.image, preprocessing_of(loaded.origin));
-    given.config.classes = class_count(options, data, given.config.head ? given.config.classes : 0);
-    require_head(given.config.classes > 0);
-    given.config.head = true;
-    return given;
-}
-
-[[nodiscard]] Run describe_run(const FinetuneOptions& options, const wasi::nn::VisionTransformerConfig& config,
-                               const TrainAndTest& data)
-{
-    Run run;
-    run.model = config;
-    const bool sgd = options.optimizer == OptimizerName::sgd;
-    run.layers = wasi::plan::wished_layers<PlannedModel>(
-        config, sgd ? wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{}) : wasi::nn::FactorsOptions{});
-    run.optimizer = optimizer_options(options);
-    run.training = train_options(options);
-    run.images = data.train.size();
-    run.evaluated = std::max(data.test().size(), data.validation ? data.validation->size() : Index{0});
-    run.dense_first = options.weights.empty();
-    return run;
-}
 
 [[nodiscard]] std::string inputs_text(const wasi::plan::Fit<PlannedModel>& fit)
 {
@@ -118,16 +41,20 @@ struct Given {
 
 BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data)
 {
+    GivenModel given = look_at_model(options, data);
+    return plan_from(options, budget, data, std::move(given));
+}
+
+BudgetPlan plan_from(const FinetuneOptions& options, std::size_t budget, const TrainAndTest& data, GivenModel given,
+                     const std::vector<double>& more_energies)
+{
     wasi::plan::FitRequest<PlannedModel> request;
-    {
-        wasi::Ledger ledger;
-        Given given = look_at_model(options, ledger, data);
-        request.run = describe_run(options, given.config, data);
-        request.spectra = std::move(given.spectra);
-    }
-    wasi::return_free_memory();
+    request.run = describe_run(options, given.config, data);
+    request.spectra = std::move(given.spectra);
     request.budget = budget;
     request.options.layers = options.layers;
+    auto& energies = request.options.energies;
+    energies.insert(energies.end(), more_energies.begin(), more_energies.end());
     if (options.keep != wasi::nn::KeepOptions{}) {
         request.options.keep = {{"as asked for", options.keep}};
     }
@@ -145,11 +72,10 @@ BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAnd
     return {std::move(fit.plan), std::move(inputs)};
 }
 
-ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t budget, wasi::Ledger& ledger,
-                                   TrainAndTest& data)
+ModelInBudget make_model_in_budget(const FinetuneOptions& options, BudgetPlan plan, wasi::Ledger& ledger)
 {
     ModelInBudget result;
-    result.plan = plan_for(options, budget, data);
+    result.plan = std::move(plan);
     const auto& chosen = result.plan.memory.chosen;
     auto made = make_or_load(options, chosen.run, ledger);
     result.model = std::move(made.model);
@@ -168,6 +94,21 @@ int plan(const FinetuneOptions& options)
     }
     use_threads(options.threads);
     TrainAndTest data;
+    if (compares_methods(options)) {
+        const MethodInBudget chosen = choose_within_budget(options, *budget, data);
+        std::fputs(batch_note(options, data.train.size()).c_str(), stdout);
+        std::fputs(chosen.compared.text().c_str(), stdout);
+        if (chosen.plan) {
+            std::fputs(memory_plan_text(*chosen.plan).c_str(), stdout);
+        }
+        if (!options.out.empty()) {
+            wasi::io::write_file_atomically(options.out,
+                                            chosen.plan ? frontier_csv(chosen.plan->memory) : chosen.compared.csv());
+        }
+        return 0;
+    }
+    wasi::require<wasi::argument_error>(!options.rank && !options.alpha && !options.rslora && !options.calibration,
+                                        "--rank, --alpha, --rslora and --calibration are for --method auto");
     const BudgetPlan result = plan_for(options, *budget, data);
     std::fputs(batch_note(options, data.train.size()).c_str(), stdout);
     std::fputs(memory_plan_text(result).c_str(), stdout);

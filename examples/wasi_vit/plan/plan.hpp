@@ -13,10 +13,10 @@
 
 #include "commands/data_source.hpp"
 #include "options/options.hpp"
+#include "plan/planned_model.hpp"
 
 namespace wasi_examples {
 
-using PlannedModel = wasi::nn::VisionTransformer<float, wasi::EigenStorage>;
 using PlannedMemory = wasi::plan::MemoryPlan<PlannedModel>;
 
 /// The ranks of one linear layer of a block.
@@ -48,9 +48,12 @@ struct ModelInBudget {
 /// room for their calibration. `data` is loaded: it is part of what the process holds.
 [[nodiscard]] BudgetPlan plan_for(const FinetuneOptions& options, std::size_t budget, TrainAndTest& data);
 
-/// Plans, then makes or loads the model as planned.
-[[nodiscard]] ModelInBudget make_model_in_budget(const FinetuneOptions& options, std::size_t budget,
-                                                 wasi::Ledger& ledger, TrainAndTest& data);
+/// The same for a model that was looked at already; `more_energies` are tried beside the usual ones.
+[[nodiscard]] BudgetPlan plan_from(const FinetuneOptions& options, std::size_t budget, const TrainAndTest& data,
+                                   GivenModel given, const std::vector<double>& more_energies = {});
+
+/// Makes or loads the model as planned.
+[[nodiscard]] ModelInBudget make_model_in_budget(const FinetuneOptions& options, BudgetPlan plan, wasi::Ledger& ledger);
 
 /// The plan for the terminal: classes and bytes, choices by layer, what more memory would buy.
 [[nodiscard]] std::string memory_plan_text(const BudgetPlan& plan);

@@ -9,6 +9,7 @@
 #include <wasi/core/scalar.hpp>
 
 #include "report/picture_figures.hpp"
+#include "report/subspace_rows.hpp"
 
 namespace wasi_examples {
 
@@ -54,6 +55,7 @@ struct RunReport {
     std::vector<StepRow> steps;
     std::vector<LayerRow> layers;
     std::vector<EpochRow> epochs;        ///< of --validation
+    std::vector<SubspaceRow> subspaces;  ///< of --track-subspaces
     std::vector<ShownPicture> examples;  ///< of the first batch
     double test_accuracy = not_known;
     double test_accuracy_low = not_known;  ///< 95 % Wilson interval
@@ -69,6 +71,7 @@ struct RunReport {
     wasi::MemoryEvents memory_of_step;  ///< of one step, the second if there is one
     double ledger_peak_total = not_known;
     std::vector<std::pair<std::string, double>> ledger_peaks;  ///< bytes by class
+    std::string why;                                           ///< of --method auto: a section of the page
 };
 
 /// The run as one HTML file that loads nothing and reads well on a phone, in light and in dark. Everything from the run

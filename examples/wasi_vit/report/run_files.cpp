@@ -88,6 +88,40 @@ using nlohmann::ordered_json;
     return json;
 }
 
+/// What --method auto compared, with the classes of memory as memory_plan_json has them.
+[[nodiscard]] ordered_json methods_json(const MethodTable& table, double booked_images)
+{
+    ordered_json json;
+    json["budget_bytes"] = table.budget;
+    json["measured"] = table.measured;
+    json["reason"] = table.reason();
+    if (table.rows.empty()) {
+        return json;
+    }
+    json["base_bytes"] = table.base;
+    json["process_bytes"] = table.rows[table.chosen].process;
+    json["command"] = table.command;
+    for (std::size_t use = 0; use < wasi::use_count; ++use) {
+        const bool input = static_cast<wasi::Use>(use) == wasi::Use::input;
+        json["predicted_bytes"][std::string(to_string(static_cast<wasi::Use>(use)))] =
+            static_cast<double>(table.predicted[use]) + (input ? booked_images : 0.0);
+    }
+    json["predicted_bytes"]["total"] = static_cast<double>(table.predicted_total) + booked_images;
+    json["flops_per_step"] = number(table.flops);
+    json["chosen"] = table.chosen;
+    for (const MethodRow& row : table.rows) {
+        json["methods"].push_back({{"method", row.method},
+                                   {"setting", row.setting},
+                                   {"blocks_keep", row.keep},
+                                   {"micro_batches", row.micro_batches},
+                                   {"process_bytes", row.process},
+                                   {"output_error", number(row.output_error)},
+                                   {"gradient_error", number(row.gradient_error)},
+                                   {"fits", row.fits}});
+    }
+    return json;
+}
+
 constexpr std::string_view energy_prefix = "captured_energy:";
 
 }  // namespace
@@ -172,6 +206,9 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     }
     if (extras.memory_plan != nullptr) {
         json["memory_plan"] = memory_plan_json(*extras.memory_plan, extras.booked_images);
+    }
+    if (extras.methods != nullptr) {
+        json["method_choice"] = methods_json(*extras.methods, extras.booked_images);
     }
     return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }

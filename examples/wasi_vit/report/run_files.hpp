@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 
+#include "plan/method_table.hpp"
 #include "plan/plan.hpp"
 #include "report/report_page.hpp"
 
@@ -12,6 +13,7 @@ struct RunExtras {
     bool interrupted = false;
     const wasi::plan::ActivationPlan* activation_plan = nullptr;  ///< of --activation-budget; may be nullptr
     const PlannedMemory* memory_plan = nullptr;                   ///< of --memory-budget; may be nullptr
+    const MethodTable* methods = nullptr;                         ///< of --method auto; may be nullptr
     double booked_images = 0.0;                                   ///< bytes of the data set, booked as input
 };
 

@@ -68,7 +68,7 @@ struct Outcome {
 template <class A>
 [[nodiscard]] bool same_bytes(const std::vector<A>& a, const std::vector<A>& b)
 {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(A)) == 0;
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(A)) == 0);
 }
 
 void check_same(const Options& options)

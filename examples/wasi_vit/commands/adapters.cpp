@@ -48,8 +48,8 @@ void start_from_inputs(RunModel& model, const RunData& data, const FinetuneOptio
 void write_adapter(TrainingSetup& setup, const std::filesystem::path& folder)
 {
     const FinetuneOptions& options = setup.options;
+    wasi::Ledger memory;  // before what lies in it
     wasi::files::AdapterBeginnings<float> beginnings;
-    wasi::Ledger memory;
     if (options.adapter_start == wasi::nn::AdapterStart::pissa_fast) {
         const auto method = method_options(options);
         static_cast<void>(load_weights({options.weights, options.heads, options.train_layer_scale, options.image},

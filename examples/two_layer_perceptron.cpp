@@ -1,10 +1,10 @@
 // A model and data of one's own, as nn::Model and data::Batches ask for: that is all it takes to be trained here.
 #include <cstdio>
 #include <wasi/autograd/ops/elementwise.hpp>
+#include <wasi/measure/evaluate.hpp>
 #include <wasi/nn/initialize.hpp>
 #include <wasi/optim/sgd.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
@@ -84,7 +84,7 @@ int main()
     wasi::train::apply_method(model, {.method = wasi::train::method("wsi"), .weight_rank = 8}, wasi::RandomKey(3));
     wasi::optim::Sgd<float, wasi::EigenStorage> sgd({.weight_decay = 1e-4}, memory);
     wasi::train::train(model, Clouds{}, sgd, {.epochs = 40, .rate = 0.2}, wasi::RandomKey(4));
-    const Index right = wasi::train::count_correct(model, Clouds{});
+    const Index right = wasi::measure::count_correct(model, Clouds{});
     std::printf("rank %td, %td of 64 right, peak %zu bytes\n", model.first.weight.rank(), right, memory.total().peak);
     return right >= 60 ? 0 : 1;
 }

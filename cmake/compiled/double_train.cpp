@@ -1,8 +1,8 @@
 // The training loop in double.
+#include <wasi/measure/evaluate.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
 #include <wasi/plan/saved_inputs.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
@@ -11,6 +11,12 @@ namespace wasi::train {
 WASI_TRAIN(template, EigenStorage, double)
 
 }  // namespace wasi::train
+
+namespace wasi::measure {
+
+WASI_MEASURE(template, EigenStorage, double)
+
+}  // namespace wasi::measure
 
 namespace wasi::plan {
 

@@ -1,5 +1,7 @@
 // Optimisers in float.
 #include <wasi/optim/adamw.hpp>
+#include <wasi/optim/galore.hpp>
+#include <wasi/optim/mofasgd.hpp>
 #include <wasi/optim/sgd.hpp>
 #include <wasi/optim/sinks.hpp>
 #include <wasi/storage/eigen.hpp>

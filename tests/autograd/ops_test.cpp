@@ -264,6 +264,29 @@ TEST_CASE("cross entropy")
     check_function(
         [](const Context& c, const auto& x) { return autograd::cross_entropy(c, autograd::gelu(c, x[0]), labels); },
         {{3, 4}});
+    check_function([](const Context& c, const auto& x) { return autograd::cross_entropy(c, x[0], labels, 0.3); },
+                   {{3, 4}});
+}
+
+TEST_CASE("cross entropy with smoothed labels is PyTorch's")
+{
+    // torch.nn.functional.cross_entropy(x, [2, 1, 0], label_smoothing=s) in float64.
+    auto& memory = wasi::plain_memory();
+    const std::array<double, 12> x{0.5, -1.0, 2.0, 0.25, 3.0, 0.0, -2.0, 1.0, -0.5, 0.5, 1.5, -3.0};
+    const std::array<std::int64_t, 3> labels{2, 1, 0};
+    for (const auto& [smoothing, wanted] :
+         {std::pair{0.0, 1.9865877705169428}, {0.1, 2.017837770516943}, {0.6, 2.174087770516943}}) {
+        wasi::Tensor<double> logits(memory, wasi::Tag{}, {3, 4});
+        std::copy(x.begin(), x.end(), logits.data());
+        const auto loss =
+            autograd::cross_entropy(Context{memory, nullptr}, Variable(std::move(logits)), labels, smoothing);
+        CHECK(loss.value().data()[0] == doctest::Approx(wanted).epsilon(1e-14));
+    }
+    for (const double wrong : {-0.1, 1.0}) {
+        CHECK_THROWS_AS((void)autograd::cross_entropy(Context{memory, nullptr},
+                                                      Variable(random_tensor(memory, {3, 4}, 1)), labels, wrong),
+                        wasi::argument_error);
+    }
 }
 
 TEST_CASE("nothing is recorded where nothing is wanted")

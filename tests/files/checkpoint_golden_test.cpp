@@ -64,7 +64,7 @@ template <class T>
     data.images = read_values<T>(file, "images" + suffix);
     data.labels.assign(static_cast<std::size_t>(data.count), 0);
     const auto wanted = read_values<double>(file, "logits" + suffix);
-    const auto found = wasi::train::predict(model, data, data.count);
+    const auto found = wasi::measure::predict(model, data, data.count);
     REQUIRE(found.size() == static_cast<Index>(wanted.size()));
     double worst = 0.0;
     for (std::size_t i = 0; i < wanted.size(); ++i) {

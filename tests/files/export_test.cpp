@@ -92,8 +92,8 @@ template <class A, class B>
 [[nodiscard]] double distance(A& model, B& other)
 {
     const auto data = random_images<float>(tiny, 3, 5);
-    const auto wanted = wasi::train::predict(model, data, Index{3});
-    const auto found = wasi::train::predict(other, data, Index{3});
+    const auto wanted = wasi::measure::predict(model, data, Index{3});
+    const auto found = wasi::measure::predict(other, data, Index{3});
     REQUIRE(found.shape() == wanted.shape());
     double worst = 0.0;
     for (Index i = 0; i < wanted.size(); ++i) {
@@ -162,9 +162,9 @@ TEST_CASE(
         }
     }
     // The same model held dense.
-    const auto before = wasi::train::predict(*model, random_images<float>(tiny, 3, 5), Index{3});
+    const auto before = wasi::measure::predict(*model, random_images<float>(tiny, 3, 5), Index{3});
     nn::visit_layers(*model, [](nn::Place, auto& layer) { nn::make_dense(layer.weight); });
-    const auto after = wasi::train::predict(*model, random_images<float>(tiny, 3, 5), Index{3});
+    const auto after = wasi::measure::predict(*model, random_images<float>(tiny, 3, 5), Index{3});
     for (Index i = 0; i < before.size(); ++i) {
         CHECK(after.data()[i] == doctest::Approx(before.data()[i]).epsilon(1e-4));
     }

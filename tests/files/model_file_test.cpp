@@ -201,8 +201,8 @@ TEST_CASE("a model whose heads are not dim / 64 comes back with its heads, and t
     const auto loaded = setup.load();
     CHECK(loaded->config().heads == setup.model.config().heads);
     const auto data = random_images<float>(tiny_config, 3, 5);
-    const auto wanted = wasi::train::predict(setup.model, data);
-    const auto found = wasi::train::predict(*loaded, data);
+    const auto wanted = wasi::measure::predict(setup.model, data);
+    const auto found = wasi::measure::predict(*loaded, data);
     CHECK(std::equal(found.span().begin(), found.span().end(), wanted.span().begin(), wanted.span().end()));
     // Options come before the metadata, for files that have another's.
     const auto one_head = files::load_model<float, EigenStorage>(setup.file.path(), setup.memory, {.heads = 1});

@@ -37,7 +37,7 @@ const std::string adapted = "encoder.layers.encoder_layer_1.mlp.0.weight";
 
 [[nodiscard]] std::vector<float> logits(Model<float>& model)
 {
-    const auto result = train::predict(model, random_images<float>(tiny_config, 3, 4), 2);
+    const auto result = wasi::measure::predict(model, random_images<float>(tiny_config, 3, 4), 2);
     return {result.span().begin(), result.span().end()};
 }
 

@@ -83,7 +83,7 @@ TEST_CASE("edge: what has no elements to point at is evaluated first")
     CHECK(shows(a(all, seq(3, 9)), a.middleCols(3, 7)));
     CHECK(shows(a(rows, cols), a(rows, cols)));
     CHECK(shows(fixed(rows, 4), a(rows, 4)));
-    CHECK(shows(a(Eigen::lastN(2), Eigen::seqN(0, 4)), a.bottomLeftCorner(2, 4)));
+    CHECK(shows(a(Eigen::indexing::lastN(2), Eigen::seqN(0, 4)), a.bottomLeftCorner(2, 4)));
     CHECK(shows(a.reshaped(10, 40), a.reshaped(10, 40)));
     CHECK(shows(a.reshaped<Eigen::RowMajor>(10, 40), a.reshaped<Eigen::RowMajor>(10, 40)));
     CHECK(shows(a.diagonal(), a.diagonal()));

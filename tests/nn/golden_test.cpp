@@ -71,7 +71,7 @@ TEST_CASE_TEMPLATE("golden: logits are PyTorch's", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;
     Golden<E> golden;
-    const auto logits = train::predict(golden.model, golden.batch, Index{3});  // in batches of 3, 3 and 2
+    const auto logits = wasi::measure::predict(golden.model, golden.batch, Index{3});  // in batches of 3, 3 and 2
     const auto wanted = read_values<double>(golden.file, "logits_f64");
     CHECK(relative_distance(logits.span(), wanted) <= forward_tolerance<T>);
     CHECK(relative_distance(logits.span(), read_values<double>(golden.file, "logits")) <= 1e-5);

@@ -119,9 +119,9 @@ TEST_CASE("without a head the result is the features; a new head reads them")
     Model<double> model{other_configs().back(), memory, wasi::RandomKey(1)};
     const auto data = random_images<double>(model.config(), 3, 5);
     CHECK(wasi::nn::head_of(model) == nullptr);
-    CHECK(train::predict(model, data, Index{2}).shape() == wasi::Shape{3, 6});
+    CHECK(wasi::measure::predict(model, data, Index{2}).shape() == wasi::Shape{3, 6});
     model.replace_head(4);
-    CHECK(train::predict(model, data, Index{2}).shape() == wasi::Shape{3, 4});
+    CHECK(wasi::measure::predict(model, data, Index{2}).shape() == wasi::Shape{3, 4});
 }
 
 TEST_CASE("low-rank weights: every other gradient is exact, and factor gradients are those of the factors")
@@ -190,8 +190,8 @@ TEST_CASE("patches are those of a convolution: a filter that picks one pixel fin
 TEST_CASE("each sample's logits are its own, whatever the batch")
 {
     Tiny tiny;
-    const auto together = train::predict(tiny.model, tiny.data, Index{3});
-    const auto alone = train::predict(tiny.model, tiny.data, Index{1});
+    const auto together = wasi::measure::predict(tiny.model, tiny.data, Index{3});
+    const auto alone = wasi::measure::predict(tiny.model, tiny.data, Index{1});
     CHECK(relative_distance(together.span(), alone.span()) <= 1e-14);
 }
 

@@ -227,6 +227,14 @@ TEST_CASE("options make the optimiser that they name, with their numbers")
     const optim::AdamWOptions adamw{.beta1 = 0.5, .weight_decay = 0.3};
     check(sgd, std::make_unique<optim::Sgd<double, EigenStorage>>(sgd, memory), "sgd");
     check(adamw, std::make_unique<optim::AdamW<double, EigenStorage>>(adamw, memory), "adamw");
+    const optim::GaloreOptions galore{.rank = 1, .refresh_every = 1, .weight_decay = 0.3};
+    check(galore, std::make_unique<optim::Galore<double, EigenStorage>>(galore, memory), "galore");
+    const optim::MofasgdOptions mofasgd{.rank = 1, .beta = 0.5, .weight_decay = 0.3};
+    check(mofasgd, std::make_unique<optim::Mofasgd<double, EigenStorage>>(mofasgd, memory), "mofasgd");
+    const auto refreshed = optim::refreshing(optim::GaloreOptions{.rank = 1, .weight_decay = 0.3});
+    CHECK(std::get<optim::GaloreOptions>(refreshed).refresh_every == 1);
+    CHECK(std::get<optim::GaloreOptions>(refreshed).rank == 1);
+    CHECK(std::get<optim::AdamWOptions>(optim::refreshing(adamw)).beta1 == 0.5);
     CHECK_THROWS_AS((void)(optim::make_optimizer<double, EigenStorage>(optim::SgdOptions{.momentum = 2.0}, memory)),
                     wasi::argument_error);
 }

@@ -50,7 +50,7 @@ TEST_CASE("input directions: principal components of all rows, in batches too, a
     constexpr Index count = 3;
     std::map<std::string, Gathered> seen;
     {
-        plan::detail::WatchScope<double, EigenStorage> watch;
+        wasi::nn::WatchScope<double, EigenStorage> watch;
         for (auto* layer : nn::selected_layers(model, nn::Layers::all)) {
             watch.observe(*layer, {[&rows = seen[layer->weight.name()]](auto x, auto) {
                                        const auto all = elements(x);
@@ -59,7 +59,7 @@ TEST_CASE("input directions: principal components of all rows, in batches too, a
                                    },
                                    {}});
         }
-        static_cast<void>(wasi::train::predict(model, data, 10));
+        static_cast<void>(wasi::measure::predict(model, data, 10));
     }
     for (const Index batch : {10, 4}) {
         const auto before = memory.total().current;

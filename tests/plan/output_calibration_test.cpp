@@ -11,10 +11,10 @@
 
 #include <support/models.hpp>
 #include <support/perceptron.hpp>
+#include <wasi/measure/features.hpp>
 #include <wasi/nn/dense_values.hpp>
 #include <wasi/plan/forecast_outputs.hpp>
 #include <wasi/plan/output_ranks.hpp>
-#include <wasi/train/features.hpp>
 
 namespace {
 
@@ -129,7 +129,7 @@ TEST_CASE("output calibration: gains are what a central difference of the featur
     REQUIRE(gains.size() == 2);
 
     const auto features = [&](Index example) {
-        const auto found = wasi::train::features(model, points, std::vector<Index>{example});
+        const auto found = wasi::measure::features(model, points, std::vector<Index>{example});
         return std::vector<double>(found.span().begin(), found.span().end());
     };
     std::vector<double> mean(3, 0.0);

@@ -57,6 +57,20 @@ const std::string usual = "--data digits:0-1 --epochs 1 --threads 1 ";
 {
     return [=](const Folder& folder) { return saved_word(folder, key); };
 }
+/// The steps at which subspaces were measured.
+[[nodiscard]] std::string measured_steps(const Folder& folder)
+{
+    if (!std::filesystem::exists(folder / "subspaces.csv")) {
+        return "none";
+    }
+    std::string all;
+    std::string last;
+    for (const std::string& step : column(folder, "step", "subspaces.csv")) {
+        all += step == last ? "" : step + " ";
+        last = step;
+    }
+    return all;
+}
 /// The step that a run file would go on with.
 [[nodiscard]] std::string saved_step(const Folder& folder)
 {
@@ -113,6 +127,8 @@ constexpr int head_input = 32 * 16;
     const std::string sgd = "--method vanilla --schedule constant ";
     const std::string still = "--method vanilla --validation 0.2 --epochs 3 --lr 0 --weight-decay 0";
     const std::string projected = sgd + "--lr 0.5 --saved-inputs projected --projection-rank 4 ";
+    const std::string galore = "--method vanilla --optimizer galore --optimizer-rank 4 --lr 0.01 ";
+    const std::string mofasgd = "--method vanilla --optimizer mofasgd --optimizer-rank 4 --lr 0.01 ";
     const std::string fixed = "--method asi --activation-ranks 4,2,8 ";
     return {
         {"--weights", {model, other}, losses},
@@ -141,6 +157,15 @@ constexpr int head_input = 32 * 16;
         {"--memory-budget", {"1GiB", "2000MB"}, in_report("/memory_plan/budget_bytes"), {"1073741824", "2000000000"}},
         {"--optimizer", {"sgd", "adamw"}, losses, {}, "--method vanilla"},
         {"--optimizer", {"sgd", "adamw"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, "--method factors"},
+        {"--optimizer", {"adamw", "galore", "mofasgd"}, losses, {}, "--method vanilla --lr 0.01"},
+        {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, galore},
+        {"--optimizer-refresh", {"2", "3"}, losses, {}, galore},
+        {"--optimizer-scale", {"0.25", "1"}, losses, {}, galore},
+        {"--optimizer-basis", {"svd", "randomized", "warm"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        {"--optimizer-moments", {"kept", "rotated"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, mofasgd},
+        {"--optimizer-beta", {"0", "0.9"}, losses, {}, mofasgd},
+        {"--optimizer-form", {"paper", "code"}, losses, {}, mofasgd},
         {"--momentum", {"0", "0.9"}, losses, {}, sgd},
         {"--clip-norm", {"0", "0.001"}, losses, {}, sgd},
         {"--clip-norm", {"0.1", "2"}, losses, {}, sgd},
@@ -167,14 +192,14 @@ constexpr int head_input = 32 * 16;
         {"--seed", {"0", "18446744073709551615"}, losses},
         {"--threads", {"1", "2"}, in_report("/options/threads"), {"1", "2"}},
         {"--method",
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
          losses,
          {},
          "--energy 0.5 --lr 0.1"},
         {"--method",
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"},
          in_model("method"),
-         {"vanilla", "head", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"}},
+         {"vanilla", "head", "bitfit", "wsi", "asi", "wasi", "factors", "lora", "lora-fa", "dora"}},
         // X A' of rank 8 in place of X, in eight layers.
         {"--method",
          {"lora", "lora-fa"},
@@ -225,11 +250,13 @@ constexpr int head_input = 32 * 16;
         {"--restart-below", {"1", "0"}, last("captured_energy:encoder_layer_1.mlp.3"), {}, fixed + "--lr 0.5"},
         {"--lr", {"0.05", "0.25"}, first("learning_rate"), {"0.050000000000000003", "0.25"}, sgd},
         {"--weight-decay", {"0", "0.5"}, losses, {}, sgd},
+        {"--label-smoothing", {"0", "0.25"}, losses, {}, sgd},
         {"--schedule", {"constant", "cosine"}, last("learning_rate"), {}, "--lr 0.25"},
         {"--schedule", {"constant", "cosine"}, first("learning_rate"), {"0.25", "0.25"}, "--lr 0.25"},
         {"--warmup", {"0", "4", "1000"}, first("learning_rate"), {}, "--schedule constant --lr 0.25"},
         {"--warmup", {"1", "4"}, first("learning_rate"), {"0.25", "0.0625"}, "--schedule constant --lr 0.25"},
         {"--epochs", {"1", "2"}, in_report("/steps"), {"7", "14"}},
+        {"--track-subspaces", {"0", "3", "5"}, measured_steps, {"none", "0 3 6 ", "0 5 "}},
         {"--save-every", {"0", "3", "7"}, saved_step, {"none", "6", "7"}},
     };
 }

@@ -83,7 +83,7 @@ TEST_CASE("ranks by output: what would not be looked at is refused")
     const std::string out = " --out '" + (folder / "out").string() + "'";
     const std::string compress = "compress --weights '" + weights + "' ";
     const std::string finetune = "finetune --config image=8,patch=4,dim=16,depth=1,heads=2,mlp=32 --data digits ";
-    for (const auto& [arguments, says] : std::vector<std::pair<std::string, std::string>>{
+    for (const auto& refused : std::vector<std::pair<std::string, std::string>>{
              {compress + "--size 0.5", "--data"},
              {compress + "--data digits", "--size"},
              {compress + "--data digits --size 0.5 --rank 4", "--rank does not go with"},
@@ -96,11 +96,12 @@ TEST_CASE("ranks by output: what would not be looked at is refused")
              {"probe --weights '" + weights + "' --data 'tensors:" + std::string(WASI_TEST_DATA) +
                   "/golden/vit_cli_data.safetensors'",
               "has no images to measure on"}}) {
+        const std::string& arguments = refused.first;
         CAPTURE(arguments);
         const auto run = run_program(arguments + (arguments.starts_with("probe") ? std::string() : out));
         CHECK(run.status == 2);
         CAPTURE(run.error);
-        CHECK(run.error.find(says) != std::string::npos);
+        CHECK(run.error.find(refused.second) != std::string::npos);
         CHECK_FALSE(std::filesystem::exists(folder / "out"));
     }
 }

@@ -23,6 +23,7 @@
 #include <wasi/io/safetensors.hpp>
 
 #include "run_program.hpp"
+#include "run_results.hpp"
 
 namespace {
 
@@ -183,6 +184,28 @@ TEST_CASE("a finished run may be made longer, in another folder, on other thread
     CHECK(metrics(longer) == metrics(whole));
     CHECK_FALSE(std::filesystem::exists(longer / "run.safetensors"));
     CHECK(std::filesystem::exists(shorter / "run.safetensors"));
+}
+
+TEST_CASE("subspaces are measured at the same steps by a run that was resumed and made longer, and change nothing")
+{
+    const TemporaryFolder folder;
+    for (const std::string method : {"vanilla", "wasi", "lora --lr 0.3"}) {
+        CAPTURE(method);
+        const std::string constant = tiny + "--schedule constant --method " + method + " ";
+        const auto path = [&](const char* name) { return (folder / (method + name)).string(); };
+        REQUIRE(run_program(constant + "--epochs 2 --out '" + path("plain") + "'").status == 0);
+        REQUIRE(run_program(constant + "--track-subspaces 2 --epochs 2 --out '" + path("whole") + "'").status == 0);
+        REQUIRE(run_program(constant + "--track-subspaces 2 --save-every 5 --out '" + path("part") + "'").status == 0);
+        const auto run = run_program(constant + "--track-subspaces 2 --epochs 2 --resume '" + path("part") +
+                                     "' --out '" + path("rest") + "'");
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+        const std::filesystem::path whole = path("whole");
+        CHECK(contents(whole / "model.safetensors") == contents(folder / (method + "plain") / "model.safetensors"));
+        CHECK(contents(whole / "model.safetensors") == contents(folder / (method + "rest") / "model.safetensors"));
+        CHECK(contents(whole / "subspaces.csv") == contents(folder / (method + "rest") / "subspaces.csv"));
+        CHECK(std::stod(column(whole, "left_overlap", "subspaces.csv").back()) < 1.0 - 1e-9);
+        CHECK(contents(whole / "report.html").find("Subspaces</h2>") != std::string::npos);
+    }
 }
 
 TEST_CASE("--resume refuses other labels, and metrics that are not those of the run file")

@@ -14,10 +14,11 @@
 /// What a run left, as text to be compared: all digits of a number are in it.
 namespace wasi_tests {
 
-/// A column of metrics.csv.
-[[nodiscard]] inline std::vector<std::string> column(const std::filesystem::path& folder, const std::string& name)
+/// A column of metrics.csv, or of another table.
+[[nodiscard]] inline std::vector<std::string> column(const std::filesystem::path& folder, const std::string& name,
+                                                     const std::string& file = "metrics.csv")
 {
-    std::istringstream lines(contents(folder / "metrics.csv"));
+    std::istringstream lines(contents(folder / file));
     std::vector<std::string> values;
     std::ptrdiff_t wanted = -1;
     for (std::string line; std::getline(lines, line);) {
@@ -34,7 +35,7 @@ namespace wasi_tests {
         }
     }
     if (values.empty()) {
-        throw std::runtime_error("metrics.csv has no column " + name);
+        throw std::runtime_error(file + " has no column " + name);
     }
     return values;
 }

@@ -101,11 +101,11 @@ void apply(Model<T, S>& model, const wasi::train::MethodOptions& options, wasi::
 }  // namespace wasi_tests
 
 // What wasi::compiled has for EigenStorage only.
-#define WASI_INSTANTIATE_TRAINING(T, S)                                                                          \
-    template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&,               \
-                                            optim::Optimizer<T, S>&, const TrainOptions&, RandomKey,             \
-                                            MeanCrossEntropy);                                                   \
-    template wasi::Tensor<T> wasi::train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index); \
+#define WASI_INSTANTIATE_TRAINING(T, S)                                                                            \
+    template wasi::Index wasi::train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&,                 \
+                                            optim::Optimizer<T, S>&, const TrainOptions&, RandomKey,               \
+                                            MeanCrossEntropy);                                                     \
+    template wasi::Tensor<T> wasi::measure::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index); \
     template void wasi::train::apply_method(nn::VisionTransformer<T, S>&, const MethodOptions&, RandomKey)
 
 #define WASI_INSTANTIATE_MODELS(T, S)                                                                                \

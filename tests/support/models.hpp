@@ -7,9 +7,9 @@
 #include <vector>
 
 #include <support/golden_file.hpp>
+#include <wasi/measure/evaluate.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 #ifdef WASI_TESTS_WITH_XTENSOR
@@ -100,7 +100,7 @@ namespace wasi {
 #define WASI_EXTERN_MODELS(T, S)                                                                                       \
     extern template Index train::train(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, optim::Optimizer<T, S>&, \
                                        const train::TrainOptions&, RandomKey, train::MeanCrossEntropy);                \
-    extern template Tensor<T> train::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);            \
+    extern template Tensor<T> wasi::measure::predict(nn::VisionTransformer<T, S>&, const data::Dataset<T>&, Index);    \
     extern template void train::apply_method(nn::VisionTransformer<T, S>&, const train::MethodOptions&, RandomKey)
 WASI_EXTERN_MODELS(float, XtensorStorage);
 WASI_EXTERN_MODELS(double, XtensorStorage);

@@ -158,6 +158,17 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
             optim::OptimizerOptions kind = optim::SgdOptions{.momentum = 0.9};
             if (lean && !dense_moments) {
                 kind = optim::AdamWOptions{};
+                if (method == wasi::train::method("vanilla")) {
+                    kind = optim::GaloreOptions{.rank = 3, .refresh_every = 2};
+                } else if (method == wasi::train::method("asi")) {
+                    kind = optim::GaloreOptions{.rank = 3,
+                                                .refresh_every = 2,
+                                                .basis = optim::GradientBasis::warm,
+                                                .moments = optim::RefreshedMoments::rotated};
+                } else if (method == wasi::train::method("compact")) {
+                    kind =
+                        optim::GaloreOptions{.rank = 3, .refresh_every = 2, .basis = optim::GradientBasis::randomized};
+                }
             }
             check_same([&](auto storage, wasi::Memory& memory) {
                 using S = decltype(storage);
@@ -203,7 +214,7 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
                         return true;
                     };
                     static_cast<void>(wasi::train::train(model, data, *optimizer, train, RandomKey(5)));
-                    const auto logits = numbers(wasi::train::predict(model, data, 5));
+                    const auto logits = numbers(wasi::measure::predict(model, data, 5));
                     all.insert(all.end(), logits.begin(), logits.end());
                 }
                 return all;
@@ -226,7 +237,7 @@ TEST_CASE("locked memory: checkpoints of other families are read to the same log
                 const auto loaded = wasi::files::load_checkpoint<float, S>(path, memory, {.heads = 2, .image = image});
                 const auto& config = loaded.model->config();
                 const auto data = random_images<float>(config, 3, 4);
-                const auto logits = numbers(wasi::train::predict(*loaded.model, data, 2));
+                const auto logits = numbers(wasi::measure::predict(*loaded.model, data, 2));
                 all.insert(all.end(), logits.begin(), logits.end());
                 image = config.image + config.patch;
             }

@@ -73,6 +73,27 @@ TEST_CASE("head: only the head gets gradients, and no input of a block is saved"
     CHECK(setup.memory.of(Use::saved_input).peak == 4 * 32 * sizeof(double));  // the head's own input
 }
 
+TEST_CASE(
+    "bitfit: biases and norms of the chosen layers, of embeddings and of the head, and no input is saved for them")
+{
+    for (const Layers layers : {Layers::mlp, Layers::all}) {
+        Setup setup;
+        apply(setup.model, {.method = method("bitfit"), .layers = layers});
+        setup.memory.reset_peaks();
+        RecordingSink<double> sink;
+        (void)loss_and_gradients<double>(setup.model, setup.data, sink);
+        wasi::nn::for_each_parameter(setup.model, [&](auto& parameter) {
+            const std::string& name = parameter.name();
+            CAPTURE(name);
+            const bool attention = name.find("self_attention") != std::string::npos;
+            const bool wanted = name.find("ln") != std::string::npos || name.starts_with("heads.") ||
+                                (name.ends_with("bias") && (layers == Layers::all || !attention));
+            CHECK(sink.has(name) == wanted);
+        });
+        CHECK(setup.memory.of(Use::saved_input).peak == 4 * 32 * sizeof(double));  // the head's own input
+    }
+}
+
 TEST_CASE_TEMPLATE("at full rank every method has the dense logits and gradients", T, float, double)
 {
     wasi::Ledger memory;

@@ -16,10 +16,10 @@
 #include <support/weights.hpp>
 #include <wasi/core/parallel.hpp>
 #include <wasi/files/run_file.hpp>
+#include <wasi/measure/evaluate.hpp>
 #include <wasi/optim/any_optimizer.hpp>
 #include <wasi/plan/memory_plan.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/evaluate.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
 
@@ -103,7 +103,7 @@ TEST_CASE("a model of one's own: trained, by every method, until it knows its po
         options.rate = 0.3;
         const Outcome outcome = train_on(model, data, sgd, options);
         CHECK(outcome.losses.back() < 0.4 * outcome.losses.front());
-        CHECK(train::count_correct(model, data, 10) >= 46);
+        CHECK(wasi::measure::count_correct(model, data, 10) >= 46);
     }
 }
 
@@ -338,8 +338,8 @@ TEST_CASE("a model of one's own: written and read, each weight in its form")
     CHECK(read.first.weight.held_as<nn::SubspaceOptions>() != nullptr);
     CHECK(read.second.weight.held_as<nn::FactorsOptions>() != nullptr);
     const Points<float> data(config, 9, 2);
-    const auto wanted = train::predict(model, data);
-    const auto found = train::predict(read, data);
+    const auto wanted = wasi::measure::predict(model, data);
+    const auto found = wasi::measure::predict(read, data);
     CHECK(std::equal(found.span().begin(), found.span().end(), wanted.span().begin(), wanted.span().end()));
 
     PerceptronConfig other = config;

@@ -27,8 +27,7 @@ struct Options {
     Index micro_batches = 1;
     double clip_norm = 0.0;
     train::ClipScope scope = train::ClipScope::global;
-    bool adamw = false;
-    double momentum = 0.0;
+    wasi::optim::OptimizerOptions optimizer = wasi::optim::SgdOptions{.weight_decay = 1e-4};
     wasi::nn::KeepOptions keep = {};
     wasi::Precision frozen = wasi::Precision::full;
 };
@@ -52,21 +51,16 @@ struct Outcome {
                   .projection = {.rank = 8, .refresh_every = 2},
                   .frozen_weights = o.frozen});
     wasi::nn::keep(model, o.keep);
-    wasi::optim::Sgd<float, EigenStorage> sgd({.momentum = o.momentum, .weight_decay = 1e-4}, memory);
-    wasi::optim::AdamW<float, EigenStorage> adamw({}, memory);
+    const auto optimizer = wasi::optim::make_optimizer<float, EigenStorage>(o.optimizer, memory);
     train::TrainOptions options;
     options.epochs = 2;
     options.batch_size = 4;
-    options.rate = o.adamw ? 1e-3 : 0.02;
+    options.rate = std::holds_alternative<wasi::optim::SgdOptions>(o.optimizer) ? 0.02 : 1e-3;
     options.micro_batches = o.micro_batches;
     options.clip_norm = o.clip_norm;
     options.clip_scope = o.scope;
     Outcome result;
-    if (o.adamw) {
-        result.losses = train_losses<float>(model, data, adamw, options);
-    } else {
-        result.losses = train_losses<float>(model, data, sgd, options);
-    }
+    result.losses = train_losses<float>(model, data, *optimizer, options);
     result.weights = snapshot(model);
     return result;
 }
@@ -113,15 +107,24 @@ TEST_CASE("frozen weights and saves in fewer bits, rounded at random")
                 .frozen = wasi::Precision::bfloat16});
 }
 
-TEST_CASE("micro-batches, global and per-parameter clipping, AdamW, momentum")
+TEST_CASE("micro-batches, global and per-parameter clipping, and every optimiser")
 {
     check_same({.method = method("wasi"), .micro_batches = 2});
     check_same({.method = method("wasi"), .clip_norm = 0.5});
     check_same({.method = method("wsi"), .clip_norm = 0.5, .scope = train::ClipScope::parameter});
     check_same({.method = method("asi"), .micro_batches = 3, .clip_norm = 0.5});
-    check_same({.method = method("asi"), .adamw = true});
-    check_same({.method = method("factors"), .adamw = true});
-    check_same({.method = method("wasi"), .momentum = 0.9});
+    check_same({.method = method("asi"), .optimizer = wasi::optim::AdamWOptions{}});
+    check_same({.method = method("factors"), .optimizer = wasi::optim::AdamWOptions{}});
+    check_same({.method = method("wasi"), .optimizer = wasi::optim::SgdOptions{.momentum = 0.9, .weight_decay = 1e-4}});
+    for (const auto basis :
+         {wasi::optim::GradientBasis::svd, wasi::optim::GradientBasis::randomized, wasi::optim::GradientBasis::warm}) {
+        const wasi::optim::GaloreOptions galore{
+            .rank = 6, .refresh_every = 2, .basis = basis, .moments = wasi::optim::RefreshedMoments::rotated};
+        check_same({.method = method("vanilla"), .optimizer = galore});
+        check_same({.method = method("asi"), .micro_batches = 2, .optimizer = galore});
+    }
+    check_same({.method = method("vanilla"), .optimizer = wasi::optim::MofasgdOptions{.rank = 6}});
+    check_same({.method = method("asi"), .optimizer = wasi::optim::MofasgdOptions{.rank = 6, .as_code = true}});
 }
 
 TEST_CASE("the seed decides: another key, other bits")

@@ -99,7 +99,7 @@ TEST_CASE("every method learns a small set by heart")
         options.clip_norm = 2.0;
         const auto losses = train_losses<float>(setup.model, setup.data, setup.sgd, options);
         CHECK(losses.back() < 0.1 * losses.front());
-        CHECK(train::count_correct(setup.model, setup.data, Index{2}) == 7);
+        CHECK(wasi::measure::count_correct(setup.model, setup.data, Index{2}) == 7);
     }
 }
 
@@ -153,12 +153,12 @@ TEST_CASE("nothing is left behind: after a run the ledger holds the weights and 
 TEST_CASE("predict and count_correct do not depend on the batch size")
 {
     Setup setup;
-    const auto whole = train::predict(setup.model, setup.data, Index{64});
-    const auto pieces = train::predict(setup.model, setup.data, Index{2});
+    const auto whole = wasi::measure::predict(setup.model, setup.data, Index{64});
+    const auto pieces = wasi::measure::predict(setup.model, setup.data, Index{2});
     CHECK(relative_distance(pieces.span(), whole.span()) <= 1e-6);
-    CHECK(train::count_correct(setup.model, setup.data, Index{64}) ==
-          train::count_correct(setup.model, setup.data, Index{3}));
-    CHECK_THROWS_AS((void)train::predict(setup.model, setup.data, Index{0}), wasi::argument_error);
+    CHECK(wasi::measure::count_correct(setup.model, setup.data, Index{64}) ==
+          wasi::measure::count_correct(setup.model, setup.data, Index{3}));
+    CHECK_THROWS_AS((void)wasi::measure::predict(setup.model, setup.data, Index{0}), wasi::argument_error);
 }
 
 TEST_CASE("options and data that make no sense are refused by name, before any step")

@@ -58,9 +58,9 @@ void check_one_pass(Method method)
             CHECK(relative_distance(one.dense, other.dense) <= rounding<T>);
         }
     });
-    const auto logits = train::predict(on_eigen.model, on_eigen.data, Index{4});
-    CHECK(relative_distance(train::predict(on_xtensor.model, on_xtensor.data, Index{4}).span(), logits.span()) <=
-          rounding<T>);
+    const auto logits = wasi::measure::predict(on_eigen.model, on_eigen.data, Index{4});
+    CHECK(relative_distance(wasi::measure::predict(on_xtensor.model, on_xtensor.data, Index{4}).span(),
+                            logits.span()) <= rounding<T>);
 }
 
 TEST_CASE_TEMPLATE("vision transformer: logits, loss and every gradient as on EigenStorage", T, float, double)
@@ -124,7 +124,7 @@ TEST_CASE("vision transformer: training learns a small set by heart, the same bi
         options.rate = 0.1;
         options.clip_norm = 2.0;
         auto result = train_losses(setup.model, setup.data, sgd, options);
-        CHECK(train::count_correct(setup.model, setup.data, Index{4}) == 10);
+        CHECK(wasi::measure::count_correct(setup.model, setup.data, Index{4}) == 10);
         wasi::set_thread_count(before);
         return result;
     };

@@ -7,7 +7,7 @@
 
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/train/evaluate.hpp>
+#include <wasi/measure/evaluate.hpp>
 
 #include "options/option_text.hpp"
 #include "page/page_numbers.hpp"
@@ -112,7 +112,7 @@ void EpochWatch::resume(const fs::path& folder, Index epochs)
 std::string EpochWatch::note(RunModel& model, const RunData& validation, double loss, Index batch_size,
                              const std::map<std::string, std::string>& metadata)
 {
-    const auto matrix = wasi::train::confusion(model, validation, batch_size);
+    const auto matrix = wasi::measure::confusion(model, validation, batch_size);
     const auto epoch = static_cast<Index>(rows_.size()) + 1;
     rows_.push_back({epoch, loss, matrix.correct(), matrix.total(), matrix.macro_f1()});
     if (keep_best_ && improved()) {

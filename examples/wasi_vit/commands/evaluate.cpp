@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/train/evaluate.hpp>
+#include <wasi/measure/evaluate.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -30,12 +30,12 @@ constexpr std::size_t most_mistakes = 24;
 struct Mistake {
     Index example = 0;
     Index label = 0;
-    wasi::train::Guess guess;
+    wasi::measure::Guess guess;
 };
 
 /// Counts every example and returns the surest mistakes, of equally sure ones the first.
 [[nodiscard]] std::vector<Mistake> look_at(RunModel& model, const RunData& data, Index batch_size,
-                                           wasi::train::ConfusionMatrix& matrix)
+                                           wasi::measure::ConfusionMatrix& matrix)
 {
     std::vector<Index> all(static_cast<std::size_t>(data.size()));
     std::iota(all.begin(), all.end(), Index{0});
@@ -46,12 +46,12 @@ struct Mistake {
                          [](const Mistake& a, const Mistake& b) { return a.guess.probability > b.guess.probability; });
         mistakes.resize(std::min(mistakes.size(), most_mistakes));
     };
-    wasi::train::for_each_logits(model, data, batch_size, [&](Index i, std::span<const float> logits) {
+    wasi::measure::for_each_logits(model, data, batch_size, [&](Index i, std::span<const float> logits) {
         const auto label = static_cast<Index>(labels[static_cast<std::size_t>(i)]);
         const Index taken = std::max_element(logits.begin(), logits.end()) - logits.begin();
         matrix.add(label, taken);
         if (taken != label) {
-            mistakes.push_back({i, label, wasi::train::likeliest(logits, 1).front()});
+            mistakes.push_back({i, label, wasi::measure::likeliest(logits, 1).front()});
         }
         if (mistakes.size() >= 2 * most_mistakes) {
             keep_surest();
@@ -84,11 +84,11 @@ int evaluate(const FinetuneOptions& options)
     Evaluation evaluation;
     evaluation.weights = options.weights;
     evaluation.data = options.data;
-    evaluation.matrix = wasi::train::ConfusionMatrix(model.config().classes);
+    evaluation.matrix = wasi::measure::ConfusionMatrix(model.config().classes);
     evaluation.classes = class_names(loaded.classes.empty() ? data.classes : loaded.classes, model.config().classes);
     const std::vector<Mistake> mistakes = look_at(model, test, options.batch_size, evaluation.matrix);
     std::tie(evaluation.low, evaluation.high) =
-        wasi::train::wilson_interval(evaluation.matrix.correct(), evaluation.matrix.total());
+        wasi::measure::wilson_interval(evaluation.matrix.correct(), evaluation.matrix.total());
     std::fputs(evaluation_text(evaluation).c_str(), stdout);
     if (options.out.empty()) {
         return 0;

@@ -9,7 +9,7 @@
 
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
-#include <wasi/train/evaluate.hpp>
+#include <wasi/measure/evaluate.hpp>
 
 #include "commands/adapters.hpp"
 #include "commands/commands.hpp"
@@ -67,6 +67,7 @@ public:
             return;
         }
         phases_.end("convert");
+        setup_.track.note(setup_.data.train, first);
         ledger_.open_arena();
         // The first step makes what stays: momentum, warm bases. The second is like all that follow.
         const Index drawn_step = std::min(first + 1, setup_.total_steps - 1);
@@ -85,6 +86,7 @@ public:
             if (watched) {
                 progress.say(line);
             }
+            setup_.track.note(setup_.data.train, record.step + 1);
             const bool stop = noted_signal() != 0;
             const bool due = options.save_every > 0 &&
                              ((record.step + 1) % options.save_every == 0 || (watched && watch_.improved()));
@@ -98,7 +100,7 @@ public:
         };
         try {
             wasi::train::train(*setup_.model, setup_.data.train, *setup_.optimizer, setup_.training,
-                               run_key(options, 3));
+                               run_key(options, 3), wasi::train::MeanCrossEntropy{options.label_smoothing});
         } catch (const wasi::divergence_error& failure) {
             progress.finish();
             throw wasi::divergence_error(wasi::message(failure.what(), " (--lr, --warmup, --clip-norm); ",
@@ -116,6 +118,9 @@ public:
         }
         if (watch_.active()) {
             files.add("epochs.csv", [&](const auto& path) { watch_.save(path); });
+        }
+        if (setup_.track.active()) {
+            files.add(SubspaceTrack::file_name, [&](const auto& path) { setup_.track.save(path.parent_path()); });
         }
         files.add("metrics.csv", [&](const auto& path) { wasi::io::write_file_atomically(path, metrics()); });
         files.add("model.safetensors",
@@ -218,7 +223,9 @@ private:
     {
         try {
             watch_.save();
-            keeper_.save(*setup_.model, *setup_.optimizer, next_step, metrics());
+            setup_.track.save(setup_.options.out);
+            keeper_.save(*setup_.model, *setup_.optimizer, next_step, metrics(),
+                         [&](wasi::State& state) { setup_.track.state(state); });
         } catch (const wasi::io_error& failure) {
             if (!save_failed_) {
                 std::fprintf(stderr, "\nwasi_vit: the run is not saved, and goes on: %s\n", failure.what());
@@ -256,12 +263,14 @@ private:
         run_.ledger_peak_total = static_cast<double>(ledger_.total().peak);
         run_.layers = layer_rows(*setup_.model, setup_.options, ledger_, energies_);
         run_.epochs = watch_.rows();
+        run_.subspaces = setup_.track.rows();
         run_.examples = first_examples(setup_);
         const auto& test = setup_.data.test();
-        const Index correct = wasi::train::count_correct(*setup_.model, test, evaluation_batch());
+        const Index correct = wasi::measure::count_correct(*setup_.model, test, evaluation_batch());
         run_.test_count = test.size();
         run_.test_accuracy = static_cast<double>(correct) / static_cast<double>(test.size());
-        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) = wasi::train::wilson_interval(correct, test.size());
+        std::tie(run_.test_accuracy_low, run_.test_accuracy_high) =
+            wasi::measure::wilson_interval(correct, test.size());
     }
 
     PhasePeaks phases_;

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include <wasi/io/safetensors.hpp>
-#include <wasi/train/confusion.hpp>
-#include <wasi/train/evaluate.hpp>
+#include <wasi/measure/confusion.hpp>
+#include <wasi/measure/evaluate.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -24,7 +24,7 @@ namespace {
 using wasi::Index;
 using Json = nlohmann::ordered_json;
 
-[[nodiscard]] Json json_of(const std::string& name, const std::vector<wasi::train::Guess>& guesses,
+[[nodiscard]] Json json_of(const std::string& name, const std::vector<wasi::measure::Guess>& guesses,
                            const std::vector<std::string>& classes)
 {
     Json entry{{"picture", name}, {"classes", Json::array()}};
@@ -36,7 +36,7 @@ using Json = nlohmann::ordered_json;
     return entry;
 }
 
-void print(const std::string& name, const std::vector<wasi::train::Guess>& guesses,
+void print(const std::string& name, const std::vector<wasi::measure::Guess>& guesses,
            const std::vector<std::string>& classes)
 {
     std::printf("%s\n", name.c_str());
@@ -69,7 +69,7 @@ int predict_pictures(const PredictOptions& options, ModelWithOrigin& loaded, was
                                           }));
         const auto width = static_cast<std::size_t>(model.config().classes);
         for (std::size_t i = 0; i < which.size(); ++i) {
-            const auto guesses = wasi::train::likeliest(logits.value().span().subspan(i * width, width), options.top);
+            const auto guesses = wasi::measure::likeliest(logits.value().span().subspan(i * width, width), options.top);
             if (options.json) {
                 json.push_back(json_of(pictures.name(which[i]), guesses, classes));
             } else {
@@ -89,7 +89,7 @@ int predict_tensors(const PredictOptions& options, ModelWithOrigin& loaded)
     data.labels.assign(static_cast<std::size_t>(data.count), 0);  // not read by predict; the check wants one an image
     data.check(loaded.model->config().classes);
     const wasi::Tensor<float> logits =
-        wasi::train::predict(*loaded.model, data, std::min(options.batch_size, data.count));
+        wasi::measure::predict(*loaded.model, data, std::min(options.batch_size, data.count));
     wasi::io::write_safetensors(options.out, {{"logits", {logits.shape()[0], logits.shape()[1]}, logits.span()}}, {});
     return 0;
 }

@@ -2,9 +2,9 @@
 #include <cstdio>
 #include <utility>
 
-#include <wasi/train/evaluate.hpp>
-#include <wasi/train/features.hpp>
-#include <wasi/train/linear_probe.hpp>
+#include <wasi/measure/evaluate.hpp>
+#include <wasi/measure/features.hpp>
+#include <wasi/measure/linear_probe.hpp>
 
 #include "commands/commands.hpp"
 #include "commands/data_source.hpp"
@@ -25,7 +25,7 @@ struct Seen {
                         wasi::Index batch_size)
 {
     const auto which = draw_examples(data.size(), count, key);
-    return {wasi::train::features(model, data, which, batch_size), data.gather_labels(which)};
+    return {wasi::measure::features(model, data, which, batch_size), data.gather_labels(which)};
 }
 
 }  // namespace
@@ -43,9 +43,9 @@ int probe(const ProbeOptions& options)
     const Seen train = look(model, data.train, options.train_examples, key.derive(5), options.batch_size);
     const Seen test = look(model, *data.held_out, options.test_examples, key.derive(6), options.batch_size);
     const auto matrix = std::as_const(test.features).matrix();
-    const auto probed = wasi::train::linear_probe<wasi::EigenStorage, float>(
+    const auto probed = wasi::measure::linear_probe<wasi::EigenStorage, float>(
         std::as_const(train.features).matrix(), train.labels, matrix, test.labels, data.class_count, ledger);
-    const auto interval = wasi::train::wilson_interval(probed.correct, probed.count);
+    const auto interval = wasi::measure::wilson_interval(probed.correct, probed.count);
     std::printf(
         "linear probe: %.1f %% of %td test images (95 %%: %.1f to %.1f), %td features of %td training images, "
         "ridge penalty %.2g\n",
@@ -56,7 +56,7 @@ int probe(const ProbeOptions& options)
         const Seen theirs =
             look(*other.model, *data.held_out, options.test_examples, key.derive(6), options.batch_size);
         std::printf("its features agree to %.3f with those of %s (1: the same, 0: unlike)\n",
-                    wasi::train::agreement(matrix, std::as_const(theirs.features).matrix()), options.against.c_str());
+                    wasi::measure::agreement(matrix, std::as_const(theirs.features).matrix()), options.against.c_str());
     }
     return 0;
 }

@@ -104,14 +104,15 @@ RunKeeper::RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, 
 {
 }
 
-void RunKeeper::save(RunModel& model, RunOptimizer& optimizer, Index next_step, const std::string& metrics) const
+void RunKeeper::save(RunModel& model, RunOptimizer& optimizer, Index next_step, const std::string& metrics,
+                     const std::function<void(wasi::State&)>& more) const
 {
     wasi::io::write_file_atomically(folder_ / metrics_name, metrics);
     auto metadata = wasi::files::config_metadata(model.config());
     metadata.insert(origin_.begin(), origin_.end());
     metadata[method_key] = method_;
     metadata[micro_batches_key] = number_text(micro_batches_);
-    wasi::files::save_run(model, optimizer, next_step, facts_, folder_ / run_name, metadata);
+    wasi::files::save_run(model, optimizer, next_step, facts_, folder_ / run_name, metadata, more);
 }
 
 void RunKeeper::forget() const

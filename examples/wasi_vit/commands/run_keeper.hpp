@@ -56,7 +56,9 @@ public:
     RunKeeper(std::filesystem::path folder, wasi::files::RunFacts facts, std::string method, wasi::Index micro_batches,
               std::map<std::string, std::string> origin);
 
-    void save(RunModel& model, RunOptimizer& optimizer, wasi::Index next_step, const std::string& metrics) const;
+    /// `more`: what goes on beside the model and its optimiser.
+    void save(RunModel& model, RunOptimizer& optimizer, wasi::Index next_step, const std::string& metrics,
+              const std::function<void(wasi::State&)>& more) const;
     /// Takes away what an earlier run has left.
     void forget() const;
 

@@ -114,8 +114,10 @@ void begin(TrainingSetup& setup, const wasi::train::MethodOptions& method, std::
 void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::MethodOptions& method, wasi::Ledger& ledger)
 {
     setup.optimizer = wasi::optim::make_optimizer<float, EigenStorage>(optimizer_options(setup.options), ledger);
-    setup.training.first_step = wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(),
-                                                      method.activation, run_key(setup.options, 2));
+    setup.training.first_step =
+        wasi::files::load_run(*setup.model, *setup.optimizer, setup.facts, saved.file(), method.activation,
+                              run_key(setup.options, 2), [&](wasi::State& state) { setup.track.state(state); });
+    setup.track.resume(saved.file().parent_path(), setup.training.first_step);
     setup.steps = saved.steps(setup.training.first_step, setup.energies);
     std::printf("Going on after step %td of %td.\n", setup.training.first_step, setup.total_steps);
 }
@@ -124,7 +126,7 @@ void resume(TrainingSetup& setup, const SavedRun& saved, const wasi::train::Meth
 void until_planned(FinetuneOptions& options)
 {
     options.method =
-        options.optimizer == OptimizerName::adamw ? wasi::train::method("factors") : wasi::train::method("wsi");
+        options.optimizer == OptimizerName::sgd ? wasi::train::method("wsi") : wasi::train::method("factors");
 }
 
 /// The options of a run within a budget that goes on: how everything is held is in its file.
@@ -207,6 +209,8 @@ TrainingSetup set_up_training(const FinetuneOptions& given, wasi::Ledger& ledger
     }
     check_data(setup, given, ledger);
     phases.end("load");
+    setup.track.start(*setup.model, options.layers, options.track_subspaces,
+                      wasi::train::calibration_images(setup.data.train.size(), setup.training, run_key(options, 3)));
     if (saved) {
         resume(setup, *saved, method, ledger);
         options.method = wasi::train::method(saved->method());

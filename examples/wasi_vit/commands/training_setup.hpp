@@ -10,6 +10,7 @@
 #include "commands/data_source.hpp"
 #include "commands/phase_peaks.hpp"
 #include "commands/run_keeper.hpp"
+#include "commands/subspace_track.hpp"
 #include "plan/method_table.hpp"
 #include "plan/output_start.hpp"
 #include "plan/plan.hpp"
@@ -27,6 +28,7 @@ struct TrainingSetup {
     std::unique_ptr<RunOptimizer> optimizer;
     std::optional<PlannedMemory> memory_plan;                   ///< of --memory-budget
     std::optional<wasi::plan::ActivationPlan> activation_plan;  ///< of --activation-budget
+    SubspaceTrack track;                                        ///< of --track-subspaces
     wasi::files::RunFacts facts;
     wasi::Index total_steps = 0;
     /// Of a resumed run: what was done before.

@@ -126,6 +126,10 @@ const Range<Index> at_least_one{.least = 1};
          .type = "LAMBDA",
          .help = "on every parameter",
          .value = number({.least = 0.0}, &Options::weight_decay)},
+        {.name = "--label-smoothing",
+         .type = "SHARE",
+         .help = "of each label that is dealt over all classes in the loss",
+         .value = number({.least = 0.0, .most = 1.0, .without_most = true}, &Options::label_smoothing)},
         {.name = "--schedule",
          .type = "NAME",
          .help = "of the learning rate",
@@ -146,6 +150,11 @@ const Range<Index> at_least_one{.least = 1};
          .type = "EPOCHS",
          .help = "stop after so many epochs without a better one on --validation; 0: go on",
          .value = number({.least = 0}, &Options::patience)},
+        {.name = "--track-subspaces",
+         .type = "STEPS",
+         .help = "measure every so many steps how far the subspaces of weights, inputs and gradients have moved, into "
+                 "subspaces.csv and the report; 0: do not",
+         .value = number({.least = 0}, &Options::track_subspaces)},
         {.name = "--save-every",
          .type = "STEPS",
          .help =

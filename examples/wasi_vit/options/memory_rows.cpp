@@ -117,7 +117,7 @@ const Range<Index> at_least_one{.least = 1};
 
 OptionTable<FinetuneOptions> memory_rows()
 {
-    return {
+    OptionTable<FinetuneOptions> table{
         {.name = "--weights",
          .type = "FILE",
          .help = "start from this file or folder (torchvision, timm, Hugging Face or CLIP names; docs/files.md)",
@@ -173,14 +173,6 @@ OptionTable<FinetuneOptions> memory_rows()
          .type = "SIZE",
          .help = "bytes for the whole process: 200MiB; how weights are held, what blocks keep and micro-batches follow",
          .value = bytes(&Options::memory_budget)},
-        {.name = "--optimizer",
-         .type = "NAME",
-         .help = "of the weights",
-         .value = word({{"sgd", OptimizerName::sgd}, {"adamw", OptimizerName::adamw}}, &Options::optimizer)},
-        {.name = "--momentum",
-         .type = "MU",
-         .help = "of SGD",
-         .value = number({.least = 0.0, .most = 1.0, .without_most = true}, &Options::momentum)},
         {.name = "--clip-norm",
          .type = "NORM",
          .help = "largest gradient norm, 0 = off",
@@ -257,6 +249,9 @@ OptionTable<FinetuneOptions> memory_rows()
         {.name = "--seed", .type = "N", .help = "of everything random", .value = number({}, &Options::seed)},
         threads_row<Options>(),
     };
+    const auto more = optimizer_rows();
+    table.insert(table.end(), more.begin(), more.end());
+    return table;
 }
 
 }  // namespace wasi_examples

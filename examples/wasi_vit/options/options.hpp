@@ -9,6 +9,7 @@
 #include <wasi/io/safetensors_types.hpp>
 #include <wasi/nn/keep_options.hpp>
 #include <wasi/nn/models/vision_transformer.hpp>
+#include <wasi/optim/galore.hpp>
 #include <wasi/pictures/transform.hpp>
 #include <wasi/train/method.hpp>
 #include <wasi/train/trainer.hpp>
@@ -17,7 +18,7 @@
 
 namespace wasi_examples {
 
-enum class OptimizerName { sgd, adamw };
+enum class OptimizerName { sgd, adamw, galore, mofasgd };
 enum class ExportName { torchvision, timm, hf };
 
 /// --method auto: whatever errs least within --memory-budget. Only a word: what is in the table takes its place before
@@ -66,9 +67,17 @@ struct FinetuneOptions {
     std::optional<double> projection_scale;                ///< of velora; not given: 1
     double restart_below = 0.9;
     OptimizerName optimizer = OptimizerName::sgd;
+    std::optional<wasi::Index> optimizer_rank;     ///< of galore and mofasgd; not given: 128 and 32
+    std::optional<wasi::Index> optimizer_refresh;  ///< of galore; not given: 200
+    std::optional<double> optimizer_scale;         ///< of galore; not given: 0.25
+    std::optional<wasi::optim::GradientBasis> optimizer_basis;
+    std::optional<wasi::optim::RefreshedMoments> optimizer_moments;
+    std::optional<double> optimizer_beta;   ///< of mofasgd; not given: 0.95
+    std::optional<bool> optimizer_as_code;  ///< of mofasgd; not given: the paper's form
     double learning_rate = 0.05;
     double momentum = 0.0;
     double weight_decay = 1e-4;
+    double label_smoothing = 0.0;
     double clip_norm = 2.0;
     wasi::train::ClipScope clip_scope = wasi::train::ClipScope::global;
     wasi::optim::Schedule::Kind schedule = wasi::optim::Schedule::Kind::cosine;
@@ -80,11 +89,12 @@ struct FinetuneOptions {
     wasi::nn::KeepOptions keep;
     bool shuffle = true;
     std::uint64_t seed = 0;
-    int threads = 0;             ///< 0: as many as there are processors
-    bool keep_best = false;      ///< of the epochs, by --validation; else the last model
-    wasi::Index patience = 0;    ///< epochs without a better one before a run stops; 0: it does not
-    wasi::Index save_every = 0;  ///< steps between run files; 0: none but of an interrupted run
-    std::string resume;          ///< the folder of a run to go on with; empty: a new run
+    int threads = 0;                  ///< 0: as many as there are processors
+    bool keep_best = false;           ///< of the epochs, by --validation; else the last model
+    wasi::Index patience = 0;         ///< epochs without a better one before a run stops; 0: it does not
+    wasi::Index track_subspaces = 0;  ///< steps between measurements of subspaces; 0: none
+    wasi::Index save_every = 0;       ///< steps between run files; 0: none but of an interrupted run
+    std::string resume;               ///< the folder of a run to go on with; empty: a new run
     std::string out;
     std::string out_fallback;  ///< empty: a new folder in the temporary directory
 };

@@ -113,12 +113,7 @@ wasi::train::MethodOptions method_options(const FinetuneOptions& options)
     require<argument_error>(!options.calibration || options.energy_of_output || options.size ||
                                 result.adapter.start == wasi::nn::AdapterStart::eva,
                             "--calibration is for --energy-of output, --size and --adapter-start eva");
-    const bool adamw = options.optimizer == OptimizerName::adamw;
-    const bool subspace = wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind;
-    require<argument_error>(!subspace || !adamw, "--optimizer adamw does not go with --method ", result.method.name,
-                            ": elementwise moments of a low-rank weight would be as large as the dense weight; use "
-                            "sgd, or --method factors");
-    require<argument_error>(!adamw || options.momentum == 0.0, "--momentum is for sgd; adamw has its own betas");
+    check_optimizer(options, wasi::nn::kind_of(result.method.weight(result)) == wasi::nn::SubspaceOptions::kind);
     return result;
 }
 
@@ -171,6 +166,8 @@ std::optional<std::size_t> memory_budget(const FinetuneOptions& options)
     require<argument_error>(
         !options.activation_budget && !options.activation_ranks && !options.activation_energy && !options.saved_inputs,
         "--memory-budget chooses how inputs are saved: leave out the options of compressed inputs");
+    require<argument_error>(options.track_subspaces == 0,
+                            "--track-subspaces does not go with --memory-budget, which counts no bases of its own");
     return static_cast<std::size_t>(*options.memory_budget);
 }
 
@@ -222,14 +219,6 @@ std::string command_text(const FinetuneOptions& options)
         }
     }
     return text;
-}
-
-wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options)
-{
-    if (options.optimizer == OptimizerName::adamw) {
-        return wasi::optim::AdamWOptions{.weight_decay = options.weight_decay};
-    }
-    return wasi::optim::SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay};
 }
 
 wasi::train::TrainOptions train_options(const FinetuneOptions& options)

@@ -34,6 +34,10 @@ namespace wasi_examples {
 /// other options.
 [[nodiscard]] std::optional<std::size_t> memory_budget(const FinetuneOptions& options);
 
+/// Throws wasi::argument_error where the optimiser does not take low-rank weights that are moved as one matrix
+/// (`subspaces`), or options are given that belong to another.
+void check_optimizer(const FinetuneOptions& options, bool subspaces);
+
 /// Whether methods are compared within the budget: --method auto, or --memory-budget with ranks by output. Throws
 /// wasi::argument_error when that does not go with the other options.
 [[nodiscard]] bool compares_methods(const FinetuneOptions& options);

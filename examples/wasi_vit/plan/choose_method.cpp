@@ -57,7 +57,7 @@ public:
         ways_.weight_ranks = look_.weight_ranks;
         ways_.layers = options.layers;
         ways_.adapter = method_options_of_adapters().adapter;
-        ways_.elementwise = options.optimizer == OptimizerName::adamw;
+        ways_.elementwise = options.optimizer != OptimizerName::sgd;
         ways_.frozen = !options.weights.empty() && !by_output_alone();
         ways_.formats = formats;
         ways_.rounding = given_.rounding;

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/measure/features.hpp>
 #include <wasi/plan/output_ranks.hpp>
-#include <wasi/train/features.hpp>
 
 #include "options/run_options.hpp"
 
@@ -54,7 +54,7 @@ std::string start_from_outputs(RunModel& model, const RunData& data, const Outpu
     const std::size_t held = std::max<std::size_t>(1, drawn.size() / 4);
     const std::span<const Index> fit(drawn.data(), drawn.size() - held);
     const std::span<const Index> held_out(drawn.data() + fit.size(), held);
-    const auto before = wasi::train::features(model, data, held_out, options.batch_size);
+    const auto before = wasi::measure::features(model, data, held_out, options.batch_size);
     wasi::plan::OutputRanks chosen;
     {
         const auto found = wasi::plan::calibrate_outputs(model, data, fit, held_out,
@@ -69,7 +69,7 @@ std::string start_from_outputs(RunModel& model, const RunData& data, const Outpu
         }
         wasi::plan::hold_outputs(model, outputs, chosen.ranks, options.layers);
     }
-    const auto after = wasi::train::features(model, data, held_out, options.batch_size);
+    const auto after = wasi::measure::features(model, data, held_out, options.batch_size);
     const auto dense = std::count(chosen.ranks.begin(), chosen.ranks.end(), Index{0});
     return line("Ranks by output, found on %td images: %td weights, %.1f MB in %.1f MB, %.2f times smaller", fit.size(),
                 chosen.ranks.size(), static_cast<double>(chosen.dense_bytes) / 1e6,
@@ -79,7 +79,7 @@ std::string start_from_outputs(RunModel& model, const RunData& data, const Outpu
            line(
                "On %td other images the features agree to %.3f with those before (1: the same, 0: unlike); expected "
                "relative error %.2f.\n",
-               held_out.size(), wasi::train::agreement(std::as_const(after).matrix(), std::as_const(before).matrix()),
+               held_out.size(), wasi::measure::agreement(std::as_const(after).matrix(), std::as_const(before).matrix()),
                chosen.error);
 }
 

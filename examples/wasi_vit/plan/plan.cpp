@@ -25,7 +25,7 @@ using Run = wasi::plan::RunDescription<PlannedModel>;
         case wasi::plan::InputsDecision::exact_suffices:
             return "exact; nothing else was needed";
         case wasi::plan::InputsDecision::may_not_compress:
-            return "exact, as AdamW has them";
+            return "exact; compressed ones are looked at for sgd alone";
         case wasi::plan::InputsDecision::calibration_too_big:
             return "exact; to calibrate compressed ones would take " +
                    page::bytes_text(static_cast<double>(fit.calibration)) + " in all";
@@ -60,7 +60,7 @@ BudgetPlan plan_from(const FinetuneOptions& options, std::size_t budget, const T
     }
     // What decoding takes is not there yet.
     request.options.base = wasi::process_memory().resident + data.working_bytes;
-    request.may_compress = options.optimizer != OptimizerName::adamw;
+    request.may_compress = options.optimizer == OptimizerName::sgd;
     request.make_model = [&](const Run& run, wasi::Memory& memory) { return make_or_load(options, run, memory).model; };
     const auto images = wasi::train::calibration_images(data.train.size(), request.run.training,
                                                         wasi::RandomKey(options.seed).derive(3));

@@ -78,9 +78,9 @@ PlannedRun describe_run(const FinetuneOptions& options, const wasi::nn::VisionTr
 {
     PlannedRun run;
     run.model = config;
-    const bool adamw = options.optimizer == OptimizerName::adamw;
+    const bool sgd = options.optimizer == OptimizerName::sgd;
     run.layers = wasi::plan::wished_layers<PlannedModel>(
-        config, adamw ? wasi::nn::WeightSetup(wasi::nn::FactorsOptions{}) : wasi::nn::SubspaceOptions{});
+        config, sgd ? wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{}) : wasi::nn::FactorsOptions{});
     run.optimizer = optimizer_options(options);
     run.training = train_options(options);
     run.images = data.train.size();

@@ -87,7 +87,7 @@ constexpr Index widest_matrix = 120;  // on a page
 
 }  // namespace
 
-std::vector<Confusion> worst_confusions(const wasi::train::ConfusionMatrix& matrix, std::size_t most)
+std::vector<Confusion> worst_confusions(const wasi::measure::ConfusionMatrix& matrix, std::size_t most)
 {
     std::vector<Confusion> pairs;
     for (const auto& [pair, count] : matrix.mistakes()) {

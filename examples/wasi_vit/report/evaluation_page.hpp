@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include <wasi/train/confusion.hpp>
+#include <wasi/measure/confusion.hpp>
 
 #include "report/picture_figures.hpp"
 
@@ -12,7 +12,7 @@ namespace wasi_examples {
 struct Evaluation {
     std::string weights;
     std::string data;
-    wasi::train::ConfusionMatrix matrix{1};
+    wasi::measure::ConfusionMatrix matrix{1};
     std::vector<std::string> classes;  ///< a name for each
     double low = 0.0;                  ///< 95 % interval of accuracy
     double high = 0.0;
@@ -32,7 +32,7 @@ struct Confusion {
 };
 
 /// Which classes are taken for which most often, at most `most` of them.
-[[nodiscard]] std::vector<Confusion> worst_confusions(const wasi::train::ConfusionMatrix& matrix, std::size_t most);
+[[nodiscard]] std::vector<Confusion> worst_confusions(const wasi::measure::ConfusionMatrix& matrix, std::size_t most);
 
 /// Accuracy, macro F1 and who is taken for whom, for a terminal: the whole matrix of up to `wide` classes, of more
 /// classes the worst pairs.

@@ -272,7 +272,7 @@ std::string report_page(const RunReport& run)
                        method_sentence(run.method) + "</p>\n</header>\n";
     body += headline(run) + training_figure(run) + validation_figure(run) + examples_figure(run) + memory_figure(run) +
             memory_along_step(run.memory_of_step);
-    body += run.why + layer_figures(run) + options_section(run);
+    body += run.why + subspace_figure(run.subspaces) + layer_figures(run) + options_section(run);
     body +=
         "<footer><p>Test accuracy: the share of test images classified right, with its 95 % Wilson interval, which "
         "covers the choice of the test "

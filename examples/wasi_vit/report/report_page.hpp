@@ -9,6 +9,7 @@
 #include <wasi/core/scalar.hpp>
 
 #include "report/picture_figures.hpp"
+#include "report/subspace_rows.hpp"
 
 namespace wasi_examples {
 
@@ -54,6 +55,7 @@ struct RunReport {
     std::vector<StepRow> steps;
     std::vector<LayerRow> layers;
     std::vector<EpochRow> epochs;        ///< of --validation
+    std::vector<SubspaceRow> subspaces;  ///< of --track-subspaces
     std::vector<ShownPicture> examples;  ///< of the first batch
     double test_accuracy = not_known;
     double test_accuracy_low = not_known;  ///< 95 % Wilson interval

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -133,17 +134,21 @@ void visit_setup(M& model, State& state, const subspace::ActivationSubspaceOptio
 }  // namespace detail
 
 /// Writes a run, whole or not at all. The run itself does not change. `next_step`: of train(). `metadata`: what of the
-/// model's configuration its tensors do not tell. Throws io_error when the file cannot be written.
+/// model's configuration its tensors do not tell. `more`: puts beside the run whatever else goes on with it. Throws
+/// io_error when the file cannot be written.
 template <nn::Model M>
 void save_run(M& model, optim::Optimizer<typename M::Value, typename M::Storage>& optimizer, Index next_step,
               const RunFacts& facts, const std::filesystem::path& path,
-              const std::map<std::string, std::string>& metadata = {})
+              const std::map<std::string, std::string>& metadata = {}, const std::function<void(State&)>& more = {})
 {
     StateWriter writer(false);
     nn::visit_state(model, writer);
     detail::visit_setup(model, writer, {}, RandomKey(0), path);
     optimizer.state(writer, nn::trainable_parameters(model));
     writer.number(detail::next_step_key, next_step);
+    if (more) {
+        more(writer);
+    }
     writer.metadata[detail::run_version_key] = detail::run_version;
     for (const auto& [name, value] : facts) {
         writer.metadata[std::string(detail::fact_prefix) + name] = value;
@@ -172,11 +177,13 @@ inline void check_run(const io::SafetensorsFile& file, const std::filesystem::pa
 
 /// Reads a run into a model of the same shape and a fresh optimiser of the same options: sets every layer up as it was
 /// (`inputs` are the options of compressed inputs other than fixed ranks, `key` what apply_method was given), fills in
-/// all values, and returns the number of the next step. Throws what check_run and read_model do.
+/// all values and what `more` was written with, and returns the number of the next step. Throws what check_run and
+/// read_model do.
 template <nn::Model M>
 [[nodiscard]] Index load_run(M& model, optim::Optimizer<typename M::Value, typename M::Storage>& optimizer,
                              const RunFacts& facts, const std::filesystem::path& path,
-                             const subspace::ActivationSubspaceOptions& inputs, RandomKey key)
+                             const subspace::ActivationSubspaceOptions& inputs, RandomKey key,
+                             const std::function<void(State&)>& more = {})
 {
     const io::SafetensorsFile file(path);
     check_run(file, path, facts);
@@ -184,6 +191,9 @@ template <nn::Model M>
     detail::visit_setup(model, reader, inputs, key, path);
     nn::visit_state(model, reader);
     optimizer.state(reader, nn::trainable_parameters(model));
+    if (more) {
+        more(reader);
+    }
     reader.require_all_read();
     Index next_step = 0;
     reader.number(detail::next_step_key, next_step);

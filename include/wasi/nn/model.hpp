@@ -112,6 +112,19 @@ template <class M>
     return result;
 }
 
+/// The captured energy of each saved input in Tucker form, layer by layer.
+template <class M>
+[[nodiscard]] std::vector<double> captured_energies(M& model)
+{
+    std::vector<double> result;
+    visit_layers(model, [&](Place, LayerOf<M>& layer) {
+        if (const auto* saver = layer.template saves_with<TuckerOptions>()) {
+            result.push_back(saver->subspace().captured_energy());
+        }
+    });
+    return result;
+}
+
 /// The last linear layer whose role is head; nullptr when there is none.
 template <class M>
 [[nodiscard]] LayerOf<M>* head_of(M& model)

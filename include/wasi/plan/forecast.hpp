@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
+#include "wasi/measure/evaluate.hpp"
 #include "wasi/plan/forecast_memory.hpp"
 #include "wasi/plan/run_description.hpp"
 #include "wasi/plan/saved_inputs.hpp"
-#include "wasi/train/evaluate.hpp"
 
 namespace wasi::plan {
 
@@ -38,7 +38,7 @@ template <class Config>
     };
 }
 
-/// Examples for train::confusion, on a storage that looks at no element.
+/// Examples for measure::confusion, on a storage that looks at no element.
 template <nn::Model M>
 struct BlankExamples {
     typename M::Config config;
@@ -61,7 +61,7 @@ template <nn::Model M>
 void evaluate_dry(M& model, Index count, Index batch)
 {
     const Index some = count <= batch ? count : batch + count % batch;
-    static_cast<void>(train::confusion(model, BlankExamples<M>{model.config(), some}, batch));
+    static_cast<void>(measure::confusion(model, BlankExamples<M>{model.config(), some}, batch));
 }
 
 template <nn::Model M>
@@ -82,9 +82,11 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
     ForecastMemory memory(run.threads);
     Dry model(run.model, memory);
     prepare(model, run, restart_every);
-    const auto optimizer = optim::make_optimizer<float, S>(run.optimizer, memory);
-    RepairingOptimizer<S> repairing(*optimizer, memory);
     constexpr bool worst = std::same_as<S, WorstDryStorage>;
+    // A refresh may fall on any step.
+    const auto optimizer =
+        optim::make_optimizer<float, S>(worst ? optim::refreshing(run.optimizer) : run.optimizer, memory);
+    RepairingOptimizer<S> repairing(*optimizer, memory);
     const auto sink = optim::make_sink(nn::trainable_parameters(model),
                                        worst ? static_cast<optim::Optimizer<float, S>&>(repairing) : *optimizer, memory,
                                        run.training.sink());
@@ -109,7 +111,7 @@ void run_dry(Forecast& forecast, const RunDescription<M>& run, Index restart_eve
                 flops += static_cast<double>(pieces - 4) * (memory.ledger().flops() - before_piece);
                 piece = pieces - 1;
             }
-            const auto [from, to] = train::micro_batch_range(size, piece, pieces);
+            const auto [from, to] = data::micro_batch_range(size, piece, pieces);
             before_piece = memory.ledger().flops();
             const std::vector<std::int64_t> labels(static_cast<std::size_t>(to - from), 0);
             static_cast<void>(step.micro_batch(blank_source(run.model, to - from), labels, 1.0));

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/data/batches.hpp"
+#include "wasi/data/in_order.hpp"
 #include "wasi/linalg/incremental_pca.hpp"
-#include "wasi/plan/model_scopes.hpp"
+#include "wasi/nn/model_scopes.hpp"
 
 namespace wasi::plan {
 
@@ -41,23 +41,16 @@ requires data::Batches<D, typename M::Value>
     const auto chosen = nn::selected_layers(model, layers);
     std::vector<std::unique_ptr<Pca>> seen;
     {
-        detail::WatchScope<T, S> watch;
+        nn::WatchScope<T, S> watch;
         for (auto* layer : chosen) {
             const linalg::IncrementalPcaOptions options{.rank = linalg::FixedRank{count}, .extra = 2 * count + 16};
             seen.push_back(std::make_unique<Pca>(options, memory));
             watch.observe(*layer, {[one = seen.back().get()](auto x, auto) { one->add(x); }, {}});
         }
         const autograd::Context<T, S> context{memory, nullptr};
-        for (std::size_t first = 0; first < examples.size();) {
-            const auto part =
-                examples.subspan(first, std::min(static_cast<std::size_t>(batch_size), examples.size() - first));
-            first += part.size();
-            static_cast<void>(model.forward(context, nn::Source<T>([&](Memory& where) {
-                                                auto batch = data.gather(part, RandomKey(0), where);
-                                                data::expect(data, examples.subspan(first), RandomKey(0));
-                                                return batch;
-                                            })));
-        }
+        data::for_each_batch(data, examples, batch_size, [&](const auto& batch) {
+            static_cast<void>(model.forward(context, nn::Source<T>(batch)));
+        });
     }
     std::vector<InputDirections> result;
     for (std::size_t i = 0; i < chosen.size(); ++i) {

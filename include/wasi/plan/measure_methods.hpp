@@ -25,7 +25,7 @@ void show_layers(M& model, const D& data, std::span<const Index> which, Precisio
     using S = typename M::Storage;
     Memory& memory = model.memory();
     const auto layers = nn::selected_layers(model, nn::Layers::all);
-    const RecomputeScope<M> recompute(model, saved_as);
+    const nn::RecomputeScope<M> recompute(model, saved_as);
     ObserveScope<T, S> scope;
     const RandomHeadScope<T, S> head(nn::head_of(model));
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -36,8 +36,9 @@ void show_layers(M& model, const D& data, std::span<const Index> which, Precisio
     autograd::Tape<T, S> tape(memory);
     const autograd::Context<T, S> context{memory, &tape};
     const auto labels = data.gather_labels(which);
-    const auto loss = autograd::cross_entropy(context, model.forward(context, source_of<T>(data, which)), labels);
-    NoSink<T> sink;
+    const nn::Source<T> batch = data::BatchInOrder<D>(data, which, std::ssize(which), 0);
+    const auto loss = autograd::cross_entropy(context, model.forward(context, batch), labels);
+    nn::NoSink<T> sink;
     tape.backward(loss, sink);
 }
 

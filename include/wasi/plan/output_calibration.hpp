@@ -33,7 +33,7 @@ void find_bases(std::span<nn::LayerOf<M>* const> layers, std::span<LayerOutputs<
     using S = typename M::Storage;
     std::vector<std::unique_ptr<SeenLayer<S, T>>> seen;
     {
-        WatchScope<T, S> watch;
+        nn::WatchScope<T, S> watch;
         for (auto* layer : layers) {
             seen.push_back(std::make_unique<SeenLayer<S, T>>(*layer, memory));
             watch.observe(*layer, {[one = seen.back().get()](auto x, auto y) { one->add(x, y); }, {}});
@@ -61,7 +61,7 @@ void find_bases(std::span<nn::LayerOf<M>* const> layers, std::span<LayerOutputs<
     }
     std::vector<std::pair<LayerOutputs<T>*, std::unique_ptr<CheckedLayer<S, T>>>> checked;
     {
-        WatchScope<T, S> watch;
+        nn::WatchScope<T, S> watch;
         for (std::size_t i = 0; i < layers.size(); ++i) {
             if (found[i]->basis.count() > 0) {
                 checked.emplace_back(found[i], std::make_unique<CheckedLayer<S, T>>(*layers[i], *found[i], memory));
@@ -100,8 +100,8 @@ void find_bases_of(M& model, const D& data, std::span<const Index> fit, std::spa
         using Batches = std::vector<autograd::Variable<T>>;
         const auto embedded = [&](std::span<const Index> which) {
             Batches result;
-            for_batches(which, options.batch_size, [&](std::span<const Index> part, std::uint64_t) {
-                result.push_back(model.embed(context, source_of<T>(data, part)));
+            data::for_each_batch(data, which, options.batch_size, [&](const auto& batch) {
+                result.push_back(model.embed(context, nn::Source<T>(batch)));
             });
             return result;
         };
@@ -118,8 +118,8 @@ void find_bases_of(M& model, const D& data, std::span<const Index> fit, std::spa
         }
     } else {
         const auto all = [&](std::span<const Index> which) {
-            for_batches(which, options.batch_size, [&](std::span<const Index> part, std::uint64_t) {
-                static_cast<void>(model.forward(context, source_of<T>(data, part)));
+            data::for_each_batch(data, which, options.batch_size, [&](const auto& batch) {
+                static_cast<void>(model.forward(context, nn::Source<T>(batch)));
             });
         };
         of_block([](Index) { return true; }, [&] { all(fit); }, [&] { all(held_out); });

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/data/batches.hpp"
+#include "wasi/data/in_order.hpp"
 #include "wasi/linalg/running_covariance.hpp"
+#include "wasi/nn/model_scopes.hpp"
 #include "wasi/nn/staged_model.hpp"
-#include "wasi/plan/model_scopes.hpp"
 
 namespace wasi::plan {
 
@@ -22,25 +22,6 @@ struct OutputGains {
 };
 
 namespace detail {
-
-/// body(part, number) for one batch after the other.
-template <class Body>
-void for_batches(std::span<const Index> which, Index batch_size, const Body& body)
-{
-    std::uint64_t number = 0;
-    for (std::size_t first = 0; first < which.size(); ++number) {
-        const std::size_t count = std::min(static_cast<std::size_t>(batch_size), which.size() - first);
-        body(which.subspan(first, count), number);
-        first += count;
-    }
-}
-
-/// Examples as a batch; as data without augmentation give them.
-template <Scalar T, class D>
-[[nodiscard]] nn::Source<T> source_of(const D& data, std::span<const Index> which)
-{
-    return [&data, which](Memory& memory) { return data.gather(which, RandomKey(0), memory); };
-}
 
 /// sum += column sums of dY².
 template <class S, Scalar T>
@@ -126,27 +107,27 @@ requires data::Batches<D, typename M::Value>
     }
     double spread = 0.0;
     {
-        detail::WatchScope<T, S> watch;
-        const detail::RecomputeScope<M> recompute(model);
-        const detail::FreezeScope<M> freeze(model);
+        nn::WatchScope<T, S> watch;
+        const nn::RecomputeScope<M> recompute(model);
+        const nn::FreezeScope<M> freeze(model);
         for (std::size_t i = 0; i < layers.size(); ++i) {
             watch.observe(*layers[i], {{}, [&squares, &memory, i](ConstMatrixView<T> dy) {
                                            detail::add_squares<S>(squares[i], dy, memory);
                                        }});
         }
         std::unique_ptr<linalg::RunningCovariance<S, T>> features;
-        detail::for_batches(which, batch_size, [&](std::span<const Index> part, std::uint64_t number) {
+        data::for_each_batch(data, which, batch_size, [&](const auto& batch) {
             autograd::Tape<T, S> tape(memory);
             const autograd::Context<T, S> context{memory, &tape};
-            const auto found = nn::features_of(model, context, detail::source_of<T>(data, part));
+            const auto found = nn::features_of(model, context, nn::Source<T>(batch));
             const auto values = found.value().matrix();
             if (!features) {
                 features = std::make_unique<linalg::RunningCovariance<S, T>>(values.cols, memory);
             }
             features->add(values);
             auto start = std::make_shared<Tensor<T>>(memory, Tag{Use::gradient, 0}, found.shape());
-            S::fill_normal(start->matrix(), RandomKey(0).derive(number));
-            detail::NoSink<T> sink;
+            S::fill_normal(start->matrix(), RandomKey(0).derive(batch.number()));
+            nn::NoSink<T> sink;
             tape.backward(found, sink, std::move(start));
         });
         Tensor<double> ones = workspace<double>(memory, features->mean().cols, 1);

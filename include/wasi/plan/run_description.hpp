@@ -35,7 +35,7 @@ struct RunDescription {
     train::TrainOptions training;
     /// Examples of an epoch, whose last batch may be smaller; 0: every batch is full.
     Index images = 0;
-    /// Examples that are looked at without gradients after an epoch (train::confusion, train::predict); 0: none.
+    /// Examples that are looked at without gradients after an epoch (measure::confusion, measure::predict); 0: none.
     Index evaluated = 0;
     /// How many of them at once; 0: as many as the largest micro-batch has.
     Index evaluation_batch = 0;

@@ -12,8 +12,8 @@
 #include "wasi/data/batches.hpp"
 #include "wasi/nn/initialize.hpp"
 #include "wasi/nn/model.hpp"
+#include "wasi/nn/model_scopes.hpp"
 #include "wasi/plan/compiled.hpp"
-#include "wasi/plan/model_scopes.hpp"
 #include "wasi/rank/budget_solver.hpp"
 #include "wasi/rank/perplexity.hpp"
 
@@ -141,7 +141,7 @@ template <nn::Model M>
         autograd::Tape<T, S> tape(memory);
         const autograd::Context<T, S> context{memory, &tape};
         const auto loss = autograd::cross_entropy(context, model.forward(context, batch), labels);
-        detail::NoSink<T> sink;
+        nn::NoSink<T> sink;
         tape.backward(loss, sink);
     }
     for (std::size_t i = 0; i < layers.size(); ++i) {

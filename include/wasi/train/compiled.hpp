@@ -9,12 +9,7 @@
 #define WASI_TRAIN_TRAINER(TEMPLATE, S, T) \
     TEMPLATE class Step<WASI_COMPILED_MODEL(S, T)>; \
     TEMPLATE Index train(WASI_COMPILED_MODEL(S, T)&, const data::Dataset<T>&, optim::Optimizer<T, S>&, const TrainOptions&, RandomKey, MeanCrossEntropy);
-#define WASI_TRAIN_EVALUATE(TEMPLATE, S, T) \
-    TEMPLATE Tensor<T> predict(WASI_COMPILED_MODEL(S, T)&, const data::Dataset<T>&, Index); \
-    TEMPLATE ConfusionMatrix confusion(WASI_COMPILED_MODEL(S, T)&, const data::Dataset<T>&, Index); \
-    TEMPLATE Index count_correct(WASI_COMPILED_MODEL(S, T)&, const data::Dataset<T>&, Index);
 #define WASI_TRAIN(TEMPLATE, S, T) \
     WASI_TRAIN_METHOD(TEMPLATE, S, T) \
-    WASI_TRAIN_TRAINER(TEMPLATE, S, T) \
-    WASI_TRAIN_EVALUATE(TEMPLATE, S, T)
+    WASI_TRAIN_TRAINER(TEMPLATE, S, T)
 // clang-format on

@@ -20,8 +20,9 @@ struct Method {
     std::string_view what;
     nn::WeightSetup (*weight)(const MethodOptions&);  ///< of the chosen layers
     nn::InputSetup (*input)(const MethodOptions&);
-    bool trains_layers = true;  ///< the weights of the chosen layers
-    bool trains_rest = true;    ///< all else but the head, which always is
+    bool trains_layers = true;   ///< the weights of the chosen layers
+    bool trains_rest = true;     ///< all else but the head, which always is
+    bool trains_biases = false;  ///< of all else, norms and biases still: of the chosen layers and of embeddings
 
     friend bool operator==(const Method& a, const Method& b) { return a.name == b.name; }
 };
@@ -121,6 +122,7 @@ inline constexpr std::array saved_inputs{SavedInputs{"exact", detail::exact}, Sa
 inline constexpr std::array methods{
     Method{"vanilla", "dense weights, exact inputs", detail::dense, detail::exact},
     Method{"head", "only the head is trained", detail::dense, detail::exact, false, false},
+    Method{"bitfit", "only biases, norms and the head are trained", detail::dense, detail::exact, false, false, true},
     Method{"wsi", "low-rank weights, exact inputs", detail::subspace, detail::exact},
     Method{"asi", "dense weights, Tucker inputs", detail::dense, detail::tucker},
     Method{"wasi", "low-rank weights, Tucker inputs", detail::subspace, detail::tucker},
@@ -158,7 +160,8 @@ constexpr const Method& method(std::string_view name)
 {
     const Method& method = options.method;
     const bool rest = method.trains_rest || role == nn::Role::head;
-    nn::LayerSetup setup{.trainable = rest, .bias_trainable = rest};
+    const bool bias = method.trains_biases && (role == nn::Role::embedding || nn::is_selected(role, options.layers));
+    nn::LayerSetup setup{.trainable = rest, .bias_trainable = rest || bias};
     if (nn::is_selected(role, options.layers)) {
         setup.weight = method.weight(options);
         setup.input = input_setup(options);
@@ -182,7 +185,8 @@ void prepare_training(M& model, const MethodOptions& options, RandomKey key)
             part.weight.set_trainable(part.weight.trainable() && setup.trainable);
             part.bias.set_trainable(part.bias.trainable() && setup.bias_trainable);
         } else if constexpr (requires { part.values; }) {
-            part.set_trainable(part.trainable() && options.method.trains_rest);
+            const bool norm = options.method.trains_biases && place.role == nn::Role::norm;
+            part.set_trainable(part.trainable() && (options.method.trains_rest || norm));
         }
     });
 }

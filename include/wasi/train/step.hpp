@@ -14,21 +14,16 @@ namespace wasi::train {
 
 /// The loss of classification: mean cross entropy of logits (rows, classes) and labels.
 struct MeanCrossEntropy {
+    double smoothing = 0.0;  ///< of labels: see autograd::cross_entropy
+
     template <Scalar T, class S>
     [[nodiscard]] autograd::Variable<T> operator()(const autograd::Context<T, S>& context,
                                                    const autograd::Variable<T>& logits,
                                                    std::span<const std::int64_t> labels) const
     {
-        return autograd::cross_entropy(context, logits, labels);
+        return autograd::cross_entropy(context, logits, labels, smoothing);
     }
 };
-
-/// The micro-batch number `piece` of `pieces` that a batch of `size` examples is cut into: [first, last). A process's
-/// share of a batch is cut likewise.
-[[nodiscard]] inline std::pair<Index, Index> micro_batch_range(Index size, Index piece, Index pieces)
-{
-    return {piece * size / pieces, (piece + 1) * size / pieces};
-}
 
 namespace detail {
 

@@ -10,6 +10,7 @@
 
 #include "wasi/data/batches.hpp"
 #include "wasi/data/dataset.hpp"
+#include "wasi/data/micro_batches.hpp"
 #include "wasi/optim/schedule.hpp"
 #include "wasi/train/step.hpp"
 
@@ -125,42 +126,10 @@ struct TrainOptions {
 
 namespace detail {
 
-template <nn::Model M>
-[[nodiscard]] std::vector<double> captured_energies(M& model)
-{
-    std::vector<double> result;
-    nn::visit_layers(model, [&](nn::Place, nn::LayerOf<M>& layer) {
-        if (const auto* saver = layer.template saves_with<nn::TuckerOptions>()) {
-            result.push_back(saver->subspace().captured_energy());
-        }
-    });
-    return result;
-}
-
-/// A step's examples, and the key that they are gathered with.
-struct StepExamples {
-    std::span<const Index> batch;
-    RandomKey key;
-
-    [[nodiscard]] Index pieces(Index micro_batches) const
-    {
-        return std::min(micro_batches, static_cast<Index>(batch.size()));
-    }
-    /// Micro-batch number `piece`; none of an empty batch.
-    [[nodiscard]] std::span<const Index> part(Index piece, Index micro_batches) const
-    {
-        if (batch.empty()) {
-            return batch;
-        }
-        const auto [from, to] = micro_batch_range(static_cast<Index>(batch.size()), piece, pieces(micro_batches));
-        return batch.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
-    }
-};
-
 /// One step over the examples of `now`, in micro-batches. The data set is told what comes after each.
 template <nn::Model M, class D, class Loss>
-[[nodiscard]] double take_step(Step<M, Loss>& step, const D& data, const StepExamples& now, const StepExamples& next,
-                               Index micro_batches)
+[[nodiscard]] double take_step(Step<M, Loss>& step, const D& data, const data::StepExamples& now,
+                               const data::StepExamples& next, Index micro_batches)
 {
     double loss = 0.0;
     for (Index piece = 0; piece < now.pieces(micro_batches); ++piece) {
@@ -210,9 +179,9 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
     std::vector<Index> next_order;
     const auto examples = [&](const std::vector<Index>& order, Index number) {
         const auto first = static_cast<std::size_t>(number % per_epoch * batch_size);
-        return detail::StepExamples{std::span<const Index>(order).subspan(
-                                        first, std::min(static_cast<std::size_t>(batch_size), order.size() - first)),
-                                    key.derive(number / per_epoch).derive(1)};
+        return data::StepExamples{std::span<const Index>(order).subspan(
+                                      first, std::min(static_cast<std::size_t>(batch_size), order.size() - first)),
+                                  key.derive(number / per_epoch).derive(1)};
     };
     for (Index step = options.first_step; step < total_steps;) {
         const Index epoch = step / per_epoch;
@@ -221,7 +190,7 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
         for (Index in_epoch = step % per_epoch; in_epoch < per_epoch; ++in_epoch, ++step) {
             const auto begin = Clock::now();
             const double flops_before = memory.flops();
-            detail::StepExamples next;
+            data::StepExamples next;
             if (in_epoch + 1 < per_epoch) {
                 next = examples(order, step + 1);
             } else if (step + 1 < total_steps) {
@@ -234,7 +203,7 @@ Index train(M& model, const D& data, optim::Optimizer<typename M::Value, typenam
             record.rate = schedule(step);
             parts.begin(step, record.rate);
             record.loss = detail::take_step(parts, data, examples(order, step), next, options.micro_batches);
-            record.captured_energies = detail::captured_energies(model);
+            record.captured_energies = nn::captured_energies(model);
             record.flops = memory.flops() - flops_before;
             record.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
             if (options.on_step && !options.on_step(record)) {

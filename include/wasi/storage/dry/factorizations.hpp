@@ -139,8 +139,8 @@ struct Factorizations {
             if (count == 0) {
                 return 0;
             }
-            if (2 * count <= n + n / 4) {
-                memory.count_flops(2.0 * order * order * number(count));
+            if (10 * count <= 9 * n) {
+                memory.count_flops(2.0 * order * order * number(count) + 4.0 * order * number(count) * number(count));
                 return count;
             }
         }

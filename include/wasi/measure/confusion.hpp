@@ -11,7 +11,7 @@
 #include "wasi/core/error.hpp"
 #include "wasi/core/scalar.hpp"
 
-namespace wasi::train {
+namespace wasi::measure {
 
 /// Which class was taken for which: counts (true class, predicted class). Memory: 24 bytes a class, and an entry for
 /// each pair that occurs, so no more than one an example.
@@ -122,4 +122,4 @@ template <Scalar T>
     return result;
 }
 
-}  // namespace wasi::train
+}  // namespace wasi::measure

@@ -9,11 +9,12 @@
 
 #include "wasi/data/batches.hpp"
 #include "wasi/data/dataset.hpp"
+#include "wasi/data/in_order.hpp"
+#include "wasi/measure/compiled.hpp"
+#include "wasi/measure/confusion.hpp"
 #include "wasi/nn/model.hpp"
-#include "wasi/train/compiled.hpp"
-#include "wasi/train/confusion.hpp"
 
-namespace wasi::train {
+namespace wasi::measure {
 
 /// f(i, logits) for each example i in its order, with its logits (classes) for the host to read as long as f runs. In
 /// batches, without a tape: takes a forward pass of one batch, and where the host cannot read the model's memory the
@@ -26,21 +27,11 @@ void for_each_logits(M& model, const D& data, Index batch_size, const F& f)
     require<argument_error>(batch_size >= 1, "predict: batch_size is ", batch_size);
     Memory& memory = model.memory();
     const autograd::Context<T, S> context{memory, nullptr};
-    const Index count = data.size();
     const auto classes = static_cast<std::size_t>(model.config().classes);
-    batch_size = std::min(batch_size, std::max<Index>(count, 1));
-    const auto batch_from = [&](Index first) {
-        std::vector<Index> which(static_cast<std::size_t>(std::clamp<Index>(count - first, 0, batch_size)));
-        std::iota(which.begin(), which.end(), first);
-        return which;
-    };
-    for (Index first = 0; first < count; first += batch_size) {
-        const std::vector<Index> which = batch_from(first);
-        const auto logits = model.forward(context, nn::Source<T>([&](Memory& where) {
-                                              auto examples = data.gather(which, RandomKey(0), where);
-                                              data::expect(data, batch_from(first + batch_size), RandomKey(0));
-                                              return examples;
-                                          }));
+    std::vector<Index> all(static_cast<std::size_t>(data.size()));
+    std::iota(all.begin(), all.end(), Index{0});
+    data::for_each_batch(data, all, batch_size, [&](const auto& batch) {
+        const auto logits = model.forward(context, nn::Source<T>(batch));
         const Tensor<T>& there = logits.value();
         Tensor<T> copy;
         if (&memory.host() != &memory) {
@@ -48,11 +39,11 @@ void for_each_logits(M& model, const D& data, Index batch_size, const F& f)
             memory.read(copy.data(), there.data(), there.bytes());
         }
         const T* row = copy.empty() ? there.data() : copy.data();
-        for (const Index i : which) {
+        for (const Index i : batch.examples()) {
             f(i, std::span<const T>(row, classes));
             row += classes;
         }
-    }
+    });
 }
 
 /// Logits (count, classes) of all examples in their order, for the host to read. Throws what for_each_logits does.
@@ -103,6 +94,6 @@ template <nn::Model M, data::Batches<typename M::Value> D>
     return {centre - half, centre + half};
 }
 
-WASI_COMPILED(WASI_TRAIN_EVALUATE)
+WASI_COMPILED(WASI_MEASURE)
 
-}  // namespace wasi::train
+}  // namespace wasi::measure

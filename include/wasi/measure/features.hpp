@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "wasi/data/batches.hpp"
+#include "wasi/data/in_order.hpp"
 #include "wasi/nn/staged_model.hpp"
 
-namespace wasi::train {
+namespace wasi::measure {
 
 /// What the head reads (nn::features_of), (count, features), of these examples in their order, for the host to read; in
 /// batches, without a tape. Throws argument_error for no examples and for a batch_size below 1.
@@ -24,21 +24,15 @@ requires data::Batches<D, typename M::Value>
     const autograd::Context<T, typename M::Storage> context{memory, nullptr};
     Tensor<T> result;
     Index done = 0;
-    for (std::size_t first = 0; first < which.size();) {
-        const auto part = which.subspan(first, std::min(static_cast<std::size_t>(batch_size), which.size() - first));
-        first += part.size();
-        const auto found = nn::features_of(model, context, nn::Source<T>([&](Memory& where) {
-                                               auto examples = data.gather(part, RandomKey(0), where);
-                                               data::expect(data, which.subspan(first), RandomKey(0));
-                                               return examples;
-                                           }));
+    data::for_each_batch(data, which, batch_size, [&](const auto& batch) {
+        const auto found = nn::features_of(model, context, nn::Source<T>(batch));
         const auto values = found.value().matrix();
         if (result.empty()) {
             result = Tensor<T>(memory.host(), Tag{}, Shape{std::ssize(which), values.cols});
         }
         memory.read(result.data() + done * values.cols, found.value().data(), found.value().bytes());
         done += values.rows;
-    }
+    });
     return result;
 }
 
@@ -73,4 +67,4 @@ template <Scalar T>
     return sum / static_cast<double>(others.rows);
 }
 
-}  // namespace wasi::train
+}  // namespace wasi::measure

@@ -6,8 +6,8 @@
 
 #include "wasi/nn/model.hpp"
 
-/// What calibration changes of a model while it looks, and puts back.
-namespace wasi::plan::detail {
+/// What whoever measures changes of a model while it looks, and puts back.
+namespace wasi::nn {
 
 /// Takes gradients and forgets them.
 template <Scalar T>
@@ -29,14 +29,14 @@ public:
             layer->observe(nullptr);
         }
     }
-    void observe(nn::Linear<T, S>& layer, nn::LayerObserver<T> observer)
+    void observe(Linear<T, S>& layer, LayerObserver<T> observer)
     {
-        layer.observe(std::make_shared<const nn::LayerObserver<T>>(std::move(observer)));
+        layer.observe(std::make_shared<const LayerObserver<T>>(std::move(observer)));
         layers_.push_back(&layer);
     }
 
 private:
-    std::vector<nn::Linear<T, S>*> layers_;
+    std::vector<Linear<T, S>*> layers_;
 };
 
 /// Blocks keep their inputs alone, in this format.
@@ -45,11 +45,11 @@ class RecomputeScope {
 public:
     explicit RecomputeScope(M& model, Precision saved_as = Precision::full)
     {
-        model.visit([&](nn::Place, auto& part) {
-            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, nn::KeepOptions>) {
+        model.visit([&](Place, auto& part) {
+            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, KeepOptions>) {
                 before_.emplace_back(&part, part);
                 part = {};
-                part.recompute = nn::Recompute::block;
+                part.recompute = Recompute::block;
                 part.saved_as = saved_as;
             }
         });
@@ -64,7 +64,7 @@ public:
     }
 
 private:
-    std::vector<std::pair<nn::KeepOptions*, nn::KeepOptions>> before_;
+    std::vector<std::pair<KeepOptions*, KeepOptions>> before_;
 };
 
 /// No linear layer makes a gradient of its weight; all else is trained, so that gradients reach every layer.
@@ -73,7 +73,7 @@ class FreezeScope {
 public:
     explicit FreezeScope(M& model)
     {
-        model.visit([&](nn::Place, auto& part) {
+        model.visit([&](Place, auto& part) {
             if constexpr (requires { part.weight; }) {
                 weights_.emplace_back(&part.weight, part.weight.trainable());
                 part.weight.set_trainable(false);
@@ -99,8 +99,8 @@ public:
 
 private:
     using T = typename M::Value;
-    std::vector<std::pair<nn::LinearWeight<T, typename M::Storage>*, bool>> weights_;
+    std::vector<std::pair<LinearWeight<T, typename M::Storage>*, bool>> weights_;
     std::vector<std::pair<autograd::DenseParameter<T>*, bool>> parameters_;
 };
 
-}  // namespace wasi::plan::detail
+}  // namespace wasi::nn

@@ -11,7 +11,7 @@
 #include "wasi/storage/concept.hpp"
 #include "wasi/storage/tensor.hpp"
 
-namespace wasi::train {
+namespace wasi::measure {
 
 /// How well a linear classifier does on frozen features: what a representation is worth before anything is trained.
 struct LinearProbe {
@@ -215,4 +215,4 @@ requires StorageFor<S, double>
     return result;
 }
 
-}  // namespace wasi::train
+}  // namespace wasi::measure

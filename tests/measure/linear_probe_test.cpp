@@ -7,9 +7,9 @@
 
 #include <support/matrices.hpp>
 #include <support/naive_storage.hpp>
+#include <wasi/measure/features.hpp>
+#include <wasi/measure/linear_probe.hpp>
 #include <wasi/storage/eigen.hpp>
-#include <wasi/train/features.hpp>
-#include <wasi/train/linear_probe.hpp>
 
 namespace {
 
@@ -38,7 +38,7 @@ struct Clouds {
 {
     const Index n = data.values.view().rows;
     const Index f = data.values.view().cols;
-    const auto scale = wasi::train::detail::ColumnScale::of(ConstMatrixView<float>(data.values.view()));
+    const auto scale = wasi::measure::detail::ColumnScale::of(ConstMatrixView<float>(data.values.view()));
     const auto x = scale.applied(ConstMatrixView<float>(data.values.view()), wasi::plain_memory());
     double trace = 0.0;
     for (Index i = 0; i < n; ++i) {
@@ -81,7 +81,7 @@ struct Clouds {
 TEST_CASE("linear probe: the penalty has the least error of fits that leave one example out")
 {
     const Clouds data(20, 4, 3, 1.0, 1);
-    const auto probe = wasi::train::linear_probe<EigenStorage, float>(
+    const auto probe = wasi::measure::linear_probe<EigenStorage, float>(
         data.values.view(), data.labels, data.values.view(), data.labels, 3, wasi::plain_memory());
     CHECK(probe.count == 20);
     CHECK(probe.error == doctest::Approx(left_out(data, 3, probe.penalty)).epsilon(1e-9));
@@ -96,8 +96,8 @@ TEST_CASE("linear probe: tells what lies apart from what does not, on other exam
     const Clouds test(150, 6, 3, 8.0, 3);
     const Clouds alike(300, 6, 3, 0.0, 4);
     const auto guess = [](const Clouds& from, const Clouds& to) {
-        return wasi::train::linear_probe<EigenStorage, float>(from.values.view(), from.labels, to.values.view(),
-                                                              to.labels, 3, wasi::plain_memory())
+        return wasi::measure::linear_probe<EigenStorage, float>(from.values.view(), from.labels, to.values.view(),
+                                                                to.labels, 3, wasi::plain_memory())
             .correct;
     };
     CHECK(guess(train, test) >= 95);  // indicators of a class in the middle are not linear
@@ -105,8 +105,8 @@ TEST_CASE("linear probe: tells what lies apart from what does not, on other exam
     CHECK(guess(train, train) >= 190);
     // Two classes far apart are told without fail.
     const Clouds two(60, 3, 2, 20.0, 5);
-    CHECK(wasi::train::linear_probe<EigenStorage, float>(two.values.view(), two.labels, two.values.view(), two.labels,
-                                                         2, wasi::plain_memory())
+    CHECK(wasi::measure::linear_probe<EigenStorage, float>(two.values.view(), two.labels, two.values.view(), two.labels,
+                                                           2, wasi::plain_memory())
               .correct == 60);
 }
 
@@ -114,8 +114,8 @@ TEST_CASE("linear probe: features without spread say nothing; what does not fit 
 {
     Clouds data(10, 3, 2, 1.0, 6);
     const auto probe = [&](ConstMatrixView<float> test, const std::vector<std::int64_t>& labels, Index classes) {
-        return wasi::train::linear_probe<EigenStorage, float>(data.values.view(), data.labels, test, labels, classes,
-                                                              wasi::plain_memory());
+        return wasi::measure::linear_probe<EigenStorage, float>(data.values.view(), data.labels, test, labels, classes,
+                                                                wasi::plain_memory());
     };
     const std::vector<std::int64_t> one{1};
     CHECK_THROWS_AS(static_cast<void>(probe(data.values.view().block(0, 0, 1, 2), one, 2)), wasi::shape_error);
@@ -137,7 +137,7 @@ TEST_CASE("agreement: 1 for the same up to length, 0 for nothing in common, by t
 {
     const auto a = random_matrix<float>(50, 8, 7);
     auto b = a;
-    CHECK(wasi::train::agreement<float>(a.view(), b.view()) == doctest::Approx(1.0));
+    CHECK(wasi::measure::agreement<float>(a.view(), b.view()) == doctest::Approx(1.0));
     std::vector<double> mean(8, 0.0);
     for (Index i = 0; i < 50; ++i) {
         for (Index j = 0; j < 8; ++j) {
@@ -150,10 +150,10 @@ TEST_CASE("agreement: 1 for the same up to length, 0 for nothing in common, by t
             b.view()(i, j) = middle + (i % 2 == 0 ? 2.0F : -0.5F) * (a.view()(i, j) - middle);
         }
     }
-    CHECK(std::abs(wasi::train::agreement<float>(b.view(), a.view())) <= 1e-6);
+    CHECK(std::abs(wasi::measure::agreement<float>(b.view(), a.view())) <= 1e-6);
     const auto other = random_matrix<float>(50, 8, 8);
-    CHECK(std::abs(wasi::train::agreement<float>(other.view(), a.view())) <= 0.25);
-    CHECK_THROWS_AS(static_cast<void>(wasi::train::agreement<float>(other.view().row_block(0, 3), a.view())),
+    CHECK(std::abs(wasi::measure::agreement<float>(other.view(), a.view())) <= 0.25);
+    CHECK_THROWS_AS(static_cast<void>(wasi::measure::agreement<float>(other.view().row_block(0, 3), a.view())),
                     wasi::shape_error);
 }
 

@@ -5,14 +5,14 @@
 #include <numeric>
 #include <vector>
 
-#include <wasi/train/confusion.hpp>
+#include <wasi/measure/confusion.hpp>
 
 namespace {
 
 using wasi::Index;
-using wasi::train::ConfusionMatrix;
-using wasi::train::Guess;
-using wasi::train::likeliest;
+using wasi::measure::ConfusionMatrix;
+using wasi::measure::Guess;
+using wasi::measure::likeliest;
 
 TEST_CASE("confusion: counts, accuracy and macro F1 as scikit-learn has them")
 {

@@ -160,7 +160,7 @@ TEST_CASE("method choice: what was chosen trains within its forecast and that wi
         OptimizerOptions optimizer;
     };
     std::set<std::string> seen;
-    for (const Case& one : {Case{small, 3, SgdOptions{}}, Case{deep, 8, SgdOptions{}}, Case{deep, 3, AdamWOptions{}}}) {
+    for (const Case& one : {Case{small, 3, SgdOptions{}}, Case{deep, 3, AdamWOptions{}}}) {
         CAPTURE(one.config.dim);
         CAPTURE(one.batch);
         const auto run = describe_run(one.config, one.batch, one.optimizer);
@@ -169,7 +169,7 @@ TEST_CASE("method choice: what was chosen trains within its forecast and that wi
         const auto options = few_choices();
         const std::size_t least = least_budget(ways, found.errors, options);
         double error_before = 1e30;
-        for (const double more : {1.0, 1.3, 2.0, 4.0, 40.0}) {
+        for (const double more : {1.0, 2.0, 40.0}) {
             const auto budget = static_cast<std::size_t>(more * static_cast<double>(least));
             CAPTURE(budget);
             const auto choice = wasi::plan::choose_method<Model<float>>(ways, found.errors, budget, options);
@@ -183,19 +183,19 @@ TEST_CASE("method choice: what was chosen trains within its forecast and that wi
         CHECK(error_before == 0.0);  // with memory to spare: vanilla, exact
     }
     CHECK(seen.contains("vanilla"));
-    CHECK(seen.size() >= 3);
+    CHECK(seen.size() >= 2);
 }
 
 TEST_CASE("method choice: no trial that fits errs less, and ties go to the least time")
 {
     const OneThread one_thread;
-    const auto run = describe_run(deep, 8, SgdOptions{});
+    const auto run = describe_run(deep, 4, SgdOptions{});
     const auto found = found_of(deep, false);
     const auto ways = wasi::plan::ways_to_train<Model<float>>(run, found.errors, found.given);
     REQUIRE(ways.size() == 1 + 2 + 1 + 9);
     const auto options = few_choices();
     const std::size_t least = least_budget(ways, found.errors, options);
-    for (const double more : {1.0, 1.2, 1.5, 2.0}) {
+    for (const double more : {1.0, 1.5}) {
         const auto budget = static_cast<std::size_t>(more * static_cast<double>(least));
         const auto choice = wasi::plan::choose_method<Model<float>>(ways, found.errors, budget, options);
         std::set<std::string> names;
@@ -215,7 +215,7 @@ TEST_CASE("method choice: no trial that fits errs less, and ties go to the least
                 if (trial.rounded_error() > choice.best().rounded_error()) {
                     continue;
                 }
-                for (const Index pieces : {1, 2, 4, 8}) {
+                for (const Index pieces : {1, 2, 4}) {
                     trial.run.training.micro_batches = pieces;
                     trial.forecast = wasi::plan::forecast_step(trial.run);
                     trial.process =

@@ -73,13 +73,15 @@ const std::string data = " --data digits:0-1 --threads 2 ";
 void check_by_hand_and_resumed(const TemporaryFolder& folder, const std::string& common, const std::string& budget)
 {
     const auto in = [&](const char* name) { return " --out '" + (folder / name).string() + "' "; };
-    const std::string chosen = "finetune --schedule constant --method auto " + common + " --memory-budget " + budget;
+    const std::string chosen =
+        "finetune --schedule constant --lr 0.001 --method auto " + common + " --memory-budget " + budget;
     const auto whole = run_program(chosen + " --epochs 2" + in("whole"));
     REQUIRE_MESSAGE(whole.status == 0, whole.error);
     const std::string command = rest_of_line(whole.out, "The same by hand: ");
     CAPTURE(command);
     CHECK(report(folder / "whole").at("method_choice").at("command") == command);
-    const auto by_hand = run_program("finetune --schedule constant --epochs 2 " + common + " " + command + in("hand"));
+    const auto by_hand =
+        run_program("finetune --schedule constant --lr 0.001 --epochs 2 " + common + " " + command + in("hand"));
     REQUIRE_MESSAGE(by_hand.status == 0, by_hand.error);
     CHECK(column(folder / "hand", "loss") == column(folder / "whole", "loss"));
     const auto half = run_program(chosen + " --epochs 1 --save-every 1" + in("half"));
@@ -98,17 +100,17 @@ TEST_CASE(
     "by hand or gone on with it is the same")
 {
     const TemporaryFolder folder;
-    const std::string model = trained_model(folder, "image=32,patch=4,dim=96,depth=4,heads=3,mlp=384");
+    // Weights are most of it, so that not everything fits where something does.
+    const std::string model = trained_model(folder, "image=8,patch=4,dim=256,depth=4,heads=4,mlp=1024");
     std::set<std::string> chosen;
-    for (const std::string options :
-         {"--batch-size 32 --clip-norm 0", "--batch-size 16 --optimizer adamw --lr 0.001"}) {
+    for (const std::string options : {"--batch-size 32 --clip-norm 0 ", "--batch-size 16 --optimizer adamw "}) {
         CAPTURE(options);
         const std::uint64_t least = least_budget(model + options);
-        for (const std::uint64_t more : {2U, 10U, 20U, 60U}) {  // MiB above the least: the heap differs a little by run
+        for (const std::uint64_t more : {4U, 60U}) {  // MiB above the least: the heap differs a little by run
             const std::string budget = std::to_string(least + (more << (sanitized ? 28U : 20U)));
             CAPTURE(budget);
-            const auto run = run_program("finetune --method auto --epochs 1 " + model + options + " --memory-budget " +
-                                         budget + " --out '" + (folder / "run").string() + "'");
+            const auto run = run_program("finetune --method auto --epochs 1 --lr 0.001 " + model + options +
+                                         " --memory-budget " + budget + " --out '" + (folder / "run").string() + "'");
             REQUIRE_MESSAGE(run.status == 0, run.error);
             CHECK(run.out.find("Methods within") != std::string::npos);
             const json made = report(folder / "run");

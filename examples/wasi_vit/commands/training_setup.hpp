@@ -27,8 +27,6 @@ struct TrainingSetup {
     std::map<std::string, std::string> origin;  ///< what its files carry of where it came from
     std::unique_ptr<RunOptimizer> optimizer;
     std::optional<PlannedMemory> memory_plan;                   ///< of --memory-budget
-    std::optional<MethodTable> methods;                         ///< of --method auto
-    std::optional<OutputStart> start;                           ///< of ranks by output that it has chosen
     std::optional<wasi::plan::ActivationPlan> activation_plan;  ///< of --activation-budget
     SubspaceTrack track;                                        ///< of --track-subspaces
     wasi::files::RunFacts facts;
@@ -36,6 +34,9 @@ struct TrainingSetup {
     /// Of a resumed run: what was done before.
     std::vector<StepRow> steps;
     std::vector<std::vector<double>> energies;
+    /// Of --method auto: what was compared, and the ranks by output that it may have chosen.
+    std::optional<MethodTable> methods;
+    std::optional<OutputStart> start;
 };
 
 /// Makes, loads or goes on with the model, its data and its optimiser, and says what it has settled. Throws what

@@ -203,7 +203,7 @@ TEST_CASE("subspaces are measured at the same steps by a run that was resumed an
         CHECK(contents(whole / "model.safetensors") == contents(folder / (method + "plain") / "model.safetensors"));
         CHECK(contents(whole / "model.safetensors") == contents(folder / (method + "rest") / "model.safetensors"));
         CHECK(contents(whole / "subspaces.csv") == contents(folder / (method + "rest") / "subspaces.csv"));
-        CHECK(std::stod(column(whole, "left_overlap", "subspaces.csv").back()) < 1.0 - 1e-9);
+        CHECK(std::stod(wasi_tests::column(whole, "left_overlap", "subspaces.csv").back()) < 1.0 - 1e-9);
         CHECK(contents(whole / "report.html").find("Subspaces</h2>") != std::string::npos);
     }
 }

@@ -161,7 +161,12 @@ constexpr int head_input = 32 * 16;
         {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, galore},
         {"--optimizer-refresh", {"2", "3"}, losses, {}, galore},
         {"--optimizer-scale", {"0.25", "1"}, losses, {}, galore},
-        {"--optimizer-basis", {"svd", "randomized", "warm"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        // So wide that a sketch is one: of smaller matrices every way has the same directions.
+        {"--optimizer-basis",
+         {"svd", "randomized", "warm"},
+         losses,
+         {},
+         galore + "--optimizer-refresh 2 --config image=8,patch=4,dim=48,depth=2,heads=2,mlp=96 "},
         {"--optimizer-moments", {"kept", "rotated"}, losses, {}, galore + "--optimizer-refresh 2 "},
         {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, mofasgd},
         {"--optimizer-beta", {"0", "0.9"}, losses, {}, mofasgd},

@@ -203,7 +203,8 @@ TEST_CASE("watched: a weight that moves, against its decompositions written out"
     EigenStorage::add_scaled(weight.matrix(), 1.0, 0.3,
                              random_matrix<double>(weight.outputs(), weight.inputs(), 9).view());
     const Dense after = dense();
-    const auto found = watch.measure(source_of(data, which), data.gather_labels(which)).front();
+    const auto all = watch.measure(source_of(data, which), data.gather_labels(which));
+    const auto& found = all.front();
     const Eigen::JacobiSVD<Dense> first(before, Eigen::ComputeThinU | Eigen::ComputeThinV);
     const Eigen::JacobiSVD<Dense> second(after, Eigen::ComputeThinU | Eigen::ComputeThinV);
     const Index k = start.front().rank;
@@ -220,7 +221,16 @@ TEST_CASE("watched: a weight that moves, against its decompositions written out"
     CHECK(found.spectrum == doctest::Approx((s - s0).norm() / s0.norm()));
     const Dense low = u * s.asDiagonal() * v.transpose();
     CHECK(found.held == doctest::Approx((u0.transpose() * low * v0).squaredNorm() / low.squaredNorm()));
+    RecordingSink<double> sink;
+    static_cast<void>(loss_and_gradients(model, data, sink));
+    const Dense g = dense_of(sink.at(found.layer).dense, found.outputs, found.inputs);
+    CHECK(found.tangent == doctest::Approx(plain_share(g, u, v)));
+    CHECK(found.tangent_of_start == doctest::Approx(plain_share(g, u0, v0)));
+    CHECK(std::abs(found.tangent - found.tangent_of_start) > 1e-3);
     CHECK(found.input.overlap == doctest::Approx(1.0).epsilon(1e-10));  // the first layer's input is as it was
+    CHECK(found.input_held == doctest::Approx(found.input_energy).epsilon(1e-10));
+    CHECK(all[1].input.overlap < 1.0 - 1e-6);  // that of the next is not
+    CHECK(all[1].input_held < all[1].input_energy);
 }
 
 TEST_CASE("watched: state goes on where it was")

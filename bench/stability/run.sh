@@ -2,11 +2,12 @@
 # Whether the subspaces of a pretrained model are stable while it is fine-tuned, at three learning rates:
 #   bash bench/stability/run.sh WEIGHTS PICTURES [FOLDER]
 # WEIGHTS: a model as wasi_vit reads it; PICTURES: --data. FOLDER: of the runs (default: build/stability). Prints a table by
-# method, learning rate and kind of layer, at the last measurement: medians over blocks. EPOCHS (default 3), EVERY (20: steps
-# between measurements), RATES ("0.005 0.05 0.5"), METHODS ("vanilla wasi"). WASI_VIT: the program (default: build/ci's).
+# method, learning rate and kind of layer, at the last measurement: medians over blocks. A run that is in FOLDER is not made
+# again. EPOCHS (default 2), EVERY (20: steps between measurements), RATES ("0.0005 0.005 0.05"), METHODS ("vanilla wasi").
+# WASI_VIT: the program (default: build/ci's).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-if [ $# -lt 2 ]; then sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; fi
+if [ $# -lt 2 ]; then sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; fi
 weights=$1
 pictures=$2
 out=${3:-$root/build/stability}
@@ -14,20 +15,21 @@ program=${WASI_VIT:-$root/build/ci/examples/wasi_vit/wasi_vit}
 export OMP_WAIT_POLICY=passive
 
 for method in ${METHODS:-vanilla wasi}; do
-    for rate in ${RATES:-0.005 0.05 0.5}; do
+    for rate in ${RATES:-0.0005 0.005 0.05}; do
+        if [ -f "$out/$method-$rate/report.json" ]; then continue; fi
         start=()
         if [ "$method" = wasi ]; then start=(--size 0.8 --activation-energy 0.9); fi
         "$program" finetune --weights "$weights" --data "$pictures" --method "$method" "${start[@]}" --batch-size 32 \
-            --lr "$rate" --schedule constant --epochs "${EPOCHS:-3}" --track-subspaces "${EVERY:-20}" \
+            --lr "$rate" --schedule constant --epochs "${EPOCHS:-2}" --track-subspaces "${EVERY:-20}" \
             --out "$out/$method-$rate" >"$out-$method-$rate.log" 2>&1 || tail -n 3 "$out-$method-$rate.log" >&2
     done
 done
 
 # Medians over blocks of the last measurement. Overlaps stand between chance (0) and the same subspace (1).
-printf '| method | rate | layers | accuracy | weight overlap | held | spectrum | gradient | gradient, start | chance | inputs overlap | inputs held |\n'
-printf '|---|---|---|---|---|---|---|---|---|---|---|---|\n'
+printf '| method | rate | layers | accuracy | weight overlap | held | spectrum | gradient | gradient, start | chance | inputs overlap | since the last | inputs held |\n'
+printf '|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
 for method in ${METHODS:-vanilla wasi}; do
-    for rate in ${RATES:-0.005 0.05 0.5}; do
+    for rate in ${RATES:-0.0005 0.005 0.05}; do
         run=$out/$method-$rate
         if [ ! -f "$run/report.json" ]; then printf '| %s | %s | diverged |\n' "$method" "$rate"; continue; fi
         accuracy=$(sed -n 's/^ *"test_accuracy": \([0-9.]*\),*$/\1/p' "$run/report.json")
@@ -57,13 +59,14 @@ for method in ${METHODS:-vanilla wasi}; do
                     put(kind, "start", c[at["gradient_share_start"]])
                     put(kind, "chance", 1 - (1 - k / o) * (1 - k / i))
                     put(kind, "input", above(c[at["input_overlap"]], c[at["input_rank"]], i))
+                    put(kind, "last", above(c[at["input_overlap_last"]], c[at["input_rank"]], i))
                     put(kind, "inside", c[at["input_held"]] / c[at["input_energy"]])
                 }
                 for (j = 1; j <= count; ++j) {
                     kind = kinds[j]
-                    printf "| %s | %s | %s | %.3f | %.3f | %.3f | %.3f | %.2f | %.2f | %.2f | %.3f | %.3f |\n", method, rate, kind, accuracy,
+                    printf "| %s | %s | %s | %.3f | %.3f | %.3f | %.3f | %.2f | %.2f | %.2f | %.3f | %.3f | %.3f |\n", method, rate, kind, accuracy,
                         median(kind, "weight"), median(kind, "held"), median(kind, "spectrum"), median(kind, "gradient"),
-                        median(kind, "start"), median(kind, "chance"), median(kind, "input"), median(kind, "inside")
+                        median(kind, "start"), median(kind, "chance"), median(kind, "input"), median(kind, "last"), median(kind, "inside")
                 }
             }' "$run/subspaces.csv"
     done

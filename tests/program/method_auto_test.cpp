@@ -195,7 +195,7 @@ TEST_CASE("method auto: the command plan prints rows and reasons; ranks by outpu
     CHECK(idle.error.find("are for --method auto") != std::string::npos);
 
     const std::string out = " --out '" + (folder / "out").string() + "'";
-    for (const auto& [arguments, says] : std::vector<std::pair<std::string, std::string>>{
+    for (const auto& refused : std::vector<std::pair<std::string, std::string>>{
              {"--method auto", "give --memory-budget"},
              {"--method auto --memory-budget 1GiB --size 0.5", "leave out --energy-of and --size"},
              {"--method auto --memory-budget 1GiB --frozen-weights int8", "--frozen-weights"},
@@ -204,11 +204,12 @@ TEST_CASE("method auto: the command plan prints rows and reasons; ranks by outpu
              {"--memory-budget 1GiB --layers mlp --size 0.5", "--layers all"},
              {"--method lora --memory-budget 1GiB", "leave out --method"},
              {"--method auto --memory-budget 1MiB", "the least that any choice needs is"}}) {
+        const std::string& arguments = refused.first;
         CAPTURE(arguments);
         const Outcome run = run_program("finetune " + model + arguments + out);
         CHECK(run.status == 2);
         CAPTURE(run.error);
-        CHECK(run.error.find(says) != std::string::npos);
+        CHECK(run.error.find(refused.second) != std::string::npos);
         CHECK_FALSE(std::filesystem::exists(folder / "out"));
     }
 }

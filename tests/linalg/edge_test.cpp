@@ -26,11 +26,7 @@ using wasi::Index;
 using wasi::RandomKey;
 using RowMajorXd = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using AnyStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-#if EIGEN_VERSION_AT_LEAST(3, 4, 90)
-constexpr auto all = Eigen::placeholders::all;
-#else
-const auto all = Eigen::all;
-#endif
+const auto all = Eigen::indexing::all;  // so called in Eigen 3.4 and 5
 
 template <class T>
 Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic> random_eigen(Index rows, Index cols, std::uint64_t seed)

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <support/central_differences.hpp>
+#include <support/filled.hpp>
 #include <wasi/nn/layer_setup.hpp>
 #include <wasi/optim/galore.hpp>
 #include <wasi/storage/eigen.hpp>
@@ -39,28 +40,6 @@ struct Size {
     Index rows;
     Index cols;
 };
-
-template <class T>
-[[nodiscard]] Tensor<T> normal(wasi::Memory& memory, Shape shape, std::uint64_t seed)
-{
-    Tensor<T> result(memory, {}, shape);
-    EigenStorage::fill_normal(result.matrix(), wasi::RandomKey(seed));
-    return result;
-}
-
-template <class T>
-[[nodiscard]] Tensor<T> product(wasi::Memory& memory, const Tensor<T>& p, const Tensor<T>& q)
-{
-    Tensor<T> result(memory, {}, Shape{p.shape()[0], q.shape()[0]});
-    EigenStorage::multiply(result.matrix(), T(1), p.matrix(), q.matrix().transposed(), T(0), memory);
-    return result;
-}
-
-template <class T>
-[[nodiscard]] std::vector<double> numbers(const Tensor<T>& tensor)
-{
-    return {tensor.data(), tensor.data() + tensor.size()};
-}
 
 /// W after steps with these gradients.
 template <class T, class Gradients>

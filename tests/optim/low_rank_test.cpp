@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <support/central_differences.hpp>
+#include <support/filled.hpp>
 #include <support/recording_sink.hpp>
 #include <wasi/nn/layer_setup.hpp>
 #include <wasi/optim/any_optimizer.hpp>
@@ -40,14 +41,6 @@ template <class T>
 using Sgd = optim::Sgd<T, EigenStorage>;
 template <class T>
 using AdamW = optim::AdamW<T, EigenStorage>;
-
-template <class T>
-[[nodiscard]] Tensor<T> normal(wasi::Memory& memory, Shape shape, std::uint64_t seed)
-{
-    Tensor<T> result(memory, {}, shape);
-    EigenStorage::fill_normal(result.matrix(), wasi::RandomKey(seed));
-    return result;
-}
 
 /// Applies what it is handed at once, with a factor.
 template <class T>

@@ -10,6 +10,7 @@
 #include <Eigen/Dense>
 
 #include <support/central_differences.hpp>
+#include <support/filled.hpp>
 #include <wasi/nn/layer_setup.hpp>
 #include <wasi/optim/mofasgd.hpp>
 #include <wasi/storage/eigen.hpp>
@@ -39,28 +40,6 @@ struct Size {
     Index cols;
 };
 
-template <class T>
-[[nodiscard]] Tensor<T> normal(Shape shape, std::uint64_t seed)
-{
-    Tensor<T> result(wasi::plain_memory(), {}, shape);
-    EigenStorage::fill_normal(result.matrix(), wasi::RandomKey(seed));
-    return result;
-}
-
-template <class T>
-[[nodiscard]] Tensor<T> product(const Tensor<T>& p, const Tensor<T>& q)
-{
-    Tensor<T> result(wasi::plain_memory(), {}, Shape{p.shape()[0], q.shape()[0]});
-    EigenStorage::multiply(result.matrix(), T(1), p.matrix(), q.matrix().transposed(), T(0), wasi::plain_memory());
-    return result;
-}
-
-template <class T>
-[[nodiscard]] std::vector<double> numbers(const Tensor<T>& tensor)
-{
-    return {tensor.data(), tensor.data() + tensor.size()};
-}
-
 TEST_CASE_TEMPLATE("MoFaSGD: a factored gradient does what the same multiplied out does", T, float, double)
 {
     for (const Size size : {Size{30, 12}, Size{12, 30}, Size{20, 20}}) {
@@ -70,11 +49,11 @@ TEST_CASE_TEMPLATE("MoFaSGD: a factored gradient does what the same multiplied o
             const auto run = [&](bool factored) {
                 Mofasgd<T> mofasgd({.rank = 3, .beta = 0.8, .as_code = as_code, .complement_step = 0.5},
                                    wasi::plain_memory());
-                Parameter<T> w("w", normal<T>({size.rows, size.cols}, 1));
+                Parameter<T> w("w", normal<T>(wasi::plain_memory(), {size.rows, size.cols}, 1));
                 for (std::uint64_t step = 0; step < 4; ++step) {
-                    const auto p = normal<T>({size.rows, 5}, 10 + 2 * step);
-                    const auto q = normal<T>({size.cols, 5}, 11 + 2 * step);
-                    const auto g = product(p, q);
+                    const auto p = normal<T>(wasi::plain_memory(), {size.rows, 5}, 10 + 2 * step);
+                    const auto q = normal<T>(wasi::plain_memory(), {size.cols, 5}, 11 + 2 * step);
+                    const auto g = product(wasi::plain_memory(), p, q);
                     mofasgd.apply(Ref<T>(w),
                                   factored ? autograd::Gradient<T>(linalg::Factored<T>{p.matrix(), q.matrix()})
                                            : autograd::Gradient<T>(autograd::Dense<T>{g.matrix()}),
@@ -95,7 +74,7 @@ TEST_CASE_TEMPLATE("MoFaSGD: where gradients stay in r directions it is the pola
         CAPTURE(size.rows);
         const Index r = size.rows == 2 ? 1 : 3;
         Mofasgd<T> mofasgd({.rank = r, .beta = 0.7, .weight_decay = 0.2}, wasi::plain_memory());
-        Parameter<T> w("w", normal<T>({size.rows, size.cols}, 1));
+        Parameter<T> w("w", normal<T>(wasi::plain_memory(), {size.rows, size.cols}, 1));
         const auto as_matrix = [](const Tensor<T>& t) {
             return Matrix(Eigen::Map<const Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
                               t.data(), t.shape()[0], t.shape()[1])
@@ -103,15 +82,15 @@ TEST_CASE_TEMPLATE("MoFaSGD: where gradients stay in r directions it is the pola
         };
         Matrix wanted = as_matrix(w.values);
         Matrix momentum = Matrix::Zero(size.rows, size.cols);
-        const auto left = normal<T>({size.rows, r}, 2);
-        const auto right = normal<T>({size.cols, r}, 3);
+        const auto left = normal<T>(wasi::plain_memory(), {size.rows, r}, 2);
+        const auto right = normal<T>(wasi::plain_memory(), {size.cols, r}, 3);
         for (std::uint64_t step = 0; step < 4; ++step) {
-            auto core = normal<T>({r, r}, 4 + step);
+            auto core = normal<T>(wasi::plain_memory(), {r, r}, 4 + step);
             EigenStorage::add_constant(core.matrix().diagonal(), T(3));
             Tensor<T> p(wasi::plain_memory(), {}, Shape{size.rows, r});
             EigenStorage::multiply(p.matrix(), T(1), left.matrix(), std::as_const(core).matrix(), T(0),
                                    wasi::plain_memory());
-            const auto g = product(p, right);
+            const auto g = product(wasi::plain_memory(), p, right);
             mofasgd.apply(Ref<T>(w), autograd::Dense<T>{g.matrix()}, T(0.1), T(0.5));
             momentum = 0.7 * momentum + 0.5 * as_matrix(g);
             const Eigen::JacobiSVD<Matrix> svd(momentum, Eigen::ComputeThinU | Eigen::ComputeThinV);
@@ -127,9 +106,9 @@ TEST_CASE("MoFaSGD: nothing of W's size is formed from a factored gradient, and 
     for (const Size size : {Size{384, 256}, Size{256, 384}}) {
         wasi::Ledger memory;
         Mofasgd<float> mofasgd({.rank = 4}, memory);
-        Parameter<float> w("w", normal<float>({size.rows, size.cols}, 1));
-        const auto p = normal<float>({size.rows, 6}, 2);
-        const auto q = normal<float>({size.cols, 6}, 3);
+        Parameter<float> w("w", normal<float>(wasi::plain_memory(), {size.rows, size.cols}, 1));
+        const auto p = normal<float>(wasi::plain_memory(), {size.rows, 6}, 2);
+        const auto q = normal<float>(wasi::plain_memory(), {size.cols, 6}, 3);
         for (int step = 0; step < 3; ++step) {
             mofasgd.apply(Ref<float>(w), linalg::Factored<float>{p.matrix(), q.matrix()}, 0.01F, 1.0F);
         }
@@ -143,7 +122,7 @@ TEST_CASE_TEMPLATE("MoFaSGD: a zero gradient and one of fewer directions move W 
                    float, double)
 {
     Mofasgd<T> mofasgd({.rank = 3, .beta = 0.5}, wasi::plain_memory());
-    Parameter<T> w("w", normal<T>({12, 9}, 1));
+    Parameter<T> w("w", normal<T>(wasi::plain_memory(), {12, 9}, 1));
     const auto before = numbers(w.values);
     Tensor<T> zero(wasi::plain_memory(), {}, Shape{12, 9});
     EigenStorage::fill(zero.matrix(), T(0));
@@ -151,8 +130,8 @@ TEST_CASE_TEMPLATE("MoFaSGD: a zero gradient and one of fewer directions move W 
         mofasgd.apply(Ref<T>(w), autograd::Dense<T>{std::as_const(zero).matrix()}, T(0.1), T(1));
         CHECK(numbers(w.values) == before);
     }
-    const auto p = normal<T>({12, 1}, 2);
-    const auto q = normal<T>({9, 1}, 3);
+    const auto p = normal<T>(wasi::plain_memory(), {12, 1}, 2);
+    const auto q = normal<T>(wasi::plain_memory(), {9, 1}, 3);
     Mofasgd<T> other({.rank = 3}, wasi::plain_memory());
     for (int step = 0; step < 3; ++step) {
         other.apply(Ref<T>(w), linalg::Factored<T>{p.matrix(), q.matrix()}, T(0.1), T(1));
@@ -189,9 +168,9 @@ TEST_CASE("MoFaSGD: the scale is the gradient's")
     for (const bool as_code : {false, true}) {
         const auto run = [&](double size, double scale) {
             Mofasgd<double> mofasgd({.rank = 2, .as_code = as_code, .complement_step = 0.5}, wasi::plain_memory());
-            Parameter<double> w("w", normal<double>({12, 8}, 1));
+            Parameter<double> w("w", normal<double>(wasi::plain_memory(), {12, 8}, 1));
             for (std::uint64_t step = 0; step < 3; ++step) {
-                auto g = normal<double>({12, 8}, 2 + step);
+                auto g = normal<double>(wasi::plain_memory(), {12, 8}, 2 + step);
                 EigenStorage::add_scaled(g.matrix(), 0.0, size, std::as_const(g).matrix());
                 mofasgd.apply(Ref<double>(w), autograd::Dense<double>{std::as_const(g).matrix()}, 0.1, scale);
             }
@@ -212,10 +191,10 @@ TEST_CASE("MoFaSGD: what a rank does not make smaller is AdamW's, at its share o
         auto& memory = wasi::plain_memory();
         Mofasgd<double> mofasgd({.rank = 5, .weight_decay = 0.3, .other_rate = 0.5}, memory);
         optim::AdamW<double, EigenStorage> adamw({.weight_decay = 0.3}, memory);
-        Parameter<double> mine("w", normal<double>(shape, 1));
-        Parameter<double> other("w", normal<double>(shape, 1));
+        Parameter<double> mine("w", normal<double>(wasi::plain_memory(), shape, 1));
+        Parameter<double> other("w", normal<double>(wasi::plain_memory(), shape, 1));
         for (std::uint64_t step = 0; step < 3; ++step) {
-            const auto g = normal<double>(shape, 2 + step);
+            const auto g = normal<double>(wasi::plain_memory(), shape, 2 + step);
             mofasgd.apply(Ref<double>(mine), autograd::Dense<double>{g.matrix()}, 0.1, 0.5);
             adamw.apply(Ref<double>(other), autograd::Dense<double>{g.matrix()}, 0.05, 0.5);
         }
@@ -235,10 +214,10 @@ TEST_CASE("MoFaSGD: what cannot be is refused by name")
     nn::LinearWeight<double, EigenStorage> weight("low", memory, {9, 6}, 1);
     EigenStorage::fill_normal(weight.matrix(), wasi::RandomKey(1));
     nn::set_up(weight, nn::WeightSetup(nn::SubspaceOptions{{linalg::FixedRank{2}, false}}));
-    const auto g = normal<double>({9, 6}, 3);
+    const auto g = normal<double>(wasi::plain_memory(), {9, 6}, 3);
     CHECK_THROWS_WITH_AS(mofasgd.apply(weight.form().parameters().at(0), autograd::Dense<double>{g.matrix()}, 0.1, 1.0),
                          doctest::Contains("low"), wasi::argument_error);
-    Parameter<double> w("dense", normal<double>({9, 6}, 1));
+    Parameter<double> w("dense", normal<double>(wasi::plain_memory(), {9, 6}, 1));
     CHECK_THROWS_WITH_AS(
         mofasgd.apply(Ref<double>(w), linalg::FactorGradients<double>{g.matrix(), g.matrix()}, 0.1, 1.0),
         doctest::Contains("dense"), wasi::argument_error);

@@ -78,7 +78,7 @@ TEST_CASE_TEMPLATE("held gradient: the parts are those of dense projectors, grad
         wasi::linalg::orthonormalize_columns<EigenStorage, T>(left.matrix(), memory);
         wasi::linalg::orthonormalize_columns<EigenStorage, T>(right.matrix(), memory);
         const std::vector<Index> ranks{1, 0, 3, 5};
-        const auto parts = wasi::plan::tangent_parts<EigenStorage, T>(
+        const auto parts = wasi::subspace::tangent_parts<EigenStorage, T>(
             dy.matrix(), x.matrix(), std::as_const(left).matrix(), std::as_const(right).matrix(), ranks, memory);
         for (std::size_t i = 0; i < ranks.size(); ++i) {
             CAPTURE(ranks[i]);
@@ -261,7 +261,7 @@ TEST_CASE("method errors: looking takes what is forecast, and sees the same in a
         wasi::Ledger ledger;
         Model<float> model(config, ledger);
         randomize(model, 3);
-        wasi::plan::detail::hold_for_measurement(model, held);
+        wasi::plan::hold_for_measurement(model, held);
         ledger.reset_peaks();
         seen.push_back(wasi::plan::measure_methods(model, data, which, usual()));
         const std::size_t said = wasi::plan::forecast_measurement<Model<float>>(config, 8, held, usual(), 1);
@@ -282,7 +282,7 @@ TEST_CASE("method errors: looking takes what is forecast, and sees the same in a
     ledger.reset_peaks();
     {
         const auto outputs = wasi::plan::calibrate_outputs(model, data, range(0, 8), range(8, 12), {.batch_size = 4});
-        wasi::plan::detail::hold_for_measurement(model, Precision::full);
+        wasi::plan::hold_for_measurement(model, Precision::full);
         auto options = usual();
         options.output_ranks.assign(8, {4, 8});
         const std::span<const wasi::plan::LayerOutputs<float>> found(outputs);

@@ -385,7 +385,7 @@ TEST_CASE("memory plan: ranks and errors are those of the start")
     const auto layers = wasi::nn::selected_layers(model, wasi::nn::Layers::all);
     REQUIRE(spectra.size() == layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto [rank, error] = wasi::plan::detail::rank_for(spectra[i], 0.7);
+        const auto [rank, error] = wasi::plan::rank_for(spectra[i], 0.7);
         wasi::nn::set_up(layers[i]->weight,
                          wasi::nn::WeightSetup(wasi::nn::SubspaceOptions{{wasi::linalg::Energy{0.7}}}));
         const bool factorized = layers[i]->weight.is_low_rank();

@@ -141,6 +141,7 @@ public:
                   [&](const auto& path) { wasi::io::write_file_atomically(path, report_json(run_, extras())); });
         files.add("report.html", [&](const auto& path) { wasi::io::write_file_atomically(path, report_page(run_)); });
         print_summary(run_);
+        std::fputs(setup_.track.cost_text().c_str(), stdout);
         if (noted_signal() != 0) {
             std::printf("Interrupted after step %zu; what was done so far is saved in %s%s.\n", run_.steps.size(),
                         files.folder().c_str(), save_failed_ ? "" : ", to be gone on with by --resume");

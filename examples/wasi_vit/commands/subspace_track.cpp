@@ -1,11 +1,14 @@
 #include "commands/subspace_track.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <wasi/io/atomic_file.hpp>
 
+#include "page/page_numbers.hpp"
 #include "plan/activation_budget.hpp"
+#include "report/statistics.hpp"
 
 namespace wasi_examples {
 
@@ -41,11 +44,21 @@ void SubspaceTrack::note(const RunData& data, Index step)
     if (!active() || measured || step % every_ != 0) {
         return;
     }
+    const auto begin = std::chrono::steady_clock::now();
     const auto source = [&](wasi::Memory& memory) { return data.gather(examples_, wasi::RandomKey(0), memory); };
     for (auto& found : watch_->measure(source, data.gather_labels(examples_))) {
         found.layer = short_name(found.layer);
         rows_.push_back({step, std::move(found)});
     }
+    seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+}
+
+std::string SubspaceTrack::cost_text() const
+{
+    return seconds_.empty() ? std::string()
+                            : "Subspaces were measured " + page::count_text(static_cast<Index>(seconds_.size())) +
+                                  (seconds_.size() == 1 ? " time, " : " times, ") +
+                                  page::seconds_text(median(seconds_)) + " each.\n";
 }
 
 void SubspaceTrack::state(wasi::State& state)

@@ -29,6 +29,8 @@ public:
     void state(wasi::State& state);
 
     [[nodiscard]] const std::vector<SubspaceRow>& rows() const { return rows_; }
+    /// A line on what measuring has cost since start(); empty where nothing was measured.
+    [[nodiscard]] std::string cost_text() const;
     void save(const std::filesystem::path& folder) const;
 
     static constexpr const char* file_name = "subspaces.csv";
@@ -38,6 +40,7 @@ private:
     wasi::Index every_ = 0;
     std::vector<wasi::Index> examples_;
     std::vector<SubspaceRow> rows_;
+    std::vector<double> seconds_;  // of each measurement of this process
 };
 
 }  // namespace wasi_examples

@@ -50,7 +50,7 @@ public:
             for (const auto& spectrum : given_.spectra) {
                 auto& ranks = look_.weight_ranks.emplace_back();
                 for (const double energy : ways_.energies) {
-                    ranks.push_back(wasi::plan::detail::rank_for(spectrum, energy).first);
+                    ranks.push_back(wasi::plan::rank_for(spectrum, energy).first);
                 }
             }
         }
@@ -120,12 +120,10 @@ private:
                            [](const auto& spectrum) { return spectrum.values.empty(); });
     }
 
-    /// Of the images drawn for ranks by output, those that find directions and those that check them.
+    /// Of the images drawn for ranks by output.
     [[nodiscard]] std::pair<std::size_t, std::size_t> fit_and_held() const
     {
-        const auto drawn = static_cast<std::size_t>(std::min(data_.train.size(), calibration_images(options_)));
-        const std::size_t held = std::max<std::size_t>(1, drawn / 4);
-        return {drawn - std::min(held, drawn), held};
+        return fit_and_held_out(static_cast<std::size_t>(std::min(data_.train.size(), calibration_images(options_))));
     }
     [[nodiscard]] wasi::plan::OutputCalibration calibration() const
     {
@@ -170,7 +168,7 @@ private:
     {
         PlannedRun held = run_;
         held.layers = look.outputs ? wasi::plan::wished_layers<PlannedModel>(given_.config, wasi::nn::DenseOptions{})
-                                   : wasi::plan::detail::measured_layers<PlannedModel>(given_.config, look.held);
+                                   : wasi::plan::measured_layers<PlannedModel>(given_.config, look.held);
         wasi::Ledger ledger;
         const auto model = make_or_load(options_, held, ledger).model;
         std::vector<Index> which =
@@ -185,7 +183,7 @@ private:
         const Outputs outputs =
             wasi::plan::calibrate_outputs(*model, data_.train, all.first(fit), all.subspan(fit, rest), calibration());
         deal(outputs);
-        wasi::plan::detail::hold_for_measurement(*model, Precision::full);
+        wasi::plan::hold_for_measurement(*model, Precision::full);
         return wasi::plan::measure_methods(*model, data_.train, which, look_,
                                            std::span<const wasi::plan::LayerOutputs<float>>(outputs));
     }

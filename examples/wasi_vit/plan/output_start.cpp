@@ -40,6 +40,12 @@ std::vector<Index> draw_examples(Index size, Index count, wasi::RandomKey key)
     return result;
 }
 
+std::pair<std::size_t, std::size_t> fit_and_held_out(std::size_t drawn)
+{
+    const std::size_t held = std::max<std::size_t>(1, drawn / 4);
+    return {drawn - std::min(held, drawn), held};
+}
+
 OutputStart output_start(const FinetuneOptions& options)
 {
     const Index piece = (options.batch_size + options.accumulate - 1) / options.accumulate;
@@ -51,9 +57,10 @@ std::string start_from_outputs(RunModel& model, const RunData& data, const Outpu
     const auto drawn = draw_examples(data.size(), options.examples, key);
     wasi::require<wasi::argument_error>(drawn.size() >= 2, "ranks by output need two images at least, there are ",
                                         data.size());
-    const std::size_t held = std::max<std::size_t>(1, drawn.size() / 4);
-    const std::span<const Index> fit(drawn.data(), drawn.size() - held);
-    const std::span<const Index> held_out(drawn.data() + fit.size(), held);
+    const std::span<const Index> all(drawn);
+    const auto [count, held] = fit_and_held_out(drawn.size());
+    const auto fit = all.first(count);
+    const auto held_out = all.subspan(count, held);
     const auto before = wasi::measure::features(model, data, held_out, options.batch_size);
     wasi::plan::OutputRanks chosen;
     {

@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wasi/nn/place.hpp>
@@ -21,6 +22,9 @@ struct OutputStart {
 
 /// `count` different examples of `size` (all where there are fewer), in the order in which the key draws them.
 [[nodiscard]] std::vector<wasi::Index> draw_examples(wasi::Index size, wasi::Index count, wasi::RandomKey key);
+
+/// Of `drawn` calibration images (two or more) those that find directions, and the quarter that checks them.
+[[nodiscard]] std::pair<std::size_t, std::size_t> fit_and_held_out(std::size_t drawn);
 
 /// As finetune's options have it; calibration takes as many images at a time as a piece of a batch has, at most 16.
 [[nodiscard]] OutputStart output_start(const FinetuneOptions& options);

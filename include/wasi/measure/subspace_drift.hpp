@@ -35,27 +35,6 @@ template <class S, Scalar T>
     return std::min(1.0, S::dot(std::as_const(along).matrix(), std::as_const(along).matrix()) / total);
 }
 
-/// The share of ||G||² in the tangent space of the matrices of rank K at U S Vᵀ, ||P G||² / ||G||² with
-/// P G = U Uᵀ G + (1 - U Uᵀ) G V Vᵀ (Koch and Lubich 2007). U (O,K) and V (I,K) have orthonormal columns. Negative for
-/// G = 0. 4 O I K flops.
-template <class S, Scalar T>
-[[nodiscard]] double tangent_share(ConstMatrixView<T> g, ConstMatrixView<T> u, ConstMatrixView<T> v, Memory& memory)
-{
-    const double total = S::dot(g, g);
-    if (!(total > 0.0)) {
-        return -1.0;
-    }
-    Tensor<T> left = workspace<T>(memory, u.cols, g.cols);  // Uᵀ G
-    S::multiply(left.matrix(), T(1), u.transposed(), g, T(0), memory);
-    Tensor<T> right = workspace<T>(memory, g.rows, v.cols);  // G V
-    S::multiply(right.matrix(), T(1), g, v, T(0), memory);
-    Tensor<T> both = workspace<T>(memory, u.cols, v.cols);  // Uᵀ G V
-    S::multiply(both.matrix(), T(1), std::as_const(left).matrix(), v, T(0), memory);
-    S::multiply(right.matrix(), T(-1), u, std::as_const(both).matrix(), T(1), memory);
-    const auto squares = [](const Tensor<T>& a) { return S::dot(a.matrix(), a.matrix()); };
-    return std::min(1.0, (squares(left) + squares(right)) / total);
-}
-
 /// The basis of a subspace at the start and now.
 template <Scalar T, class S>
 class WatchedBasis {

@@ -1,9 +1,8 @@
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "wasi/measure/subspace_drift.hpp"
 #include "wasi/measure/subspace_record.hpp"
 #include "wasi/nn/model_scopes.hpp"
+#include "wasi/subspace/tangent_parts.hpp"
 
 namespace wasi::measure {
 
@@ -35,8 +35,8 @@ struct SubspaceWatchOptions {
 /// all. The first measurement is the start.
 ///
 /// Kept for each layer: 2 K (O + I) + 2 K_x I numbers, the bases of the start and the last ones. Cost of a
-/// measurement: a step of these examples with every block recomputed, a dense dW, an SVD of each weight (of its factors
-/// where it has them) and of its inputs.
+/// measurement: a step of these examples with every block recomputed, tangent_parts of each, an SVD of each weight (of
+/// its factors where it has them) and of its inputs.
 template <nn::Model M>
 class SubspaceWatch {
 public:
@@ -187,13 +187,16 @@ private:
         watched.x = {};
         require<divergence_error>(S::all_finite(x.matrix()) && S::all_finite(dy),
                                   "SubspaceWatch: inputs or gradients at ", found.layer, " hold NaN or infinity");
-        {
-            Tensor<T> dw = workspace<T>(memory, dy.cols, x.shape()[1]);
-            S::multiply(dw.matrix(), T(1), dy.transposed(), x.matrix(), T(0), memory);
-            found.gradient = std::sqrt(S::dot(std::as_const(dw).matrix(), std::as_const(dw).matrix()));
-            const auto g = std::as_const(dw).matrix();
-            found.tangent = tangent_share<S, T>(g, watched.left.now(), watched.right.now(), memory);
-            found.tangent_of_start = tangent_share<S, T>(g, watched.left.start(), watched.right.start(), memory);
+        const auto in_tangent = [&](const auto& left, const auto& right) {
+            const std::array<Index, 2> ranks{found.rank, 0};
+            return subspace::tangent_parts<S, T>(dy, x.matrix(), left, right, ranks, memory);
+        };
+        const auto now = in_tangent(watched.left.now(), watched.right.now());
+        const double all = now[1];
+        found.gradient = std::sqrt(all);
+        if (all > 0.0) {
+            found.tangent = std::min(1.0, now[0] / all);
+            found.tangent_of_start = std::min(1.0, in_tangent(watched.left.start(), watched.right.start())[0] / all);
         }
         const double total = S::dot(x.matrix(), x.matrix());
         if (!(total > 0.0)) {

@@ -71,8 +71,7 @@ public:
         } else {
             throw argument_error("AdamW: factor gradients for a dense parameter");
         }
-        // 1 - (1 - shrink)^share, without loss where shrink is tiny.
-        const double own = dense.decay_share == 1.0 ? shrink : -std::expm1(dense.decay_share * std::log1p(-shrink));
+        const double own = decay_of_share(shrink, dense.decay_share);
         move(values, g, moments_[parameter.name()], parameter.state_tag(), rate, static_cast<T>(own), scale);
     }
 

@@ -100,8 +100,7 @@ public:
         const double full = static_cast<double>(rate) * options_.weight_decay;
         require<argument_error>(full <= 1.0, "Galore: rate ", rate, " times weight_decay ", options_.weight_decay,
                                 " is above 1");
-        // 1 - (1 - full)^share, without loss where it is tiny.
-        const double shrink = dense.decay_share == 1.0 ? full : -std::expm1(dense.decay_share * std::log1p(-full));
+        const double shrink = decay_of_share(full, dense.decay_share);
         const MatrixView<T> values = dense.matrix();
         const GradientMatrix<T, S> g(gradient, values, parameter.name());
         Moments& state = moments_[parameter.name()];

@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <vector>
 
 #include "wasi/autograd/gradient.hpp"
@@ -25,5 +26,12 @@ public:
     /// What is kept of these parameters, which are all that it has seen, each under the parameter's name.
     virtual void state(State& state, const std::vector<nn::ParameterRef<T, S>>& parameters) = 0;
 };
+
+/// What a parameter with this share of the decay (DenseParameter::decay_share) loses in a step in which one with all of
+/// it loses the part `full`: 1 - (1 - full)^share, without loss where `full` is tiny.
+[[nodiscard]] inline double decay_of_share(double full, double share)
+{
+    return share == 1.0 ? full : -std::expm1(share * std::log1p(-full));
+}
 
 }  // namespace wasi::optim

@@ -103,8 +103,6 @@ struct MemoryPlanOptions {
     }
 };
 
-namespace detail {
-
 /// The rank that holds `energy` of a weight, 0 where it stays dense, and the relative error that this makes.
 [[nodiscard]] inline std::pair<Index, double> rank_for(const WeightSpectrum& weight, double energy)
 {
@@ -127,6 +125,8 @@ namespace detail {
     }
     return {rank, total > 0.0 ? std::sqrt(tail / total) : 0.0};
 }
+
+namespace detail {
 
 /// One way to hold weights, or to save inputs.
 struct HeldWeights {

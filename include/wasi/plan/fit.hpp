@@ -75,7 +75,7 @@ public:
         nn::KeepOptions by_block;
         by_block.recompute = nn::Recompute::block;
         RunDescription<M> calibrated = request_.run;
-        calibrated.keep.assign(blocks_of<M>(calibrated.model), by_block);
+        calibrated.keep.assign(count_parts<nn::KeepOptions, M>(calibrated.model), by_block);
         calibrated.layers = exact ? exact->chosen.run.layers : smallest_layers();
         const std::size_t needed =
             request_.options.process(forecast_calibration(calibrated, request_.options.layers), calibrated.threads);

@@ -42,6 +42,8 @@ void show_layers(M& model, const D& data, std::span<const Index> which, Precisio
     tape.backward(loss, sink);
 }
 
+}  // namespace detail
+
 /// Weights of the blocks as measured_layers has them from now on.
 template <nn::Model M>
 void hold_for_measurement(M& model, Precision held)
@@ -59,17 +61,15 @@ template <nn::Model M>
     return wished_layers<M>(config, nn::AdapterOptions{.rank = 1, .base = held});
 }
 
-}  // namespace detail
-
 /// Measures on these examples, as one batch of the run, what ways to train would do:
 ///
 ///   - to the features that the head reads: what is put out less for each rank of each weight, by the gains of
 ///     output_gains (those of `outputs` where they were calibrated, else found now on these examples),
 ///   - to the gradient of the weights of the blocks: the part of it that weights of each rank and adapters can follow
-///     (tangent_parts, adapter_parts), on the second half of the examples; and what it errs where all that is saved is
-///     rounded, blocks running again from their rounded inputs, by eight random projections of each gradient.
+///     (subspace::tangent_parts, adapter_parts), on the second half of the examples; and what it errs where all that is
+///     saved is rounded, blocks running again from their rounded inputs, by eight random projections of each gradient.
 ///
-/// Layers are to be such that inputs are saved for them: dense and trained, or adapters (detail::measured_layers). The
+/// Layers are to be such that inputs are saved for them: dense and trained, or adapters (measured_layers). The
 /// model stays as it is; a head at zero is replaced by a random one meanwhile. Cost: a step for the gains and one for
 /// the weights, in which each has its SVD, and one for each format. Peak memory: a step whose blocks are recomputed,
 /// and for one layer at a time a few matrices of its size. `outputs` are those of all layers of the blocks, or none.
@@ -145,7 +145,7 @@ template <nn::Model M>
     const SerialScope serial;
     RunDescription<M> run;
     run.model = config;
-    run.layers = detail::measured_layers<M>(config, held);
+    run.layers = measured_layers<M>(config, held);
     detail::ForecastMemory memory(threads);
     typename M::template On<WorstDryStorage> model(config, memory);
     detail::prepare(model, run, 0);
@@ -196,7 +196,7 @@ template <nn::Model M>
             directions += outputs.basis.rows.bytes();
         }
         const std::span<const LayerOutputs<float>> outputs(found);
-        detail::hold_for_measurement(model, Precision::full);
+        hold_for_measurement(model, Precision::full);
         static_cast<void>(
             measure_methods(model, data, which.first(static_cast<std::size_t>(examples.measured)), options, outputs));
         for (auto* layer : nn::selected_layers(model, nn::Layers::all)) {

@@ -44,33 +44,6 @@ struct MemoryPlan {
 
 namespace detail {
 
-/// How many parts of a model of this shape say what they keep.
-template <nn::Model M>
-[[nodiscard]] std::size_t blocks_of(const typename M::Config& config)
-{
-    Ledger memory;
-    typename M::template On<DryStorage> model(config, memory);
-    std::size_t result = 0;
-    model.visit([&](nn::Place, auto& part) {
-        result += std::same_as<std::remove_cvref_t<decltype(part)>, nn::KeepOptions> ? 1 : 0;
-    });
-    return result;
-}
-
-/// Of each linear layer of the blocks, whether it is one of `which`.
-template <nn::Model M>
-[[nodiscard]] std::vector<bool> open_layers(const typename M::Config& config, nn::Layers which)
-{
-    std::vector<bool> result;
-    static_cast<void>(setups_of<M>(config, [&](nn::Place place, Index number) {
-        if (number >= 0) {
-            result.push_back(nn::is_selected(place.role, which));
-        }
-        return nn::LayerSetup{};
-    }));
-    return result;
-}
-
 template <nn::Model M>
 [[nodiscard]] bool beats(const PlanChoice<M>& a, const PlanChoice<M>& b)
 {
@@ -130,7 +103,7 @@ public:
         choice.run.layers = planned_layers(weights, inputs);
         for (const KeepPreset& preset : options_.keep) {
             choice.keep = preset;
-            choice.run.keep.assign(blocks_of<M>(run_.model), preset.keep);
+            choice.run.keep.assign(count_parts<nn::KeepOptions, M>(run_.model), preset.keep);
             std::size_t before = 0;
             for (const Index pieces : micro_batches) {
                 choice.run.training.micro_batches = pieces;

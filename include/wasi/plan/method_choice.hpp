@@ -58,14 +58,8 @@ struct MethodTrial {
         const double unit = std::pow(10.0, std::floor(std::log10(value)) - 1.0);
         return std::round(value / unit) * unit;
     }
-    /// What they are ordered by next: PlanChoice::work.
-    [[nodiscard]] double work() const
-    {
-        PlanChoice<M> choice;
-        choice.run = run;
-        choice.forecast = forecast;
-        return choice.work();
-    }
+    /// What they are ordered by next.
+    [[nodiscard]] double work() const { return work_of(run, forecast); }
     [[nodiscard]] bool is_better_than(const MethodTrial& other) const
     {
         return std::pair{rounded_error(), work()} < std::pair{other.rounded_error(), other.work()};
@@ -112,7 +106,7 @@ public:
             trial.size = way.size;
             trial.keep = preset;
             trial.run = way.run;
-            trial.run.keep.assign(blocks_of<M>(way.run.model), preset.keep);
+            trial.run.keep.assign(count_parts<nn::KeepOptions, M>(way.run.model), preset.keep);
             trial.output_error = way.output_error;
             trial.gradient_error = std::hypot(way.gradient_error, saves);
         }
@@ -186,7 +180,7 @@ private:
 
 /// Of these ways, with what blocks may keep (`options.keep`) and batches cut as far as is needed and helps, the one
 /// with the least error whose forecast is within `budget`; of errors that are alike to two digits the one that takes
-/// the least time (PlanChoice::work). The error of a trial is
+/// the least time (work_of). The error of a trial is
 ///
 ///     relative error of the features  +  sqrt((what of the gradient it cannot follow)² + (what its saves err)²),
 ///

@@ -145,7 +145,7 @@ public:
         }
         const auto u = std::as_const(svd.u).matrix();
         const auto v = std::as_const(svd.v).matrix();
-        found.weight_parts = tangent_parts<S, T>(rest(dy_), rest(x_), u, v, ranks, *memory_);
+        found.weight_parts = subspace::tangent_parts<S, T>(rest(dy_), rest(x_), u, v, ranks, *memory_);
         Tensor<T> z = product<S, T>(x_, v, *memory_);
         S::scale_columns(z.matrix(), std::as_const(svd.s).span());
         Tensor<T> apart = workspace<T>(*memory_, y.shape()[0], y.shape()[1]);
@@ -179,8 +179,9 @@ public:
         }
         linalg::orthonormalize_columns<S, T>(factors.left.matrix(), *memory_);
         linalg::orthonormalize_columns<S, T>(factors.right.matrix().transposed(), *memory_);
-        found.output_parts = tangent_parts<S, T>(rest(dy_), rest(x_), std::as_const(factors.left).matrix(),
-                                                 std::as_const(factors.right).matrix().transposed(), ranks, *memory_);
+        found.output_parts =
+            subspace::tangent_parts<S, T>(rest(dy_), rest(x_), std::as_const(factors.left).matrix(),
+                                          std::as_const(factors.right).matrix().transposed(), ranks, *memory_);
     }
     /// dW Ω, Ω (I,8) standard normal: for any D, E ||D Ω||² / 8 = ||D||².
     [[nodiscard]] Tensor<T> sketch(RandomKey key) const

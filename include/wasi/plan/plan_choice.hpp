@@ -1,10 +1,23 @@
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
 #include "wasi/plan/choices.hpp"
 
 namespace wasi::plan {
+
+/// What plans order choices by for the time of a step: its flops, and more the fewer rows its products have,
+/// flops (1 + 64 / m) with m tokens in a micro-batch. The 64 is fitted to measured steps of a ViT-B/32 with 800, 200
+/// and 50 tokens at a time (1 : 1.4 : 2.2), which is what packing a weight for few rows costs.
+template <nn::Model M>
+[[nodiscard]] double work_of(const RunDescription<M>& run, const Forecast& forecast)
+{
+    const Index pieces = run.training.micro_batches;
+    const Index images = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
+    const Index rows = (images + pieces - 1) / pieces * run.model.tokens();
+    return forecast.flops * (1.0 + 64.0 / static_cast<double>(rows));
+}
 
 /// One way to train, with what it takes and what it costs.
 template <nn::Model M>
@@ -22,16 +35,8 @@ struct PlanChoice {
     /// gradients.
     [[nodiscard]] double error() const { return weight_error + keep.error() + input_error; }
 
-    /// What they are ordered by next, for the time of a step: its flops, and more the fewer rows its products have,
-    /// flops (1 + 64 / m) with m tokens in a micro-batch. The 64 is fitted to measured steps of a ViT-B/32 with 800,
-    /// 200 and 50 tokens at a time (1 : 1.4 : 2.2), which is what packing a weight for few rows costs.
-    [[nodiscard]] double work() const
-    {
-        const Index pieces = run.training.micro_batches;
-        const Index images = run.images > 0 ? std::min(run.training.batch_size, run.images) : run.training.batch_size;
-        const Index rows = (images + pieces - 1) / pieces * run.model.tokens();
-        return forecast.flops * (1.0 + 64.0 / static_cast<double>(rows));
-    }
+    /// What they are ordered by next.
+    [[nodiscard]] double work() const { return work_of(run, forecast); }
 
     /// Does a plan prefer this one, memory aside?
     [[nodiscard]] bool is_better_than(const PlanChoice& other) const

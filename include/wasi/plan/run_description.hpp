@@ -82,6 +82,32 @@ template <nn::Model M>
 
 namespace detail {
 
+/// Of each linear layer of the blocks, whether it is one of `which`.
+template <nn::Model M>
+[[nodiscard]] std::vector<bool> open_layers(const typename M::Config& config, nn::Layers which)
+{
+    std::vector<bool> result;
+    static_cast<void>(setups_of<M>(config, [&](nn::Place place, Index number) {
+        if (number >= 0) {
+            result.push_back(nn::is_selected(place.role, which));
+        }
+        return nn::LayerSetup{};
+    }));
+    return result;
+}
+
+/// How many parts of this kind a model of this shape has.
+template <class Part, nn::Model M>
+[[nodiscard]] std::size_t count_parts(const typename M::Config& config)
+{
+    Ledger memory;
+    typename M::template On<DryStorage> model(config, memory);
+    std::size_t result = 0;
+    model.visit(
+        [&](nn::Place, auto& part) { result += std::same_as<std::remove_cvref_t<decltype(part)>, Part> ? 1 : 0; });
+    return result;
+}
+
 [[nodiscard]] inline bool is_compressed(const nn::LayerSetup& layer)
 {
     return std::holds_alternative<nn::TuckerOptions>(layer.input);

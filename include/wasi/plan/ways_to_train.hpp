@@ -49,33 +49,16 @@ struct WaysGiven {
 
 namespace detail {
 
-/// How many parameters outside of linear layers a model of this shape has.
-template <nn::Model M>
-[[nodiscard]] std::size_t other_parameters(const typename M::Config& config)
-{
-    Ledger memory;
-    typename M::template On<DryStorage> model(config, memory);
-    std::size_t result = 0;
-    model.visit([&](nn::Place, auto& part) {
-        if constexpr (requires { part.values; }) {
-            ++result;
-        }
-    });
-    return result;
-}
-
 template <nn::Model M>
 class WayMaker {
 public:
     WayMaker(const RunDescription<M>& run, const MethodErrors& errors, const WaysGiven& given)
-        : run_(run), errors_(errors), given_(given), others_(other_parameters<M>(run.model))
+        : run_(run),
+          errors_(errors),
+          given_(given),
+          others_(count_parts<autograd::DenseParameter<typename M::Value>, M>(run.model)),
+          open_(open_layers<M>(run.model, given.layers))
     {
-        static_cast<void>(setups_of<M>(run.model, [&](nn::Place place, Index number) {
-            if (number >= 0) {
-                open_.push_back(nn::is_selected(place.role, given.layers));
-            }
-            return nn::LayerSetup{};
-        }));
         for (const LayerErrors& layer : errors.layers) {
             gradient_ += layer.adapter.gradient;
         }

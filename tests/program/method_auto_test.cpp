@@ -75,22 +75,31 @@ void check_by_hand_and_resumed(const TemporaryFolder& folder, const std::string&
     const auto in = [&](const char* name) { return " --out '" + (folder / name).string() + "' "; };
     const std::string chosen =
         "finetune --schedule constant --lr 0.001 --method auto " + common + " --memory-budget " + budget;
+    const auto by_hand = [&](const std::string& command) {
+        const auto run =
+            run_program("finetune --schedule constant --lr 0.001 --epochs 2 " + common + " " + command + in("hand"));
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+    };
     const auto whole = run_program(chosen + " --epochs 2" + in("whole"));
     REQUIRE_MESSAGE(whole.status == 0, whole.error);
     const std::string command = rest_of_line(whole.out, "The same by hand: ");
     CAPTURE(command);
     CHECK(report(folder / "whole").at("method_choice").at("command") == command);
-    const auto by_hand =
-        run_program("finetune --schedule constant --lr 0.001 --epochs 2 " + common + " " + command + in("hand"));
-    REQUIRE_MESSAGE(by_hand.status == 0, by_hand.error);
+    by_hand(command);
     CHECK(column(folder / "hand", "loss") == column(folder / "whole", "loss"));
     const auto half = run_program(chosen + " --epochs 1 --save-every 1" + in("half"));
     REQUIRE_MESSAGE(half.status == 0, half.error);
+    // What the process held before it chose differs by some pages from run to run, and with it what just fits.
+    const std::string chosen_by_half = rest_of_line(half.out, "The same by hand: ");
+    CAPTURE(chosen_by_half);
+    if (chosen_by_half != command) {
+        by_hand(chosen_by_half);
+    }
     const auto rest =
         run_program(chosen + " --epochs 2" + in("half") + "--resume '" + (folder / "half").string() + "'");
     REQUIRE_MESSAGE(rest.status == 0, rest.error);
-    CHECK(column(folder / "half", "loss") == column(folder / "whole", "loss"));
-    CHECK(report(folder / "half").at("method") == report(folder / "whole").at("method"));
+    CHECK(column(folder / "half", "loss") == column(folder / "hand", "loss"));
+    CHECK(report(folder / "half").at("method") == report(folder / "hand").at("method"));
 }
 
 }  // namespace

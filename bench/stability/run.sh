@@ -42,7 +42,7 @@ for method in ${METHODS:-vanilla wasi}; do
                 m = n[kind, what]
                 for (i = 1; i <= m; ++i) for (j = i + 1; j <= m; ++j)
                     if (v[kind, what, j] < v[kind, what, i]) { t = v[kind, what, i]; v[kind, what, i] = v[kind, what, j]; v[kind, what, j] = t }
-                return v[kind, what, int((m + 1) / 2)]
+                return (v[kind, what, int((m + 1) / 2)] + v[kind, what, int(m / 2) + 1]) / 2
             }
             END {
                 for (r = 2; r <= NR; ++r) {

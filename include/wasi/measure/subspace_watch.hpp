@@ -187,16 +187,17 @@ private:
         watched.x = {};
         require<divergence_error>(S::all_finite(x.matrix()) && S::all_finite(dy),
                                   "SubspaceWatch: inputs or gradients at ", found.layer, " hold NaN or infinity");
-        const auto in_tangent = [&](const auto& left, const auto& right) {
-            const std::array<Index, 2> ranks{found.rank, 0};
-            return subspace::tangent_parts<S, T>(dy, x.matrix(), left, right, ranks, memory);
+        const std::array<Index, 2> ranks{found.rank, 0};
+        const auto in_tangent = [&](const auto& left, const auto& right, std::span<const Index> of) {
+            return subspace::tangent_parts<S, T>(dy, x.matrix(), left, right, of, memory);
         };
-        const auto now = in_tangent(watched.left.now(), watched.right.now());
+        const auto now = in_tangent(watched.left.now(), watched.right.now(), ranks);
         const double all = now[1];
         found.gradient = std::sqrt(all);
         if (all > 0.0) {
             found.tangent = std::min(1.0, now[0] / all);
-            found.tangent_of_start = std::min(1.0, in_tangent(watched.left.start(), watched.right.start())[0] / all);
+            const auto start = in_tangent(watched.left.start(), watched.right.start(), std::span(ranks).first(1));
+            found.tangent_of_start = std::min(1.0, start[0] / all);
         }
         const double total = S::dot(x.matrix(), x.matrix());
         if (!(total > 0.0)) {

@@ -30,7 +30,7 @@ requires StorageFor<S, T>
 ///
 /// for each K of `ranks`, by the leading K columns; rank 0 stands for a full matrix, which can follow all. dW is not
 /// formed where m is small. 2 m (O + I) K flops and for each rank 2 m O K and at most 2 m² (O + I + 2 K); a workspace
-/// of (m,O).
+/// of m (O + 2 K).
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] std::vector<double> tangent_parts(ConstMatrixView<T> dy, ConstMatrixView<T> x, ConstMatrixView<T> left,

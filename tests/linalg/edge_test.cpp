@@ -120,7 +120,7 @@ TEST_CASE("edge: what has its elements in memory at one unit stride is viewed in
     check(Eigen::Ref<MatrixXd>(a), a, true);
     check(Eigen::Ref<const MatrixXd>(a.topRows(4)), a.topRows(4), true);
     check(Eigen::Ref<const MatrixXd>(a.transpose()), a.transpose(), false);  // Eigen has copied it
-    check(a.middleRows(2, 0), MatrixXd(0, 20), true);
+    CHECK(shows(a.middleRows(2, 0), MatrixXd(0, 20)));  // it points nowhere in Eigen 5
     const Eigen::Map<const RowMajorXd, 0, Eigen::OuterStride<>> row_major(a.data(), 5, 6, Eigen::OuterStride<>(9));
     check(row_major, row_major, true);
     const Eigen::Map<MatrixXd, 0, AnyStride> strided(a.data(), 5, 6, AnyStride(20, 2));

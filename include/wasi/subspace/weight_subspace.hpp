@@ -132,6 +132,7 @@ public:
             ++updates_.declined;
         }
         plain_update<S, T>(left_.matrix(), right_.matrix(), step, shrink, gradient, left_.memory());
+        left_defect_ = 0.0;
         gram_.forget();
         ++updates_.plain;
     }
@@ -140,10 +141,18 @@ public:
     ///
     ///     D  = (1 - L Lᵀ) dL (R Rᵀ)⁻¹,   L+ = polar(L - eta D),   R+ = L+ᵀ (alpha L R - eta (L dR + D R))
     ///
-    /// equal to `update` up to O(eta²). Directions in which R is zero get no step in L (R Rᵀ is damped by
-    /// epsilon tr(R Rᵀ)). Cost 10 O K² + 6 I K² flops and 4 O K² more for each of the two or three
-    /// iterations of the polar factor. Throws shape_error.
-    void update(T step, T shrink, const FactorGradients<T>& gradient)
+    /// equal to `update` up to O(eta²). With E = eta² DᵀD this is L+ = (L - eta D) (1 + E)^-1/2,
+    /// R+ = (1 + E)^-1/2 (alpha R - eta dR + E R): where E is next to nothing,
+    ///
+    ///     L+ = L - eta D,   R+ = alpha R - eta dR
+    ///
+    /// is the same step without the products that make L orthonormal. It is taken as long as ||D||_F² eta², summed over
+    /// the steps since the last polar factor, is at most 16 sqrt(K) epsilon, and for 256 steps at most: LᵀL stays 1 to
+    /// about that. The first step takes the polar factor, as do steps that are large for the smallest singular values of
+    /// R. Directions in which R is zero get no step in L (R Rᵀ is damped by epsilon tr(R Rᵀ)). Cost 6 O K² + 2 I K² flops
+    /// and K³/3; with the polar factor 10 O K² + 6 I K² and 4 O K² more for each of its two or three iterations.
+    /// `outside`: Lᵀ dL = 0 already, 4 O K² less. Throws shape_error.
+    void update(T step, T shrink, const FactorGradients<T>& gradient, bool outside = false)
     {
         require<shape_error>(gradient.d_left.shape() == left().shape() && gradient.d_right.shape() == right().shape(),
                              "WeightSubspace::update: partial gradients ", shape_text(gradient.d_left.shape()), " and ",
@@ -152,7 +161,19 @@ public:
         Memory& memory = left_.memory();
         const T alpha = T(1) - shrink;
         const Index k = rank();
-        Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory());
+        Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory(), outside);
+        const double most = 16.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>);
+        const double size = static_cast<double>(step);
+        const double defect = left_defect_ + most / static_cast<double>(steps_between_checks) +
+                              size * size * S::dot(std::as_const(direction).matrix(), direction.matrix());
+        ++updates_.tangent;
+        if (defect <= most) {
+            S::add_scaled(left_.matrix(), T(1), -step, std::as_const(direction).matrix());
+            S::add_scaled(right_.matrix(), alpha, -step, gradient.d_right);
+            left_defect_ = defect;
+            gram_.forget();
+            return;
+        }
         Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
         S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
@@ -172,7 +193,8 @@ public:
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
         S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
         replace(fresh_left, std::as_const(fresh_right).matrix());
-        ++updates_.tangent;
+        left_defect_ = 0.0;
+        ++updates_.retracted;
     }
 
     /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
@@ -205,6 +227,7 @@ public:
         Tensor<T> turn = workspace<T>(memory, rank(), rank());
         S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
         S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        left_defect_ = 0.0;
         gram_.forget();
         ++updates_.repairs;
     }
@@ -221,6 +244,7 @@ public:
         const State::Scope scope(visitor, ".");
         gram_.state(visitor);
         updates_.state(visitor);
+        visitor.number("left_defect", left_defect_);
         visitor.number("energy_at_start", energy_at_start_);
     }
 
@@ -256,6 +280,7 @@ private:
     RightGram<T, S> gram_;
     UpdateCounts updates_;
     double energy_at_start_ = 1.0;
+    double left_defect_ = 1.0;  // what ||LᵀL - 1|| may have become by tangent steps; 1: nothing is known
 };
 
 WASI_COMPILED(WASI_SUBSPACE_WEIGHT_SUBSPACE)

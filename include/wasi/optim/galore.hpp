@@ -189,8 +189,8 @@ private:
         const double size = static_cast<double>(step.rate) * options_.step_scale * (1.0 - step.shrink);
         state.both.step(moved.matrix(), std::as_const(projected).matrix(),
                         elementwise(state.step, step.scale, 0.0, size), *memory_);
-        S::multiply(w, T(1), std::as_const(moved).matrix(), q.transposed(), static_cast<T>(1.0 - step.shrink),
-                    *memory_);
+        decay<S>(w, static_cast<T>(step.shrink));
+        S::multiply(w, T(1), std::as_const(moved).matrix(), q.transposed(), T(1), *memory_);
     }
 
     void refresh(const GradientMatrix<T, S>& gradient, Moments& state, Tag tag, RandomKey key)

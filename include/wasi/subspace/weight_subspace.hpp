@@ -159,27 +159,30 @@ public:
                              shape_text(gradient.d_right.shape()), " do not fit L ", shape_text(left().shape()),
                              " and R ", shape_text(right().shape()));
         Memory& memory = left_.memory();
-        const T alpha = T(1) - shrink;
         const Index k = rank();
+        const auto move_right = [&](MatrixView<T> r) {  // alpha R - eta dR
+            S::add_scaled(r, T(1), -shrink, right());
+            S::add_scaled(r, T(1), -step, gradient.d_right);
+        };
         Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory(), outside);
+        S::add_scaled(direction.matrix(), T(0), step, std::as_const(direction).matrix());  // eta D
         const double most = 16.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>);
-        const double size = static_cast<double>(step);
         const double defect = left_defect_ + most / static_cast<double>(steps_between_checks) +
-                              size * size * S::dot(std::as_const(direction).matrix(), direction.matrix());
+                              S::dot(std::as_const(direction).matrix(), direction.matrix());
         ++updates_.tangent;
         if (defect <= most) {
-            S::add_scaled(left_.matrix(), T(1), -step, std::as_const(direction).matrix());
-            S::add_scaled(right_.matrix(), alpha, -step, gradient.d_right);
+            S::add_scaled(left_.matrix(), T(1), T(-1), std::as_const(direction).matrix());
+            move_right(right_.matrix());
             left_defect_ = defect;
             gram_.forget();
             return;
         }
         Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
-        S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
+        S::add_scaled(fresh.matrix(), T(1), T(-1), std::as_const(direction).matrix());
         polar_factor<S, T>(fresh.matrix(), memory);
 
-        // R+ = (L+ᵀL) (alpha R - eta dR) - eta (L+ᵀD) R
+        // R+ = (L+ᵀL) (alpha R - eta dR) - (L+ᵀ eta D) R
         const auto fresh_left = std::as_const(fresh).matrix();
         Tensor<T> onto_left = workspace<T>(memory, k, k);
         Tensor<T> onto_direction = workspace<T>(memory, k, k);
@@ -188,10 +191,10 @@ public:
                     memory);
         Tensor<T> moved = workspace<T>(memory, k, inputs());
         S::copy(moved.matrix(), right());
-        S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
+        move_right(moved.matrix());
         Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
-        S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
+        S::multiply(fresh_right.matrix(), T(-1), onto_direction.matrix(), right(), T(1), memory);
         replace(fresh_left, std::as_const(fresh_right).matrix());
         left_defect_ = 0.0;
         ++updates_.retracted;

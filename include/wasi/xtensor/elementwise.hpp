@@ -127,8 +127,10 @@ void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixVi
     const auto update = [&](auto values, auto mean, auto square, const auto& gradient) {
         xt::noalias(mean) = keep1 * mean + (take1 * step.scale) * gradient;
         xt::noalias(square) = keep2 * square + take2 * xt::square(step.scale * gradient);
-        xt::noalias(values) = (T(1) - step.shrink) * values -
-                              step.corrected_rate * mean / (xt::sqrt(square) * step.second_correction + step.epsilon);
+        // 1 - shrink would round a small shrink away.
+        xt::noalias(values) =
+            values - (step.shrink * values +
+                      step.corrected_rate * mean / (xt::sqrt(square) * step.second_correction + step.epsilon));
     };
     for_lines(update, w, m, v, g);
 }

@@ -228,8 +228,9 @@ void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixVi
         auto values = row_major_map(w.row_block(first, count)).array();
         mean = keep1 * mean + (take1 * step.scale) * gradient;
         square = keep2 * square + take2 * (step.scale * gradient).square();
-        values = (T(1) - step.shrink) * values -
-                 step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
+        // 1 - shrink would round a small shrink away.
+        values -= step.shrink * values +
+                  step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
     });
 }
 

@@ -2,11 +2,12 @@
 """Writes the stored references of optimisers that work in small spaces, and of training biases and norms alone.
 
 Run:  python3 make_optimizer_golden.py [OUTPUT_DIRECTORY]     (default: the folder of this script)
-Needs torch, torchvision, transformers, safetensors and galore-torch from PyPI (pip install --no-deps galore-torch: its
-8-bit class asks for bitsandbytes, and is not used here); no network. The tests only read the file. README.md says what
+Needs torch, torchvision, transformers, safetensors, torchao and galore-torch from PyPI (pip install --no-deps
+galore-torch: its 8-bit class asks for bitsandbytes, and is not used here); no network. The tests only read the file. README.md says what
 it holds.
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -199,6 +200,27 @@ def bitfit_losses():
     return series("bitfit", model, images, labels, torch.optim.AdamW(chosen, lr=1e-2, weight_decay=0.05))
 
 
+def eight_bits():
+    """torchao's AdamW8bit on one matrix W (96,64): losses 1/2 ||W - A||² before each of twenty updates, and W after
+    them. W and A are formulas. Groups of 256 numbers have gradients of many magnitudes, numbers of a group of one decade:
+    further apart the package's second moments become zero, which the library's do not."""
+    from torchao.optim import AdamW8bit
+
+    i = numpy.arange(96 * 64)
+    goal = torch.tensor((3 + numpy.cos(i)) * 10.0 ** (-(i // 256 % 3) - (i % 2)), dtype=torch.float32).reshape(96, 64)
+    w = torch.nn.Parameter(torch.tensor(numpy.sin(0.1 * i) * 10.0 ** (-(i // 256 % 3) - (i % 2)), dtype=torch.float32).reshape(96, 64))
+    optimizer = AdamW8bit([w], lr=2e-5, weight_decay=0.1)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = 0.5 * ((w - goal) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    print("8 bits: " + " ".join(f"{loss:.5f}" for loss in losses), type(optimizer.state[w]["exp_avg"]).__name__)
+    return torch.stack(losses), w.detach()
+
+
 def main():
     directory = sys.argv[1] if len(sys.argv) > 1 else HERE
     torch.set_num_threads(1)
@@ -210,8 +232,9 @@ def main():
     results["mofasgd_losses"] = mofasgd_losses("mofasgd", 0.01)
     results["mofasgd_code_losses"] = mofasgd_losses("mofasgd, as code", 0.02, code=True, eta2=0.05)
     results["bitfit_losses"] = bitfit_losses()
+    results["adamw_8_bits_losses"], results["adamw_8_bits_weights"] = eight_bits()
     path = os.path.join(directory, "optimizer_golden.safetensors")
-    size = save_safetensors(path, results, {"made_by": f"torch {torch.__version__}, galore-torch 1.0"})
+    size = save_safetensors(path, results, {"made_by": f"torch {torch.__version__}, galore-torch 1.0, torchao {importlib.metadata.version('torchao')}"})
     print(f"optimizer_golden.safetensors: {size} bytes")
 
 

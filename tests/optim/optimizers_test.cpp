@@ -239,4 +239,76 @@ TEST_CASE("options make the optimiser that they name, with their numbers")
                     wasi::argument_error);
 }
 
+[[nodiscard]] Tensor<float> zeros(wasi::Memory& memory, Shape shape)
+{
+    Tensor<float> result(memory, {}, shape);
+    EigenStorage::fill(result.matrix(), 0.0F);
+    return result;
+}
+
+/// What a step with a gradient of zero takes of weights in [1, 2), as a share of rate lambda times the weights.
+template <class Options>
+[[nodiscard]] double decayed_share(const Options& options, double rate)
+{
+    wasi::Ledger memory;
+    autograd::DenseParameter<float> w("w", Tensor<float>(memory, {}, {64, 64}));
+    for (Index i = 0; i < 4096; ++i) {
+        w.values.span()[static_cast<std::size_t>(i)] = 1.0F + static_cast<float>((i * 2654435761LL) % 4096) / 4096.0F;
+    }
+    const double before = EigenStorage::dot(std::as_const(w.values).matrix(), std::as_const(w.values).matrix());
+    const Tensor<float> zero = zeros(memory, Shape{64, 64});
+    const auto optimizer = optim::make_optimizer<float, EigenStorage>(options, memory);
+    optimizer->apply(nn::ParameterRef<float, EigenStorage>(w), autograd::Dense<float>{zero.matrix()},
+                     static_cast<float>(rate), 1.0F);
+    const double after = EigenStorage::dot(std::as_const(w.values).matrix(), std::as_const(w.values).matrix());
+    return (before - after) / (2.0 * rate * options.weight_decay * before);
+}
+
+TEST_CASE("weight decay: a small one is what it says, for all that 1 - 2e-7 is another float")
+{
+    // Sizes that 1 - rate lambda rounds by up to a fifth; each weight is rounded, but not all in one direction.
+    for (const double rate : {2e-6, 2.7e-6, 3.3e-6}) {
+        CAPTURE(rate);
+        CHECK(decayed_share(optim::SgdOptions{.weight_decay = 0.1}, rate) == doctest::Approx(1.0).epsilon(0.02));
+        CHECK(decayed_share(optim::SgdOptions{.momentum = 0.9, .weight_decay = 0.1}, rate) ==
+              doctest::Approx(1.0).epsilon(0.02));
+        CHECK(decayed_share(optim::AdamWOptions{.weight_decay = 0.1}, rate) == doctest::Approx(1.0).epsilon(0.02));
+        CHECK(decayed_share(optim::GaloreOptions{.rank = 4, .weight_decay = 0.1}, rate) ==
+              doctest::Approx(1.0).epsilon(0.02));
+        CHECK(decayed_share(optim::MofasgdOptions{.rank = 4, .weight_decay = 0.1}, rate) ==
+              doctest::Approx(1.0).epsilon(0.02));
+    }
+}
+
+TEST_CASE("weight decay: of a subspace, a small one is what it says in every form of its step")
+{
+    wasi::Ledger memory;
+    const auto w = normal<float>(memory, Shape{40, 30}, 3);
+    const Tensor<float> p = zeros(memory, Shape{40, 2});
+    const Tensor<float> q = zeros(memory, Shape{30, 2});
+    const Tensor<float> d_left = zeros(memory, Shape{40, 12});
+    const Tensor<float> d_right = zeros(memory, Shape{12, 30});
+    const int steps = 100;
+    for (const float shrink : {2e-7F, 2.7e-7F, 3.3e-7F}) {
+        for (const int form : {0, 1, 2}) {
+            CAPTURE(shrink);
+            CAPTURE(form);
+            auto weight = wasi::subspace::WeightSubspace<float, EigenStorage>::start(
+                w.matrix(), linalg::FixedRank{12}, memory, {});
+            const auto norm = [&] { return EigenStorage::dot(weight.right(), weight.right()); };
+            const double before = norm();
+            for (int step = 0; step < steps; ++step) {
+                if (form == 2) {
+                    weight.update(0.1F, shrink, linalg::FactorGradients<float>{d_left.matrix(), d_right.matrix()});
+                } else {
+                    weight.update(0.1F, shrink, linalg::Factored<float>{p.matrix(), q.matrix()},
+                                  form == 0 ? wasi::subspace::UpdateForm::plain : wasi::subspace::UpdateForm::rank_r);
+                }
+            }
+            CHECK((before - norm()) / (2.0 * static_cast<double>(shrink) * steps * before) ==
+                  doctest::Approx(1.0).epsilon(0.04));
+        }
+    }
+}
+
 }  // namespace

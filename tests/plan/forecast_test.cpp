@@ -315,7 +315,8 @@ TEST_CASE("memory forecast: optimisers that keep something")
 {
     const ThreadScope threads(1);
     for (const OptimizerOptions& which :
-         {OptimizerOptions(SgdOptions{.momentum = 0.9}), OptimizerOptions(AdamWOptions{})}) {
+         {OptimizerOptions(SgdOptions{.momentum = 0.9}), OptimizerOptions(AdamWOptions{}),
+          OptimizerOptions(AdamWOptions{.state = {wasi::optim::MomentFormat::int8, 100}})}) {
         for (const Method method :
              {method("vanilla"), method("head"), method("asi"), method("factors"), method("wasi")}) {
             if (method == wasi::train::method("wasi") && std::holds_alternative<AdamWOptions>(which)) {

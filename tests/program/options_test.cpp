@@ -128,6 +128,7 @@ constexpr int head_input = 32 * 16;
     const std::string still = "--method vanilla --validation 0.2 --epochs 3 --lr 0 --weight-decay 0";
     const std::string projected = sgd + "--lr 0.5 --saved-inputs projected --projection-rank 4 ";
     const std::string galore = "--method vanilla --optimizer galore --optimizer-rank 4 --lr 0.01 ";
+    const std::string eight_bits = "--method vanilla --lr 0.01 --config image=8,patch=4,dim=64,depth=1,heads=2,mlp=256 ";
     const std::string mofasgd = "--method vanilla --optimizer mofasgd --optimizer-rank 4 --lr 0.01 ";
     const std::string fixed = "--method asi --activation-ranks 4,2,8 ";
     return {
@@ -168,6 +169,12 @@ constexpr int head_input = 32 * 16;
          {},
          galore + "--optimizer-refresh 2 --config image=8,patch=4,dim=48,depth=2,heads=2,mlp=96 "},
         {"--optimizer-moments", {"kept", "rotated"}, losses, {}, galore + "--optimizer-refresh 2 "},
+        {"--optimizer-state", {"full", "int8"}, losses, {}, eight_bits + "--optimizer adamw "},
+        {"--optimizer-state",
+         {"full", "int8"},
+         in_report("/ledger_peak_bytes/optimiser_state"),
+         {},
+         eight_bits + "--optimizer galore --optimizer-rank 32 "},
         {"--optimizer-rank", {"2", "4"}, in_report("/ledger_peak_bytes/optimiser_state"), {}, mofasgd},
         {"--optimizer-beta", {"0", "0.9"}, losses, {}, mofasgd},
         {"--optimizer-form", {"paper", "code"}, losses, {}, mofasgd},

@@ -26,8 +26,8 @@ constexpr double beta2 = 0.999;
 template <class T>
 [[nodiscard]] AdamWStep<T> step_at(int t, double epsilon, double scale)
 {
-    return {.beta1 = static_cast<T>(beta1),
-            .beta2 = static_cast<T>(beta2),
+    return {.beta1 = beta1,
+            .beta2 = beta2,
             .epsilon = static_cast<T>(epsilon),
             .shrink = static_cast<T>(0.01 * 0.1),
             .corrected_rate = static_cast<T>(0.01 / (1.0 - std::pow(beta1, t))),

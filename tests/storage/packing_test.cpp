@@ -16,6 +16,7 @@
 
 namespace {
 
+using wasi::Codes;
 using wasi::Index;
 using wasi::Packing;
 using wasi::Precision;
@@ -117,6 +118,9 @@ TEST_CASE("every 16-bit number survives the way out and back in")
     }
 }
 
+/// Whether a group has one float, its step or its largest number, rather than its least number and its step.
+[[nodiscard]] bool one_scale(const Packing& packing) { return packing.codes != Codes::steps; }
+
 /// Numbers of many magnitudes, with their groups' ends at either side of zero, and groups of equal numbers.
 template <class T>
 [[nodiscard]] std::vector<T> group_numbers(std::size_t count)
@@ -133,7 +137,82 @@ template <class T>
 
 const std::vector<Packing> grouped{{Precision::int8},          {Precision::int4},    {Precision::int8, 97},
                                    {Precision::int4, 97},      {Precision::int8, 1}, {Precision::int4, 3},
-                                   {Precision::int8, 97, true}};
+                                   {Precision::int8, 97, Codes::symmetric}};
+const std::vector<Packing> dynamic{{Precision::int8, 256, Codes::dynamic},
+                                   {Precision::int8, 256, Codes::dynamic_positive},
+                                   {Precision::int8, 97, Codes::dynamic},
+                                   {Precision::int8, 1, Codes::dynamic_positive}};
+
+TEST_CASE_TEMPLATE("dynamic codes: the nearest of the numbers as defined, of every magnitude", E, WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    using Naive = wasi_tests::Engine<wasi_tests::NaiveStorage, T>;
+    std::vector<T> values;
+    const RandomKey key(12);
+    for (std::uint64_t i = 0; i < 30001; ++i) {  // eight decades, in groups of any scale
+        const double size = std::pow(10.0, -8.0 * key.uniform(2 * i) + static_cast<double>(i / 97 % 50) - 25.0);
+        values.push_back(static_cast<T>(key.uniform(2 * i + 1) < 0.5 ? -size : size));
+    }
+    for (const Packing& packing : dynamic) {
+        CAPTURE(packing.group);
+        CAPTURE(to_string(packing.codes));
+        const There<E> there(values, 1, packing);
+        const There<Naive> naive(values, 1, packing);
+        const bool positive = packing.codes == Codes::dynamic_positive;
+        int other = 0;
+        int outside = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            const auto most = static_cast<double>(there.scale(i / static_cast<std::size_t>(packing.group)));
+            const double wanted = positive ? std::max(static_cast<double>(values[i]), 0.0)
+                                           : static_cast<double>(values[i]);
+            const double error = std::abs(static_cast<double>(there.back[i]) - wanted);
+            const double share = std::abs(wanted) / most;
+            const double bound = share >= 0.1 ? 0.00704 : share >= 0.01 ? 0.00141 : 0.000282;
+            outside += wanted != 0.0 && error > bound * most * (1.0 + 1e-5);
+            outside += positive && (wanted == 0.0) != (there.back[i] == T(0));
+            // But for numbers halfway between two codes.
+            other += there.code(i) != naive.code(i);
+        }
+        CHECK(outside == 0);
+        CHECK(other <= 10);
+    }
+}
+
+TEST_CASE_TEMPLATE("dynamic codes: each comes back as it went, and zeros, denormals and -a are what they can be", E,
+                   WASI_TEST_ENGINES)
+{
+    using T = typename E::Scalar;
+    for (const Codes codes : {Codes::dynamic, Codes::dynamic_positive}) {
+        CAPTURE(to_string(codes));
+        std::vector<T> values;
+        for (const double number : wasi_tests::naive::dynamic_numbers(codes == Codes::dynamic_positive)) {
+            values.push_back(static_cast<T>(number * 0x1p-40));
+        }
+        REQUIRE(values.size() == 256);
+        const There<E> there(values, 1, {Precision::int8, 256, codes});
+        int changed = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            changed += there.code(i) != static_cast<int>(i) || std::abs(there.back[i] - values[i]) >
+                                                                   T(1e-6) * std::abs(values[i]);
+        }
+        CHECK(changed == 0);
+    }
+    const std::vector<T> odd{T(0), T(0), T(0), T(-2), T(1), T(0), T(1e-40), T(1e-42), T(0), T(-1), T(-1), T(-1)};
+    const There<E> there(odd, 1, {Precision::int8, 3, Codes::dynamic});
+    CHECK(there.back[0] == T(0));
+    CHECK(there.back[3] == doctest::Approx(-2.0 * (1.0 - 0.45 / 64)));  // 1 is a code and -1 is not
+    CHECK(there.back[4] == doctest::Approx(1.0).epsilon(0.0071));
+    CHECK(there.back[5] == T(0));
+    CHECK(static_cast<double>(there.back[6]) == doctest::Approx(1e-40).epsilon(1e-3).scale(0.0));
+    const There<E> positive(odd, 1, {Precision::int8, 3, Codes::dynamic_positive});
+    CHECK(positive.back[3] == T(0));
+    CHECK(positive.back[4] == T(1));
+    CHECK(positive.back[9] == T(0));
+    CHECK(static_cast<double>(positive.back[7]) == doctest::Approx(0.01 * 1e-40).epsilon(0.02).scale(0.0));
+    const There<E> tiny({T(1), T(1e-30), T(0)}, 1, {Precision::int8, 3, Codes::dynamic_positive});
+    CHECK(static_cast<double>(tiny.back[1]) == doctest::Approx(3.25e-7));
+    CHECK(tiny.back[2] == T(0));
+}
 
 TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: within half a step, codes as defined", E, WASI_TEST_ENGINES)
 {
@@ -152,7 +231,7 @@ TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: within half a step, codes as define
             for (std::size_t i = 0; i < count; ++i) {
                 const std::size_t group = i / static_cast<std::size_t>(packing.group);
                 const auto at = group * static_cast<std::size_t>(packing.scales_per_group());
-                const auto step = static_cast<double>(there.scale(packing.symmetric ? at : at + 1));
+                const auto step = static_cast<double>(there.scale(one_scale(packing) ? at : at + 1));
                 const double size = std::abs(static_cast<double>(values[i]));
                 const double error = std::abs(static_cast<double>(there.back[i]) - static_cast<double>(values[i]));
                 outside += error > step * (0.5 + 1e-4) + size * 0x1p-22;
@@ -168,8 +247,8 @@ TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: within half a step, codes as define
             for (std::size_t i = 0; i < count; ++i) {
                 const std::size_t at =
                     i / static_cast<std::size_t>(packing.group) * static_cast<std::size_t>(packing.scales_per_group());
-                const double least = packing.symmetric ? 0.0 : std::abs(static_cast<double>(there.scale(at)));
-                const auto step = static_cast<double>(there.scale(packing.symmetric ? at : at + 1));
+                const double least = one_scale(packing) ? 0.0 : std::abs(static_cast<double>(there.scale(at)));
+                const auto step = static_cast<double>(there.scale(one_scale(packing) ? at : at + 1));
                 far += std::abs(static_cast<double>(there.back[i]) - static_cast<double>(naive.back[i])) >
                        (least + codes * step) * 0x1p-22;
             }
@@ -185,7 +264,9 @@ TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: what is not finite comes back as Na
     constexpr auto infinity = std::numeric_limits<float>::infinity();
     const std::vector<std::vector<float>> bad{
         {std::numeric_limits<float>::quiet_NaN()}, {infinity}, {-infinity}, {3e38F, -3e38F}};
-    for (const Packing& packing : grouped) {
+    std::vector<Packing> all = grouped;
+    all.insert(all.end(), dynamic.begin(), dynamic.end());
+    for (const Packing& packing : all) {
         if (packing.group < 3) {
             continue;
         }
@@ -218,7 +299,7 @@ TEST_CASE_TEMPLATE("numbers in 8 and 4 bits: ends, zero and equal numbers come b
     CHECK(there.back[4] == T(127));
     CHECK(std::abs(static_cast<double>(there.back[6])) <= 3e-38);
     CHECK(there.back[9] == static_cast<T>(-3e38F));
-    const There<E> even(values, 1, {Precision::int8, 3, true});
+    const There<E> even(values, 1, {Precision::int8, 3, Codes::symmetric});
     CHECK(even.back[0] == T(0));
     CHECK(even.back[1] == T(-254));
     CHECK(even.back[2] == T(2));  // a step is 2, and ties go up
@@ -292,14 +373,16 @@ TEST_CASE("a packed tensor takes half the bytes of floats or less, books them an
     CHECK(bytes({Precision::half}) == 5 * 7 * 2);
     CHECK(bytes({Precision::int8}) == 5 * 7 + 8);
     CHECK(bytes({Precision::int8, 16}) == 5 * 7 + 3 * 8);
-    CHECK(bytes({Precision::int8, 7, true}) == 5 * 7 + 5 * 4);
+    CHECK(bytes({Precision::int8, 7, Codes::symmetric}) == 5 * 7 + 5 * 4);
     CHECK(bytes({Precision::int4}) == 18 + 8);
     CHECK(bytes({Precision::int4, 7}) == 5 * 4 + 5 * 8);
     CHECK(ledger.of(tag).current == 0);
     CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::full}), wasi::argument_error);
     CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::int8, 0}), wasi::argument_error);
-    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::int4, 2, true}), wasi::argument_error);
-    const wasi::PackedTensor rows(ledger, tag, {5, 7}, {Precision::int8, 7, true});
+    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::int4, 2, Codes::symmetric}), wasi::argument_error);
+    CHECK_THROWS_AS(wasi::PackedTensor(ledger, tag, {2}, {Precision::half, 2, Codes::dynamic}), wasi::argument_error);
+    CHECK(bytes({Precision::int8, 16, Codes::dynamic}) == 5 * 7 + 3 * 4);
+    const wasi::PackedTensor rows(ledger, tag, {5, 7}, {Precision::int8, 7, Codes::symmetric});
     CHECK(rows.part(14, 21).codes.data() == rows.view().codes.data() + 14);
     CHECK(rows.part(14, 21).scales.data() == rows.view().scales.data() + 2);
     CHECK_THROWS_AS(static_cast<void>(rows.part(3, 7)), wasi::argument_error);

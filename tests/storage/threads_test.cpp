@@ -206,7 +206,7 @@ TEST_CASE_TEMPLATE("threads: a step of AdamW", E, WASI_SHIPPED_ENGINES)
         auto v = normal<T>(1001, 203, 18);
         S::multiply_elements(v.matrix(), v.matrix());
         S::adamw_step(w.matrix(), m.matrix(), v.matrix(), gradient.matrix(),
-                      wasi::AdamWStep<T>{T(0.9), T(0.999), T(1e-8), T(1e-4), T(1e-2), T(3), T(0.7)});
+                      wasi::AdamWStep<T>{0.9, 0.999, T(1e-8), T(1e-4), T(1e-2), T(3), T(0.7)});
         return list<T>(std::move(w), std::move(m), std::move(v));
     });
 }

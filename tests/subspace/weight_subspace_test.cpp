@@ -24,6 +24,21 @@ constexpr std::array both_forms{UpdateForm::plain, UpdateForm::rank_r};
     return std::log(errors.front() / errors.back()) / std::log(etas.front() / etas.back());
 }
 
+template <class T>
+[[nodiscard]] Tensor<double> as_double(ConstMatrixView<T> a)
+{
+    Tensor<double> result(wasi::plain_memory(), {}, {a.rows, a.cols});
+    EigenStorage::convert(result.matrix(), a);
+    return result;
+}
+template <class T>
+[[nodiscard]] Tensor<T> clone_of(ConstMatrixView<T> a)
+{
+    Tensor<T> result(wasi::plain_memory(), {}, {a.rows, a.cols});
+    EigenStorage::copy(result.matrix(), a);
+    return result;
+}
+
 TEST_CASE_TEMPLATE("start: the truncated SVD, L orthonormal, R = LᵀW, energy as asked", T, float, double)
 {
     const Problem<T> problem(40, 24, 3);
@@ -337,6 +352,113 @@ TEST_CASE("a thousand steps in float keep L orthonormal and the pair consistent"
         CHECK(subspace.orthogonality_defect() <= 1e-5);
         CHECK(frobenius_norm(dense(subspace).matrix()) < 10.0);
     }
+}
+
+/// Tangent steps with a polar factor in each, in double.
+struct Retracted {
+    Tensor<double> left, right;
+
+    void step(double eta, double shrink, const linalg::Factored<double>& gradient)
+    {
+        auto& memory = wasi::plain_memory();
+        Subspace<double> here = Subspace<double>::from_factors(wasi::clone<EigenStorage>(left, wasi::Tag{}),
+                                                               wasi::clone<EigenStorage>(right, wasi::Tag{}));
+        Matrix<double> d_left(here.outputs(), here.rank());
+        Matrix<double> d_right(here.rank(), here.inputs());
+        here.partial_gradients(d_left.view(), d_right.view(), gradient);
+        const Tensor<double> direction = wasi::subspace::tangent_direction<EigenStorage, double>(
+            here.left(), here.right(), d_left.view(), memory);
+        Tensor<double> w = here.dense(memory, {});  // alpha L R - eta (L dR + D R)
+        EigenStorage::multiply(w.matrix(), -eta, here.left(), d_right.view(), 1.0 - shrink, memory);
+        EigenStorage::multiply(w.matrix(), -eta, direction.matrix(), here.right(), 1.0, memory);
+        EigenStorage::add_scaled(left.matrix(), 1.0, -eta, direction.matrix());
+        wasi::subspace::polar_factor<EigenStorage, double>(left.matrix(), memory);
+        EigenStorage::multiply(right.matrix(), 1.0, std::as_const(left).matrix().transposed(),
+                               std::as_const(w).matrix(), 0.0, memory);
+    }
+    [[nodiscard]] Tensor<double> dense() const
+    {
+        Tensor<double> w(wasi::plain_memory(), {}, {left.shape()[0], right.shape()[1]});
+        EigenStorage::multiply(w.matrix(), 1.0, left.matrix(), right.matrix(), 0.0, wasi::plain_memory());
+        return w;
+    }
+};
+
+/// ||D||_F of a tangent step.
+template <class T>
+[[nodiscard]] double norm_of_direction(const Subspace<T>& weight, const linalg::Factored<T>& gradient)
+{
+    Matrix<T> d_left(weight.outputs(), weight.rank());
+    Matrix<T> d_right(weight.rank(), weight.inputs());
+    weight.partial_gradients(d_left.view(), d_right.view(), gradient);
+    return frobenius_norm(wasi::subspace::tangent_direction<EigenStorage, T>(weight.left(), weight.right(),
+                                                                             d_left.view(), wasi::plain_memory())
+                              .matrix());
+}
+
+TEST_CASE_TEMPLATE("tangent steps: without polar factors while they are small, and then the same steps", T, float, double)
+{
+    const Problem<T> problem(64, 48, 8);
+    constexpr Index rank = 12;
+    const double most = 16.0 * std::sqrt(static_cast<double>(rank)) * static_cast<double>(wasi::epsilon<T>);
+    const auto first_p = random_matrix<T>(64, 8, 100);
+    const linalg::Factored<T> first{first_p.view(), problem.q.matrix(), true};
+    // One step of the first size fills a thousandth of `most`, one of the second a tenth, one of the third far more than
+    // all of it.
+    for (const double size : {0.03, 0.3, 30.0}) {
+        CAPTURE(size);
+        auto weight = problem.start(rank);
+        const auto eta = static_cast<T>(size * std::sqrt(most) / norm_of_direction(weight, first));
+        Retracted wanted{as_double(weight.left()), as_double(weight.right())};
+        const Tensor<double> before = wanted.dense();
+        Matrix<T> d_left(64, rank);
+        Matrix<T> d_right(rank, 48);
+        double worst = 0.0;
+        constexpr int steps = 300;
+        for (std::uint64_t step = 0; step < steps; ++step) {
+            const auto p = random_matrix<T>(64, 8, 100 + step % 3);
+            const linalg::Factored<T> gradient{p.view(), problem.q.matrix(), true};
+            weight.partial_gradients(d_left.view(), d_right.view(), gradient);
+            weight.update(eta, T(1e-3) * eta, linalg::FactorGradients<T>{d_left.view(), d_right.view()});
+            worst = std::max(worst, weight.orthogonality_defect());
+            const auto exact_p = as_double(p.view());
+            const auto exact_q = as_double(problem.q.matrix());
+            wanted.step(static_cast<double>(eta), static_cast<double>(T(1e-3) * eta),
+                        {std::as_const(exact_p).matrix(), std::as_const(exact_q).matrix(), true});
+        }
+        CHECK(worst <= 1.5 * most);
+        CHECK(weight.updates().tangent == steps);
+        const auto retracted = weight.updates().retracted;
+        CAPTURE(retracted);
+        CHECK(retracted >= 2);  // the first, and one of 256
+        CHECK((size > 1.0 ? retracted == steps : size > 0.1 ? retracted < steps / 2 : retracted < 10));
+        const auto moved = distance(before.matrix(), wanted.dense().matrix());
+        CHECK(distance(dense(weight).matrix(), wanted.dense().matrix()) <=
+              1e-3 * moved + 20.0 * static_cast<double>(wasi::epsilon<T>) * frobenius_norm(before.matrix()));
+    }
+}
+
+TEST_CASE_TEMPLATE("tangent steps: one that is large for the smallest values of R takes the polar factor", T, float, double)
+{
+    const Problem<T> problem(30, 20, 4);
+    auto weight = problem.start(6);
+    Matrix<T> d_left(30, 6);
+    Matrix<T> d_right(6, 20);
+    const auto go = [&](double eta) {
+        weight.partial_gradients(d_left.view(), d_right.view(), problem.gradient());
+        weight.update(static_cast<T>(eta), T(0), linalg::FactorGradients<T>{d_left.view(), d_right.view()});
+        return weight.updates().retracted;
+    };
+    const double small = 1e-2 * std::sqrt(static_cast<double>(wasi::epsilon<T>));
+    CHECK(go(small) == 1);  // the first
+    CHECK(go(small) == 1);
+    CHECK(go(0.3) == 2);
+    CHECK(weight.orthogonality_defect() <= 20.0 * static_cast<double>(wasi::epsilon<T>));
+    CHECK(go(small) == 2);
+    // Another holder of the same factors knows nothing of how they were made.
+    auto loaded = Subspace<T>::from_factors(clone_of(weight.left()), clone_of(weight.right()));
+    loaded.update(static_cast<T>(small), T(0), linalg::FactorGradients<T>{d_left.view(), d_right.view()});
+    CHECK(loaded.updates().retracted == 1);
 }
 
 TEST_CASE("bad input is refused, by name and shape")

@@ -62,6 +62,31 @@ struct Format {
 
 using wasi::Index;
 
+/// 0, 1 and the middles of parts of [0.1, 1], of [0.01, 0.1] and so on: twice as many parts from decade to decade.
+[[nodiscard]] inline std::vector<double> dynamic_numbers(bool positive)
+{
+    std::vector<double> numbers{0.0, 1.0};
+    int parts = positive ? 128 : 64;
+    for (double top = 1.0; parts >= (positive ? 2 : 1); top /= 10.0, parts /= 2) {
+        for (int part = 0; part < parts; ++part) {
+            const double width = (top - top / 10.0) / parts;
+            const double middle = top / 10.0 + width * part + width / 2.0;
+            numbers.push_back(middle);
+            if (!positive) {
+                numbers.push_back(-middle);
+            }
+        }
+    }
+    std::sort(numbers.begin(), numbers.end());
+    return numbers;
+}
+/// The place of the number nearest to `share`, by looking at all.
+[[nodiscard]] inline int nearest_of(const std::vector<double>& numbers, double share)
+{
+    const auto nearer = [&](double a, double b) { return std::abs(a - share) < std::abs(b - share); };
+    return static_cast<int>(std::min_element(numbers.begin(), numbers.end(), nearer) - numbers.begin());
+}
+
 /// The number of this place of a run of packed ones.
 [[nodiscard]] inline double unpacked_number(const wasi::ConstPackedView& from, Index place)
 {
@@ -74,7 +99,11 @@ using wasi::Index;
     const Index within = place % packing.group;
     const float* scales = from.scales.data() + group * packing.scales_per_group();
     const Index begin = group * packing.group_bytes();
-    if (packing.symmetric) {
+    if (packing.dynamic()) {
+        const auto table = dynamic_numbers(packing.codes == wasi::Codes::dynamic_positive);
+        return static_cast<double>(scales[0]) * table[static_cast<std::size_t>(byte(begin + within))];
+    }
+    if (packing.codes == wasi::Codes::symmetric) {
         const int code = byte(begin + within);
         return static_cast<double>(scales[0]) * (code < 128 ? code : code - 256);
     }
@@ -115,16 +144,30 @@ inline void pack_numbers(const wasi::PackedView& to, const std::vector<double>& 
         const float nothing = std::numeric_limits<float>::quiet_NaN();
         float* scales = to.scales.data() + group * packing.scales_per_group();
         const auto levels = static_cast<float>(packing.largest_code());
+        if (packing.dynamic()) {
+            const auto table = dynamic_numbers(packing.codes == wasi::Codes::dynamic_positive);
+            const double largest = packing.codes == wasi::Codes::dynamic
+                                       ? std::max(std::abs(static_cast<double>(least)), static_cast<double>(most))
+                                       : std::max(static_cast<double>(most), 0.0);
+            scales[0] = finite ? static_cast<float>(largest) : nothing;
+            for (Index i = first; i < last && finite; ++i) {
+                const auto number = static_cast<double>(static_cast<float>(numbers[static_cast<std::size_t>(i)]));
+                const double share = largest > 0.0 ? number / largest : 0.0;
+                const bool up = packing.codes == wasi::Codes::dynamic_positive && share > 0.0;  // never to 0
+                put(group * packing.group + i - first, std::max(nearest_of(table, share), up ? 1 : 0));
+            }
+            continue;
+        }
         const float step =
-            packing.symmetric ? std::max(std::abs(least), std::abs(most)) / levels : (most - least) / levels;
-        scales[packing.symmetric ? 0 : 1] = finite ? step : nothing;
-        if (!packing.symmetric) {
+            packing.codes == wasi::Codes::symmetric ? std::max(std::abs(least), std::abs(most)) / levels : (most - least) / levels;
+        scales[packing.codes == wasi::Codes::symmetric ? 0 : 1] = finite ? step : nothing;
+        if (packing.codes == wasi::Codes::steps) {
             scales[0] = finite ? least : nothing;
         }
         for (Index i = first; i < last && finite && step >= std::numeric_limits<float>::min(); ++i) {
             const double value = static_cast<float>(numbers[static_cast<std::size_t>(i)]);
             const double steps =
-                (value - (packing.symmetric ? 0.0 : static_cast<double>(least))) / static_cast<double>(step);
+                (value - (packing.codes == wasi::Codes::symmetric ? 0.0 : static_cast<double>(least))) / static_cast<double>(step);
             const double chance = key ? key->uniform(static_cast<std::uint64_t>(i)) : 0.5;
             const int code = std::min(static_cast<int>(std::floor(steps + chance)), packing.largest_code());
             const Index begin = group * packing.group_bytes();

@@ -157,7 +157,7 @@ TEST_CASE("locked memory: every method trains, saves, resumes and predicts to th
             const bool dense_moments = std::holds_alternative<wasi::nn::SubspaceOptions>(method.weight({}));
             optim::OptimizerOptions kind = optim::SgdOptions{.momentum = 0.9};
             if (lean && !dense_moments) {
-                kind = optim::AdamWOptions{};
+                kind = optim::AdamWOptions{.state = {optim::MomentFormat::int8, 100}};
                 if (method == wasi::train::method("vanilla")) {
                     kind = optim::GaloreOptions{.rank = 3, .refresh_every = 2};
                 } else if (method == wasi::train::method("asi")) {

@@ -115,6 +115,8 @@ TEST_CASE("micro-batches, global and per-parameter clipping, and every optimiser
     check_same({.method = method("asi"), .micro_batches = 3, .clip_norm = 0.5});
     check_same({.method = method("asi"), .optimizer = wasi::optim::AdamWOptions{}});
     check_same({.method = method("factors"), .optimizer = wasi::optim::AdamWOptions{}});
+    check_same({.method = method("vanilla"),
+                .optimizer = wasi::optim::AdamWOptions{.state = {wasi::optim::MomentFormat::int8, 100}}});
     check_same({.method = method("wasi"), .optimizer = wasi::optim::SgdOptions{.momentum = 0.9, .weight_decay = 1e-4}});
     for (const auto basis :
          {wasi::optim::GradientBasis::svd, wasi::optim::GradientBasis::randomized, wasi::optim::GradientBasis::warm}) {

@@ -9,6 +9,7 @@ using wasi::argument_error;
 using wasi::Index;
 using wasi::require;
 using wasi::optim::GradientBasis;
+using wasi::optim::MomentFormat;
 using wasi::optim::RefreshedMoments;
 using Options = FinetuneOptions;
 
@@ -54,6 +55,10 @@ OptionTable<FinetuneOptions> optimizer_rows()
          .help = "what becomes of galore's moments when directions change (default: kept, as published)",
          .value = word({{"kept", RefreshedMoments::kept}, {"rotated", RefreshedMoments::rotated}},
                        &Options::optimizer_moments)},
+        {.name = "--optimizer-state",
+         .type = "FORMAT",
+         .help = "of adamw's and galore's moments: int8 takes 2 bytes a number in place of 8 (default: full)",
+         .value = word({{"full", MomentFormat::full}, {"int8", MomentFormat::int8}}, &Options::optimizer_state)},
         {.name = "--optimizer-beta",
          .type = "BETA",
          .help = "share of mofasgd's momentum that stays (default: 0.95)",
@@ -84,6 +89,9 @@ void check_optimizer(const FinetuneOptions& options, bool subspaces)
     require<argument_error>(galore || !of_galore,
                             "--optimizer-refresh, --optimizer-scale, --optimizer-basis and --optimizer-moments are for "
                             "--optimizer galore");
+    require<argument_error>(galore || options.optimizer == OptimizerName::adamw ||
+                                options.optimizer_state == MomentFormat::full,
+                            "--optimizer-state is for --optimizer adamw and galore: ", name, " has no moments");
     require<argument_error>(mofasgd || (!options.optimizer_beta && !options.optimizer_as_code),
                             "--optimizer-beta and --optimizer-form are for --optimizer mofasgd");
 }
@@ -94,7 +102,7 @@ wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options)
         case OptimizerName::sgd:
             break;
         case OptimizerName::adamw:
-            return wasi::optim::AdamWOptions{.weight_decay = options.weight_decay};
+            return wasi::optim::AdamWOptions{.weight_decay = options.weight_decay, .state = {options.optimizer_state}};
         case OptimizerName::galore: {
             wasi::optim::GaloreOptions galore{.weight_decay = options.weight_decay, .seed = options.seed};
             galore.rank = options.optimizer_rank.value_or(galore.rank);
@@ -102,6 +110,7 @@ wasi::optim::OptimizerOptions optimizer_options(const FinetuneOptions& options)
             galore.step_scale = options.optimizer_scale.value_or(galore.step_scale);
             galore.basis = options.optimizer_basis.value_or(galore.basis);
             galore.moments = options.optimizer_moments.value_or(galore.moments);
+            galore.state.format = options.optimizer_state;
             return galore;
         }
         case OptimizerName::mofasgd: {

@@ -72,6 +72,7 @@ struct FinetuneOptions {
     std::optional<double> optimizer_scale;         ///< of galore; not given: 0.25
     std::optional<wasi::optim::GradientBasis> optimizer_basis;
     std::optional<wasi::optim::RefreshedMoments> optimizer_moments;
+    wasi::optim::MomentFormat optimizer_state = wasi::optim::MomentFormat::full;  ///< of adamw and galore
     std::optional<double> optimizer_beta;   ///< of mofasgd; not given: 0.95
     std::optional<bool> optimizer_as_code;  ///< of mofasgd; not given: the paper's form
     double learning_rate = 0.05;

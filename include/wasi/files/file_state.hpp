@@ -19,7 +19,8 @@
 
 /// State in a safetensors file: tensors under their names, numbers and words in the metadata, a tensor that is empty as
 /// the word "empty". A matrix in fewer bits is a tensor of BF16, F16 or I8, of 8 bits with one float a row in
-/// NAME.scale (W = NAME * NAME.scale), and NAME.packed in the metadata says in which format. Needs the target wasi::io.
+/// NAME.scale (W = NAME * NAME.scale), and NAME.packed in the metadata says in which format. Dynamic codes are a tensor
+/// of U8, with one float a group in NAME.scale and "int8 dynamic 256" as format. Needs the target wasi::io.
 namespace wasi::files {
 
 namespace detail {
@@ -119,16 +120,15 @@ public:
         const auto view = std::as_const(values).view();
         bytes_ += values.bytes();
         as_held_.insert({own, own + std::string(detail::scale_suffix)});
-        metadata[own + std::string(detail::packed_suffix)] = to_string(values.precision());
+        metadata[own + std::string(detail::packed_suffix)] = detail::packing_words(values);
         const auto shape = std::vector<Index>(values.shape().begin(), values.shape().end());
         tensors_.push_back(
             {own, shape,
-             io::StoredElements{detail::dtype_of(values.precision()), copies_.of(values.memory(), view.codes)}});
+             io::StoredElements{detail::dtype_of(values.packing()), copies_.of(values.memory(), view.codes)}});
         if (!view.scales.empty()) {
-            require<argument_error>(detail::has_scale_by_row(values), "StateWriter: ", own,
-                                    " is packed in another way than by row");
-            tensors_.push_back(
-                {own + std::string(detail::scale_suffix), {shape[0]}, copies_.of(values.memory(), view.scales)});
+            tensors_.push_back({own + std::string(detail::scale_suffix),
+                                {static_cast<Index>(view.scales.size())},
+                                copies_.of(values.memory(), view.scales)});
         }
     }
     void number(std::string_view name, Index& value) override { metadata[full(name)] = detail::number_text(value); }
@@ -199,17 +199,16 @@ public:
             return;
         }
         const auto& shape = file_->info(own).shape;
-        const Precision precision = detail::packed_precision(said->second);
-        require<io_error>(
-            precision != Precision::full && !shape.empty() && Shape(std::span<const Index>(shape)).size() > 0,
-            path_.string(), ": tensor ", own, ' ', shape_text(shape), " is packed as '", said->second,
-            "', which this library does not know");
         const Shape extents{std::span<const Index>(shape)};
-        values = PackedTensor(memory, tag, extents, packing_by_row(precision, extents));
+        const auto packing = shape.empty() || extents.size() == 0 ? std::optional<Packing>()
+                                                                  : detail::read_packing(said->second, extents);
+        require<io_error>(packing.has_value(), path_.string(), ": tensor ", own, ' ', shape_text(shape),
+                          " is packed as '", said->second, "', which this library does not know");
+        values = PackedTensor(memory, tag, extents, *packing);
         const auto view = values.view();
         const std::string scale = own + std::string(detail::scale_suffix);
         detail::fill_on_host(memory, view.codes, [&](std::span<std::byte> bytes) {
-            file_->read_stored(own, detail::dtype_of(precision), bytes);
+            file_->read_stored(own, detail::dtype_of(*packing), bytes);
         });
         read_.insert(own);
         if (!view.scales.empty()) {

@@ -22,7 +22,7 @@ using RunFacts = std::map<std::string, std::string>;
 namespace detail {
 
 inline constexpr const char* run_version_key = "wasi_run";
-inline constexpr const char* run_version = "2";
+inline constexpr const char* run_version = "3";
 inline constexpr const char* next_step_key = "next_step";
 inline constexpr std::string_view fact_prefix = "fact ";
 

@@ -3,11 +3,11 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "wasi/optim/adamw_moments.hpp"
 #include "wasi/optim/compiled.hpp"
-#include "wasi/optim/gradient_norms.hpp"
+#include "wasi/optim/gradient_matrix.hpp"
 #include "wasi/optim/optimizer.hpp"
 
 namespace wasi::optim {
@@ -26,11 +26,15 @@ struct AdamWOptions {
     double beta2 = 0.999;
     double epsilon = 1e-8;
     double weight_decay = 0.01;
+    MomentOptions state{};
 };
 
 /// AdamW as in torch.optim.AdamW (Loshchilov, Hutter 2019):
 ///     w <- (1 - rate lambda) w,  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g²,
 ///     w <- w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon).
+///
+/// MomentFormat::int8 keeps m and v in 8 bits (AdamWMoments), 2 bytes a number in place of 8; this is the AdamW8bit of
+/// torchao and bitsandbytes.
 ///
 /// A parameter's share of the decay (DenseParameter::decay_share) is an exponent, (1 - rate lambda)^share: two factors
 /// of 1/2 each let their product decay as a dense weight would. Subspaces (WeightSubspace) are refused with
@@ -60,19 +64,10 @@ public:
         require<argument_error>(dense.decay_share == 1.0 || shrink <= 1.0, "AdamW: rate ", rate, " times weight_decay ",
                                 options_.weight_decay, " is above 1");
         const MatrixView<T> values = dense.matrix();
-        Tensor<T> expanded;  // moments are elementwise, so a factored gradient must be multiplied out here
-        ConstMatrixView<T> g;
-        if (const auto* plain = std::get_if<autograd::Dense<T>>(&gradient)) {
-            g = shaped_like<T>(plain->values, values);
-        } else if (const auto* factored = std::get_if<linalg::Factored<T>>(&gradient)) {
-            expanded = Tensor<T>(*memory_, Tag{Use::gradient, 0}, Shape{values.rows, values.cols});
-            S::multiply(expanded.matrix(), T(1), factored->p, factored->q.transposed(), T(0), *memory_);
-            g = std::as_const(expanded).matrix();
-        } else {
-            throw argument_error("AdamW: factor gradients for a dense parameter");
-        }
+        const GradientMatrix<T, S> g(gradient, values, parameter.name());
+        const Tensor<T> expanded = g.expanded(*memory_);  // moments are elementwise
         const double own = decay_of_share(shrink, dense.decay_share);
-        move(values, g, moments_[parameter.name()], parameter.state_tag(), rate, static_cast<T>(own), scale);
+        move(values, g.dense_or(expanded), moments_[parameter.name()], parameter.state_tag(), rate, static_cast<T>(own), scale);
     }
 
     void state(State& state, const std::vector<nn::ParameterRef<T, S>>& parameters) override
@@ -80,8 +75,7 @@ public:
         for (const auto& parameter : parameters) {
             const State::Scope scope(state, parameter.name());
             Moments& moments = moments_[parameter.name()];
-            state.tensor(".first_moment", moments.first, *memory_, parameter.state_tag());
-            state.tensor(".second_moment", moments.second, *memory_, parameter.state_tag());
+            moments.both.state(state, *memory_, parameter.state_tag());
             state.number(".steps", moments.step);
         }
     }
@@ -89,29 +83,24 @@ public:
 private:
     struct Moments {
         Index step = 0;
-        Tensor<T> first;
-        Tensor<T> second;
+        AdamWMoments<T, S> both;
     };
 
     void move(MatrixView<T> values, ConstMatrixView<T> gradient, Moments& state, Tag tag, T rate, T shrink, T scale)
     {
         if (state.step == 0) {
-            state.first = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
-            state.second = Tensor<T>(*memory_, tag, Shape{values.rows, values.cols});
-            // 0, by the storage: a dry run must not touch the pages of so much state.
-            S::add_scaled(state.first.matrix(), T(0), T(0), std::as_const(values));
-            S::add_scaled(state.second.matrix(), T(0), T(0), std::as_const(values));
+            state.both.make(*memory_, tag, values.rows, values.cols, options_.state);
         }
         ++state.step;
         const AdamWStep<T> step{
-            static_cast<T>(options_.beta1),
-            static_cast<T>(options_.beta2),
+            options_.beta1,
+            options_.beta2,
             static_cast<T>(options_.epsilon),
             shrink,
             rate / static_cast<T>(1.0 - std::pow(options_.beta1, static_cast<double>(state.step))),
             static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(state.step)))),
             scale};
-        S::adamw_step(values, state.first.matrix(), state.second.matrix(), gradient, step);
+        state.both.step(values, gradient, step, *memory_);
     }
 
     AdamWOptions options_;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/optim/adamw_moments.hpp"
 #include "wasi/optim/compiled.hpp"
 #include "wasi/optim/gradient_matrix.hpp"
 #include "wasi/optim/optimizer.hpp"
@@ -42,6 +43,7 @@ struct GaloreOptions {
     double step_scale = 0.25;   ///< of the step of a projected matrix
     GradientBasis basis = GradientBasis::svd;
     RefreshedMoments moments = RefreshedMoments::kept;
+    MomentOptions state{};
     double beta1 = 0.9;
     double beta2 = 0.999;
     double epsilon = 1e-6;
@@ -61,7 +63,7 @@ struct GaloreOptions {
 /// RefreshedMoments::rotated: M <- M C, V <- (1 - b2^t) |(V^ - M^²) C² + (M^ C)²|, C = Q_oldᵀ Q, squares by elements,
 /// M^ and V^ corrected (LDAdam's projection; its error feedback, a buffer of W's size, is not here).
 ///
-/// State r min + 2 r max floats a matrix. A factored gradient (what saved inputs in a factored form give) stays
+/// State r min + 2 r max floats a matrix; with MomentFormat::int8 r min floats and 2 r max numbers of 8 bits. A factored gradient (what saved inputs in a factored form give) stays
 /// factored: nothing of W's size is formed. 2 m n r flops for R, as many for the step; a refresh: GradientMatrix.
 /// Subspaces (WeightSubspace) are refused with argument_error. A parameter's share of the decay is an exponent, as in
 /// AdamW.
@@ -121,8 +123,7 @@ public:
             const State::Scope scope(state, parameter.name());
             Moments& moments = moments_[parameter.name()];
             state.tensor(".directions", moments.directions, *memory_, parameter.state_tag());
-            state.tensor(".first_moment", moments.first, *memory_, parameter.state_tag());
-            state.tensor(".second_moment", moments.second, *memory_, parameter.state_tag());
+            moments.both.state(state, *memory_, parameter.state_tag());
             state.number(".steps", moments.step);
         }
     }
@@ -131,8 +132,7 @@ private:
     struct Moments {
         Index step = 0;
         Tensor<T> directions;  // Q (n,r); of a plain parameter nothing
-        Tensor<T> first;
-        Tensor<T> second;
+        AdamWMoments<T, S> both;
     };
     struct Step {
         Tag tag;
@@ -148,8 +148,8 @@ private:
     [[nodiscard]] AdamWStep<T> elementwise(Index t, T gradient_scale, double shrink, double size) const
     {
         const double root = std::sqrt(correction2(t));
-        return {static_cast<T>(options_.beta1),
-                static_cast<T>(options_.beta2),
+        return {options_.beta1,
+                options_.beta2,
                 static_cast<T>(options_.epsilon / root),
                 static_cast<T>(shrink),
                 static_cast<T>(size / correction1(t)),
@@ -157,24 +157,16 @@ private:
                 gradient_scale};
     }
 
-    void make_moments(Moments& state, Tag tag, Index rows, Index cols)
-    {
-        for (Tensor<T>* moment : {&state.first, &state.second}) {
-            *moment = Tensor<T>(*memory_, tag, Shape{rows, cols});
-            S::fill(moment->matrix(), T(0));
-        }
-    }
-
     void move_plain(MatrixView<T> w, const GradientMatrix<T, S>& gradient, Moments& state, const Step& step)
     {
         if (state.step == 0) {
-            make_moments(state, step.tag, w.rows, w.cols);
+            state.both.make(*memory_, step.tag, w.rows, w.cols, options_.state);
         }
         ++state.step;
         const Tensor<T> expanded = gradient.expanded(*memory_);
         const double size = static_cast<double>(step.rate) * (1.0 - step.shrink);
-        S::adamw_step(w, state.first.matrix(), state.second.matrix(), gradient.dense_or(expanded),
-                      elementwise(state.step, step.scale, step.shrink, size));
+        state.both.step(w, gradient.dense_or(expanded), elementwise(state.step, step.scale, step.shrink, size),
+                        *memory_);
     }
 
     /// For W (m,n), m >= n.
@@ -185,7 +177,7 @@ private:
             refresh(gradient, state, step.tag, key_of(options_.seed, name, state.step));
         }
         if (state.step == 0) {
-            make_moments(state, step.tag, w.rows, options_.rank);
+            state.both.make(*memory_, step.tag, w.rows, options_.rank, options_.state);
         }
         ++state.step;
         const auto q = std::as_const(state.directions).matrix();
@@ -195,10 +187,10 @@ private:
         Tensor<T> moved = workspace<T>(*memory_, w.rows, options_.rank);
         S::fill(moved.matrix(), T(0));
         const double size = static_cast<double>(step.rate) * options_.step_scale * (1.0 - step.shrink);
-        S::adamw_step(moved.matrix(), state.first.matrix(), state.second.matrix(), std::as_const(projected).matrix(),
-                      elementwise(state.step, step.scale, 0.0, size));
-        S::multiply(w, T(1), std::as_const(moved).matrix(), q.transposed(), static_cast<T>(1.0 - step.shrink),
-                    *memory_);
+        state.both.step(moved.matrix(), std::as_const(projected).matrix(),
+                        elementwise(state.step, step.scale, 0.0, size), *memory_);
+        decay<S>(w, static_cast<T>(step.shrink));
+        S::multiply(w, T(1), std::as_const(moved).matrix(), q.transposed(), T(1), *memory_);
     }
 
     void refresh(const GradientMatrix<T, S>& gradient, Moments& state, Tag tag, RandomKey key)
@@ -228,18 +220,18 @@ private:
                 break;
         }
         if (!old.empty()) {
-            rotate(state, std::as_const(old).matrix());
+            state.both.in_full(*memory_, [&](MatrixView<T> m, MatrixView<T> v) {
+                rotate(state, std::as_const(old).matrix(), m, v);
+            });
         }
     }
 
     /// Moments of the old directions become moments of the new ones.
-    void rotate(Moments& state, ConstMatrixView<T> old)
+    void rotate(const Moments& state, ConstMatrixView<T> old, MatrixView<T> m, MatrixView<T> v)
     {
         const Index r = options_.rank;
         const double c1 = correction1(state.step);
         const double c2 = correction2(state.step);
-        const auto m = state.first.matrix();
-        const auto v = state.second.matrix();
         Tensor<T> turn = workspace<T>(*memory_, r, r);  // C
         S::multiply(turn.matrix(), T(1), old.transposed(), std::as_const(state.directions).matrix(), T(0), *memory_);
         Tensor<T> other = workspace<T>(*memory_, m.rows, r);

@@ -95,7 +95,7 @@ public:
         const GradientMatrix<T, S> g(gradient, w, parameter.name());
         Momentum& momentum = momentum_[parameter.name()];
         const Tag tag = parameter.state_tag();
-        S::add_scaled(w, T(0), static_cast<T>(1.0 - shrink), ConstMatrixView<T>(w));
+        decay<S>(w, static_cast<T>(shrink));
         if (momentum.empty()) {
             if (!options_.as_code) {
                 begin(momentum, g, scale, tag, key_of(0, parameter.name(), 0));

@@ -108,7 +108,8 @@ private:
               T rate, T decay, T scale)
     {
         if (options_.momentum == 0.0) {
-            add(values, T(1) - rate * decay, -rate * scale, gradient);
+            optim::decay<S>(values, rate * decay);
+            add(values, T(1), -rate * scale, gradient);
             return;
         }
         Tensor<T>& v = velocity_[parameter.name()];

@@ -117,8 +117,8 @@ concept NeuralStorageFor =
 /// The numbers of one AdamW step on one parameter (see optim::AdamW).
 template <Scalar T>
 struct AdamWStep {
-    T beta1;
-    T beta2;
+    double beta1;  ///< doubles, since 1 - 0.999 of floats is off by 1e-5
+    double beta2;
     T epsilon;
     T shrink;               ///< rate lambda
     T corrected_rate;       ///< rate / (1 - beta1^t)

@@ -16,7 +16,7 @@ namespace wasi {
     if (precision == Precision::bfloat16 || precision == Precision::half) {
         return {precision};
     }
-    return {precision, std::max<Index>(shape.size() / std::max<Index>(shape[0], 1), 1), true};
+    return {precision, std::max<Index>(shape.size() / std::max<Index>(shape[0], 1), 1), Codes::symmetric};
 }
 
 /// The numbers of a tensor in 16, 8 or 4 bits each, row-major: owned, booked and aligned like a Tensor, but not
@@ -27,16 +27,16 @@ public:
     /// Holds nothing.
     PackedTensor() = default;
     /// Numbers not set. Throws argument_error for Precision::full, which is what a Tensor is for, and for a group below
-    /// 1 or symmetric codes of other than 8 bits.
+    /// 1 or codes of other than 8 bits that are not steps.
     PackedTensor(Memory& memory, Tag tag, Shape shape, Packing packing)
         : memory_(&memory), tag_(tag), shape_(shape), packing_(packing)
     {
         require<argument_error>(packing.precision != Precision::full,
                                 "PackedTensor: a precision of 16 bits or less is wanted, got ",
                                 to_string(packing.precision));
-        require<argument_error>(packing.group >= 1 && (!packing.symmetric || packing.precision == Precision::int8),
+        require<argument_error>(packing.group >= 1 && (packing.codes == Codes::steps || packing.precision == Precision::int8),
                                 "PackedTensor: groups of ", packing.group, " numbers in ", to_string(packing.precision),
-                                packing.symmetric ? ", symmetric" : "");
+                                ", codes ", to_string(packing.codes));
         data_ = static_cast<std::byte*>(memory.allocate(bytes(), tag));
     }
     PackedTensor(PackedTensor&& other) noexcept { swap(other); }
@@ -62,24 +62,25 @@ public:
     [[nodiscard]] Memory& memory() const { return *memory_; }
     [[nodiscard]] std::size_t bytes() const { return scale_bytes() + packing_.code_bytes(shape_.size()); }
 
-    [[nodiscard]] PackedView view()
-    {
-        return {{data_ + scale_bytes(), packing_.code_bytes(shape_.size())},
-                {reinterpret_cast<float*>(data_), packing_.scale_count(shape_.size())},
-                packing_};
-    }
+    [[nodiscard]] PackedView view() { return part(0, shape_.size()); }
     [[nodiscard]] ConstPackedView view() const { return part(0, shape_.size()); }
     /// `count` numbers from number `first` on. Throws argument_error unless `first` begins a group.
     [[nodiscard]] ConstPackedView part(Index first, Index count) const
     {
-        require<argument_error>(!packing_.grouped() || first % packing_.group == 0, "PackedTensor: number ", first,
-                                " does not begin a group of ", packing_.group);
-        return {{data_ + scale_bytes() + packing_.code_bytes(first), packing_.code_bytes(count)},
-                {reinterpret_cast<const float*>(data_) + packing_.scale_count(first), packing_.scale_count(count)},
-                packing_};
+        const PackedView view = part_of(data_, first, count);
+        return {view.codes, view.scales, packing_};
     }
+    [[nodiscard]] PackedView part(Index first, Index count) { return part_of(data_, first, count); }
 
 private:
+    [[nodiscard]] PackedView part_of(std::byte* data, Index first, Index count) const
+    {
+        require<argument_error>(!packing_.grouped() || first % packing_.group == 0, "PackedTensor: number ", first,
+                                " does not begin a group of ", packing_.group);
+        return {{data + scale_bytes() + packing_.code_bytes(first), packing_.code_bytes(count)},
+                {reinterpret_cast<float*>(data) + packing_.scale_count(first), packing_.scale_count(count)},
+                packing_};
+    }
     void swap(PackedTensor& other) noexcept
     {
         std::swap(memory_, other.memory_);

@@ -32,11 +32,12 @@ template <class S, Scalar T>
 /// nothing and returns the shift that W+ needs. 0 otherwise.
 template <class S, Scalar T>
 requires StorageFor<S, T>
-[[nodiscard]] int plain_sweep(MatrixView<T> left, MatrixView<T> new_right, ConstMatrixView<T> right, T step, T alpha,
+[[nodiscard]] int plain_sweep(MatrixView<T> left, MatrixView<T> new_right, ConstMatrixView<T> right, T step, T shrink,
                               const linalg::Factored<T>& gradient, bool look, Memory& memory)
 {
     const Index r = gradient.rank();
     const Index k = left.cols;
+    const T alpha = T(1) - shrink;  // of what spans L+ alone: in R+ the rounding of a small shrink would add up
     Tensor<T> small = workspace<T>(memory, r, k);  // PᵀL, then QᵀZ
     Tensor<T> square = workspace<T>(memory, k, k);
     Tensor<T> z = workspace<T>(memory, right.cols, k);
@@ -61,7 +62,8 @@ requires StorageFor<S, T>
     Tensor<T> coefficients = workspace<T>(memory, k, r);  // L+ᵀP
     S::multiply(square.matrix(), T(1), fresh_left.transposed(), left, T(0), memory);
     S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
-    S::multiply(fresh_right.matrix(), alpha, square.matrix(), right, T(0), memory);
+    S::multiply(fresh_right.matrix(), T(1), square.matrix(), right, T(0), memory);
+    S::add_scaled(fresh_right.matrix(), T(1), -shrink, std::as_const(fresh_right).matrix());
     S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
     S::copy(left, fresh_left);
     S::copy(new_right, std::as_const(fresh_right).matrix());
@@ -81,8 +83,7 @@ requires StorageFor<S, T>
 void plain_update(MatrixView<T> left, MatrixView<T> right, T step, T shrink, const linalg::Factored<T>& gradient,
                   Memory& memory)
 {
-    const T alpha = T(1) - shrink;
-    const int shift = detail::plain_sweep<S, T>(left, right, right, step, alpha, gradient, true, memory);
+    const int shift = detail::plain_sweep<S, T>(left, right, right, step, shrink, gradient, true, memory);
     if (shift == 0) {
         return;
     }
@@ -95,7 +96,7 @@ void plain_update(MatrixView<T> left, MatrixView<T> right, T step, T shrink, con
     const ScaledCopy<S, T> q(gradient.q, q_shift, memory);
     const ScaledCopy<S, T> r(right, shift, memory);
     const auto scaled_step = static_cast<T>(std::ldexp(static_cast<double>(step), shift - p_shift - q_shift));
-    static_cast<void>(detail::plain_sweep<S, T>(left, right, r.matrix(), scaled_step, alpha, {p.matrix(), q.matrix()},
+    static_cast<void>(detail::plain_sweep<S, T>(left, right, r.matrix(), scaled_step, shrink, {p.matrix(), q.matrix()},
                                                 false, memory));
     linalg::detail::scale_to<S, T>(right, right, -shift);
 }

@@ -12,18 +12,21 @@ namespace wasi::subspace {
 /// succeeds: it squares the condition of R, and rows of R may be zero; they get no step. The size of R does not matter
 /// (squares that would leave T are taken of 2^k R), that of dL does: it is of the size of dW times R, and what of it
 /// lies below the smallest normal number is lost before it comes here. Throws argument_error on NaN or infinity in R.
-/// 4 O K² + 2 I K² + 2 O K² + K³/3 flops. Shapes are the caller's business.
+/// 4 O K² + 2 I K² + 2 O K² + K³/3 flops, the first 4 O K² only where dL is not `outside` of span(L) already. Shapes
+/// are the caller's business.
 template <class S, Scalar T>
 requires StorageFor<S, T>
 [[nodiscard]] Tensor<T> tangent_direction(ConstMatrixView<T> left, ConstMatrixView<T> right, ConstMatrixView<T> d_left,
-                                          Memory& memory)
+                                          Memory& memory, bool outside = false)
 {
     const Index k = left.cols;
     Tensor<T> square = workspace<T>(memory, k, k);
     Tensor<T> direction = workspace<T>(memory, left.rows, k);
     S::copy(direction.matrix(), d_left);
-    S::multiply(square.matrix(), T(1), left.transposed(), d_left, T(0), memory);
-    S::multiply(direction.matrix(), T(-1), left, square.matrix(), T(1), memory);
+    if (!outside) {
+        S::multiply(square.matrix(), T(1), left.transposed(), d_left, T(0), memory);
+        S::multiply(direction.matrix(), T(-1), left, square.matrix(), T(1), memory);
+    }
     // Damped until Cholesky succeeds: R Rᵀ squares the condition of R, and rows of R may be zero. Where the squares
     // leave T, of 2^shift R.
     double trace = S::dot(right, right);

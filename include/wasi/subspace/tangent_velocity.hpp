@@ -57,7 +57,7 @@ public:
         visitor.number(".weight_steps", weight_steps_);
     }
 
-    /// One step along partial gradients. Cost: that of the weight's tangent update, and 4 O K² flops. Throws
+    /// One step along partial gradients. Cost: that of the weight's tangent update. Throws
     /// shape_error for shapes that do not fit, argument_error when anything else has changed the weight since the last
     /// step: the velocity is a direction at factors that are no longer there.
     void step(WeightSubspace<T, S>& weight, const FactorGradients<T>& gradient, const MomentumStep<T>& step)
@@ -100,7 +100,7 @@ private:
             S::multiply(left_.matrix(), T(-1), weight.left(), std::as_const(inside).matrix(), T(1), memory);
         }
         S::add_scaled(right_.matrix(), T(1), step.decay, weight.right());
-        weight.update(step.rate, T(0), FactorGradients<T>{left(), right()});
+        weight.update(step.rate, T(0), FactorGradients<T>{left(), right()}, true);
         weight_steps_ = weight.updates().steps();
     }
 

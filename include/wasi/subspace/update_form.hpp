@@ -18,6 +18,7 @@ struct UpdateCounts {
     Index tangent = 0;   ///< along partial gradients
     Index declined = 0;  ///< of the plain ones: where the rank-r form was tried first
     Index repairs = 0;   ///< how often L was made orthonormal again
+    Index retracted = 0;  ///< of the tangent ones: where L was made orthonormal by its polar factor at once
 
     /// All steps: whoever remembers this number can tell that the factors have changed.
     [[nodiscard]] Index steps() const { return plain + rank_r + tangent; }
@@ -29,6 +30,7 @@ struct UpdateCounts {
         visitor.number("tangent", tangent);
         visitor.number("declined", declined);
         visitor.number("repairs", repairs);
+        visitor.number("retracted", retracted);
     }
 };
 

@@ -132,6 +132,7 @@ public:
             ++updates_.declined;
         }
         plain_update<S, T>(left_.matrix(), right_.matrix(), step, shrink, gradient, left_.memory());
+        left_defect_ = 0.0;
         gram_.forget();
         ++updates_.plain;
     }
@@ -140,25 +141,48 @@ public:
     ///
     ///     D  = (1 - L Lᵀ) dL (R Rᵀ)⁻¹,   L+ = polar(L - eta D),   R+ = L+ᵀ (alpha L R - eta (L dR + D R))
     ///
-    /// equal to `update` up to O(eta²). Directions in which R is zero get no step in L (R Rᵀ is damped by
-    /// epsilon tr(R Rᵀ)). Cost 10 O K² + 6 I K² flops and 4 O K² more for each of the two or three
-    /// iterations of the polar factor. Throws shape_error.
-    void update(T step, T shrink, const FactorGradients<T>& gradient)
+    /// equal to `update` up to O(eta²). With E = eta² DᵀD this is L+ = (L - eta D) (1 + E)^-1/2,
+    /// R+ = (1 + E)^-1/2 (alpha R - eta dR + E R): where E is next to nothing,
+    ///
+    ///     L+ = L - eta D,   R+ = alpha R - eta dR
+    ///
+    /// is the same step without the products that make L orthonormal. It is taken as long as ||D||_F² eta², summed over
+    /// the steps since the last polar factor, is at most 16 sqrt(K) epsilon, and for 256 steps at most: LᵀL stays 1 to
+    /// about that. The first step takes the polar factor, as do steps that are large for the smallest singular values of
+    /// R. Directions in which R is zero get no step in L (R Rᵀ is damped by epsilon tr(R Rᵀ)). Cost 6 O K² + 2 I K² flops
+    /// and K³/3; with the polar factor 10 O K² + 6 I K² and 4 O K² more for each of its two or three iterations.
+    /// `outside`: Lᵀ dL = 0 already, 4 O K² less. Throws shape_error.
+    void update(T step, T shrink, const FactorGradients<T>& gradient, bool outside = false)
     {
         require<shape_error>(gradient.d_left.shape() == left().shape() && gradient.d_right.shape() == right().shape(),
                              "WeightSubspace::update: partial gradients ", shape_text(gradient.d_left.shape()), " and ",
                              shape_text(gradient.d_right.shape()), " do not fit L ", shape_text(left().shape()),
                              " and R ", shape_text(right().shape()));
         Memory& memory = left_.memory();
-        const T alpha = T(1) - shrink;
         const Index k = rank();
-        Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory());
+        const auto move_right = [&](MatrixView<T> r) {  // alpha R - eta dR
+            S::add_scaled(r, T(1), -shrink, right());
+            S::add_scaled(r, T(1), -step, gradient.d_right);
+        };
+        Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory(), outside);
+        S::add_scaled(direction.matrix(), T(0), step, std::as_const(direction).matrix());  // eta D
+        const double most = 16.0 * std::sqrt(static_cast<double>(k)) * static_cast<double>(epsilon<T>);
+        const double defect = left_defect_ + most / static_cast<double>(steps_between_checks) +
+                              S::dot(std::as_const(direction).matrix(), direction.matrix());
+        ++updates_.tangent;
+        if (defect <= most) {
+            S::add_scaled(left_.matrix(), T(1), T(-1), std::as_const(direction).matrix());
+            move_right(right_.matrix());
+            left_defect_ = defect;
+            gram_.forget();
+            return;
+        }
         Tensor<T> fresh = workspace<T>(memory, outputs(), k);
         S::copy(fresh.matrix(), left());
-        S::add_scaled(fresh.matrix(), T(1), -step, std::as_const(direction).matrix());
+        S::add_scaled(fresh.matrix(), T(1), T(-1), std::as_const(direction).matrix());
         polar_factor<S, T>(fresh.matrix(), memory);
 
-        // R+ = (L+ᵀL) (alpha R - eta dR) - eta (L+ᵀD) R
+        // R+ = (L+ᵀL) (alpha R - eta dR) - (L+ᵀ eta D) R
         const auto fresh_left = std::as_const(fresh).matrix();
         Tensor<T> onto_left = workspace<T>(memory, k, k);
         Tensor<T> onto_direction = workspace<T>(memory, k, k);
@@ -167,12 +191,13 @@ public:
                     memory);
         Tensor<T> moved = workspace<T>(memory, k, inputs());
         S::copy(moved.matrix(), right());
-        S::add_scaled(moved.matrix(), alpha, -step, gradient.d_right);
+        move_right(moved.matrix());
         Tensor<T> fresh_right = workspace<T>(memory, k, inputs());
         S::multiply(fresh_right.matrix(), T(1), onto_left.matrix(), moved.matrix(), T(0), memory);
-        S::multiply(fresh_right.matrix(), -step, onto_direction.matrix(), right(), T(1), memory);
+        S::multiply(fresh_right.matrix(), T(-1), onto_direction.matrix(), right(), T(1), memory);
         replace(fresh_left, std::as_const(fresh_right).matrix());
-        ++updates_.tangent;
+        left_defect_ = 0.0;
+        ++updates_.retracted;
     }
 
     /// ||P_T(dW)||_F², P_T the projection on the tangent space of rank-K matrices at L R: what of the gradient a step
@@ -205,6 +230,7 @@ public:
         Tensor<T> turn = workspace<T>(memory, rank(), rank());
         S::multiply(turn.matrix(), T(1), left().transposed(), before.matrix(), T(0), memory);
         S::multiply(right_.matrix(), T(1), std::as_const(turn).matrix(), right_before.matrix(), T(0), memory);
+        left_defect_ = 0.0;
         gram_.forget();
         ++updates_.repairs;
     }
@@ -221,6 +247,7 @@ public:
         const State::Scope scope(visitor, ".");
         gram_.state(visitor);
         updates_.state(visitor);
+        visitor.number("left_defect", left_defect_);
         visitor.number("energy_at_start", energy_at_start_);
     }
 
@@ -256,6 +283,7 @@ private:
     RightGram<T, S> gram_;
     UpdateCounts updates_;
     double energy_at_start_ = 1.0;
+    double left_defect_ = 1.0;  // what ||LᵀL - 1|| may have become by tangent steps; 1: nothing is known
 };
 
 WASI_COMPILED(WASI_SUBSPACE_WEIGHT_SUBSPACE)

@@ -120,11 +120,17 @@ double largest(ConstMatrixView<T> a)
 template <Scalar T>
 void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step)
 {
-    const auto update = [&step](auto values, auto mean, auto square, const auto& gradient) {
-        xt::noalias(mean) = step.beta1 * mean + ((T(1) - step.beta1) * step.scale) * gradient;
-        xt::noalias(square) = step.beta2 * square + (T(1) - step.beta2) * xt::square(step.scale * gradient);
-        xt::noalias(values) = (T(1) - step.shrink) * values -
-                              step.corrected_rate * mean / (xt::sqrt(square) * step.second_correction + step.epsilon);
+    const auto keep1 = static_cast<T>(step.beta1);
+    const auto take1 = static_cast<T>(1.0 - step.beta1);
+    const auto keep2 = static_cast<T>(step.beta2);
+    const auto take2 = static_cast<T>(1.0 - step.beta2);
+    const auto update = [&](auto values, auto mean, auto square, const auto& gradient) {
+        xt::noalias(mean) = keep1 * mean + (take1 * step.scale) * gradient;
+        xt::noalias(square) = keep2 * square + take2 * xt::square(step.scale * gradient);
+        // 1 - shrink would round a small shrink away.
+        xt::noalias(values) =
+            values - (step.shrink * values +
+                      step.corrected_rate * mean / (xt::sqrt(square) * step.second_correction + step.epsilon));
     };
     for_lines(update, w, m, v, g);
 }

@@ -88,6 +88,8 @@ public:
     {
         visitor.packed(name, packed_, memory, tag);
         if (packed()) {
+            require<io_error>(packed_.packing() == packing_by_row(packed_.precision(), packed_.shape()),
+                              "FrozenMatrix: ", name, " is packed in another way than by row");
             values.reset();
         } else {
             visitor.tensor(name, values, memory, tag);

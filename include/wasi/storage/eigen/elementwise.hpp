@@ -217,15 +217,20 @@ void fill_normal(MatrixView<T> a, RandomKey key)
 template <Scalar T>
 void adamw_step(MatrixView<T> w, MatrixView<T> m, MatrixView<T> v, ConstMatrixView<T> g, const AdamWStep<T>& step)
 {
+    const auto keep1 = static_cast<T>(step.beta1);
+    const auto take1 = static_cast<T>(1.0 - step.beta1);
+    const auto keep2 = static_cast<T>(step.beta2);
+    const auto take2 = static_cast<T>(1.0 - step.beta2);
     for_row_pieces(w.rows, w.cols, [&](Index first, Index count, Index) {
         const auto gradient = row_major_map(g.row_block(first, count)).array();
         auto mean = row_major_map(m.row_block(first, count)).array();
         auto square = row_major_map(v.row_block(first, count)).array();
         auto values = row_major_map(w.row_block(first, count)).array();
-        mean = step.beta1 * mean + ((T(1) - step.beta1) * step.scale) * gradient;
-        square = step.beta2 * square + (T(1) - step.beta2) * (step.scale * gradient).square();
-        values = (T(1) - step.shrink) * values -
-                 step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
+        mean = keep1 * mean + (take1 * step.scale) * gradient;
+        square = keep2 * square + take2 * (step.scale * gradient).square();
+        // 1 - shrink would round a small shrink away.
+        values -= step.shrink * values +
+                  step.corrected_rate * mean / (square.sqrt() * step.second_correction + step.epsilon);
     });
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "wasi/core/random.hpp"
+#include "wasi/storage/dynamic_code.hpp"
 #include "wasi/storage/eigen/elementwise.hpp"
 #include "wasi/storage/packing.hpp"
 
@@ -98,6 +99,28 @@ void quantise(const T* x, Index count, float low, float inverse, int largest, Of
     }
 }
 
+/// The codes of one group, each the nearest of 256 numbers times the group's largest.
+template <Scalar T>
+void pack_dynamic_group(std::byte* codes, float* scales, const T* x, Index count, Codes kind)
+{
+    const auto [lowest, most] = ends_of(x, count);
+    if (std::isnan(lowest)) {
+        std::fill_n(codes, count, std::byte{});
+        scales[0] = lowest;
+        return;
+    }
+    const float largest = kind == Codes::dynamic ? std::max(-lowest, most) : std::max(most, 0.0F);
+    scales[0] = largest;
+    const float by = largest > 0.0F ? largest : 1.0F;  // all are 0
+    const DynamicCode& code = DynamicCode::of(kind);
+    for (Index i = 0; i < count; ++i) {
+        const auto number = static_cast<float>(x[i]);
+        // What is not 0 stays so, whatever it is divided by.
+        const float least = number > 0.0F ? std::numeric_limits<float>::min() : -1.0F;
+        codes[i] = static_cast<std::byte>(code.nearest(std::max(number / by, least)));
+    }
+}
+
 /// The codes of one group by steps of its own; `place` is that of its first number among all.
 template <Scalar T>
 void pack_group(std::byte* codes, float* scales, const T* x, Index count, Index place, const Packing& packing,
@@ -108,13 +131,13 @@ void pack_group(std::byte* codes, float* scales, const T* x, Index count, Index 
     const float most = ends.second;
     const bool lost = std::isnan(least);
     const auto largest = static_cast<float>(packing.largest_code());
-    const float step = packing.symmetric ? std::max(-least, most) / largest : (most - least) / largest;
+    const float step = packing.codes == Codes::symmetric ? std::max(-least, most) / largest : (most - least) / largest;
     const float inverse = lost ? 0.0F : inverse_of(step);
-    scales[0] = packing.symmetric ? step : least;
+    scales[0] = packing.codes == Codes::symmetric ? step : least;
     if (lost) {
         std::fill_n(codes, packing.code_bytes(count), std::byte{});
     }
-    if (!packing.symmetric) {
+    if (packing.codes == Codes::steps) {
         scales[1] = inverse > 0.0F || lost ? step : 0.0F;
     }
     if (lost) {
@@ -130,7 +153,7 @@ void pack_group(std::byte* codes, float* scales, const T* x, Index count, Index 
                 x, count, least, inverse, packing.largest_code(), [] { return 0.5F; }, put);
         }
     };
-    if (packing.symmetric) {
+    if (packing.codes == Codes::symmetric) {
         for (Index i = 0; i < count; ++i) {  // 128: what is cut is above zero
             const int code = static_cast<int>(static_cast<float>(x[i]) * inverse + 128.5F) - 128;
             codes[i] = static_cast<std::byte>(static_cast<std::int8_t>(code));
@@ -149,10 +172,17 @@ void pack_group(std::byte* codes, float* scales, const T* x, Index count, Index 
 template <Scalar T>
 void unpack_group(T* y, const std::byte* codes, const float* scales, Index count, const Packing& packing)
 {
-    if (packing.symmetric) {
+    if (packing.codes == Codes::symmetric) {
         const float step = scales[0];
         for (Index i = 0; i < count; ++i) {
             y[i] = static_cast<T>(static_cast<float>(static_cast<std::int8_t>(codes[i])) * step);
+        }
+        return;
+    }
+    if (packing.dynamic()) {
+        const DynamicCode& code = DynamicCode::of(packing.codes);
+        for (Index i = 0; i < count; ++i) {
+            y[i] = static_cast<T>(code.number(std::to_integer<std::uint8_t>(codes[i])) * scales[0]);
         }
         return;
     }
@@ -197,6 +227,10 @@ void pack(PackedView to, ConstMatrixView<T> from, std::optional<RandomKey> key)
     const Packing& packing = to.packing;
     if (packing.grouped()) {
         for_groups(to, from.size(), [&](Index place, Index count, std::byte* codes, float* scales) {
+            if (packing.dynamic()) {
+                pack_dynamic_group(codes, scales, from.data + place, count, packing.codes);
+                return;
+            }
             pack_group(codes, scales, from.data + place, count, place, packing, key);
         });
         return;

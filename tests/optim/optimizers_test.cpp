@@ -293,20 +293,24 @@ TEST_CASE("weight decay: of a subspace, a small one is what it says in every for
         for (const int form : {0, 1, 2}) {
             CAPTURE(shrink);
             CAPTURE(form);
-            auto weight = wasi::subspace::WeightSubspace<float, EigenStorage>::start(
-                w.matrix(), linalg::FixedRank{12}, memory, {});
-            const auto norm = [&] { return EigenStorage::dot(weight.right(), weight.right()); };
-            const double before = norm();
-            for (int step = 0; step < steps; ++step) {
-                if (form == 2) {
-                    weight.update(0.1F, shrink, linalg::FactorGradients<float>{d_left.matrix(), d_right.matrix()});
-                } else {
-                    weight.update(0.1F, shrink, linalg::Factored<float>{p.matrix(), q.matrix()},
-                                  form == 0 ? wasi::subspace::UpdateForm::plain : wasi::subspace::UpdateForm::rank_r);
+            const auto norm_after = [&](float lost) {
+                auto weight = wasi::subspace::WeightSubspace<float, EigenStorage>::start(
+                    w.matrix(), linalg::FixedRank{12}, memory, {});
+                for (int step = 0; step < steps; ++step) {
+                    if (form == 2) {
+                        weight.update(0.1F, lost, linalg::FactorGradients<float>{d_left.matrix(), d_right.matrix()});
+                    } else {
+                        weight.update(
+                            0.1F, lost, linalg::Factored<float>{p.matrix(), q.matrix()},
+                            form == 0 ? wasi::subspace::UpdateForm::plain : wasi::subspace::UpdateForm::rank_r);
+                    }
                 }
-            }
-            CHECK((before - norm()) / (2.0 * static_cast<double>(shrink) * steps * before) ==
-                  doctest::Approx(1.0).epsilon(0.04));
+                return EigenStorage::dot(weight.right(), weight.right());
+            };
+            // Against steps without decay, whose rounding changes the weight too.
+            const double kept = norm_after(0.0F);
+            CHECK((kept - norm_after(shrink)) / (2.0 * static_cast<double>(shrink) * steps * kept) ==
+                  doctest::Approx(1.0).epsilon(0.06));
         }
     }
 }

@@ -1,5 +1,7 @@
 // What a user of wasi_vit sees: files, refusals, the same bits for any number of threads.
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
@@ -133,9 +135,27 @@ TEST_CASE("compare prints a table and writes a page")
     const auto run = run_program("compare '" + (folder / "vanilla").string() + "' '" + (folder / "wasi").string() +
                                  "' --out '" + (folder / "index.html").string() + "'");
     REQUIRE_MESSAGE(run.status == 0, run.error);
-    CHECK(run.out.find("vanilla  |") != std::string::npos);
-    CHECK(run.out.find("wasi     |") != std::string::npos);
+    CHECK(run.out.find("\nvanilla | ") != std::string::npos);
+    CHECK(run.out.find("\nwasi    | ") != std::string::npos);
     CHECK(contents(folder / "index.html").find("wasi/report.html") != std::string::npos);
+
+    // Runs of one method are called by their folders, and the first is what the others are compared with.
+    std::filesystem::create_directory(folder / "again");
+    std::filesystem::copy_file(folder / "vanilla" / "metrics.csv", folder / "again" / "metrics.csv");
+    auto report = nlohmann::json::parse(contents(folder / "vanilla" / "report.json"));
+    report["peak_rss_bytes"] = report.at("base_bytes").get<double>() + 9e9;
+    std::ofstream(folder / "again" / "report.json") << report;
+    report["peak_rss_bytes"] = report.at("base_bytes").get<double>() + 3e9;
+    std::ofstream(folder / "vanilla" / "report.json") << report;
+    const auto three = run_program("compare '" + (folder / "vanilla").string() + "' '" + (folder / "again").string() +
+                                   "/' '" + (folder / "wasi").string() + "' --out '" +
+                                   (folder / "three.html").string() + "'");
+    REQUIRE_MESSAGE(three.status == 0, three.error);
+    CHECK(three.out.find("\nvanilla | ") != std::string::npos);
+    const auto line = three.out.find("\nagain   | ");
+    REQUIRE(line != std::string::npos);
+    CHECK(three.out.substr(line + 1, three.out.find('\n', line + 1) - line).find("8.38 GiB   0.3x") != std::string::npos);
+    CHECK(contents(folder / "three.html").find(">again</a>") != std::string::npos);
     CHECK(run_program("compare '" + folder.path().string() + "'").status == 2);
 }
 

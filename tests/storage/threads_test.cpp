@@ -121,6 +121,25 @@ TEST_CASE_TEMPLATE("threads: factorizations", E, WASI_SHIPPED_ENGINES)
     });
 }
 
+TEST_CASE_TEMPLATE("threads: leading eigenvectors", E, WASI_SHIPPED_ENGINES)
+{
+    using S = typename E::Storage;
+    // Two of 210, which are turned by blocks of reflections: products that ARM's kernels would cut by the number of
+    // threads, were they left to themselves.
+    const auto half = normal<double>(300, 210, 11);
+    Tensor<double> gram = wasi::workspace<double>(wasi::plain_memory(), 210, 210);
+    S::multiply(gram.matrix(), 1.0, half.matrix().transposed(), half.matrix(), 0.0, wasi::plain_memory());
+    check_same_bits<double>([&] {
+        auto v = wasi::clone<wasi::EigenStorage>(gram, wasi::Tag{});
+        auto w = normal<double>(1, 210, 0);
+        const auto two = [](std::span<const double>) { return Index{2}; };
+        CHECK(S::eigh_leading(v.matrix(), w.span(), two, wasi::plain_memory()) == 2);
+        auto leading = normal<double>(210, 2, 0);
+        S::copy(leading.matrix(), std::as_const(v).matrix().col_block(0, 2));
+        return list<double>(std::move(leading), std::move(w));
+    });
+}
+
 TEST_CASE_TEMPLATE("threads: sums, copies and random numbers", E, WASI_SHIPPED_ENGINES)
 {
     using T = typename E::Scalar;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <wasi/core/process_memory.hpp>
 #include <wasi/files/vision_transformer_file.hpp>
 #include <wasi/io/atomic_file.hpp>
 #include <wasi/measure/evaluate.hpp>
@@ -68,6 +69,7 @@ public:
         }
         phases_.end("convert");
         setup_.track.note(setup_.data.train, first);
+        run_.base_bytes = base_bytes();
         ledger_.open_arena();
         // The first step makes what stays: momentum, warm bases. The second is like all that follow.
         const Index drawn_step = std::min(first + 1, setup_.total_steps - 1);
@@ -205,6 +207,14 @@ private:
             sum += step->loss;
         }
         return sum / static_cast<double>(per_epoch_);
+    }
+
+    /// What the process holds now beside what the engine booked of it: the program, its libraries, the pictures.
+    [[nodiscard]] double base_bytes() const
+    {
+        const auto engine = static_cast<double>(ledger_.total().current) -
+                            static_cast<double>(setup_.booked_images.bytes());
+        return std::max(0.0, static_cast<double>(wasi::process_memory().resident) - engine);
     }
 
     void note(const wasi::train::StepRecord& record, Index drawn_step)

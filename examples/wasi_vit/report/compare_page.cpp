@@ -23,32 +23,20 @@ struct Entry {
     int colour;
 };
 
-/// A run is called by its method; runs that share a method by their titles, or by numbers where titles do not tell them
-/// apart. Colours follow the method, and the second run of a method takes the next free one.
+/// Colours follow the method, and the second run of a method takes the next free one.
 std::vector<Entry> name_and_colour(const std::vector<CompareRow>& rows)
 {
-    const auto shared = [&rows](std::string RunReport::*field, const std::string& value) {
-        return value.empty() || std::count_if(rows.begin(), rows.end(),
-                                              [&](const CompareRow& row) { return row.run.*field == value; }) > 1;
-    };
+    const std::vector<std::string> names = run_names(rows);
     std::vector<Entry> entries;
     std::vector<int> used;
     for (const CompareRow& row : rows) {
-        std::string name = row.run.method;
-        if (shared(&RunReport::method, name)) {
-            if (!shared(&RunReport::title, row.run.title)) {
-                name = row.run.title;
-            } else {
-                name.insert(0, "run " + std::to_string(entries.size() + 1) + (name.empty() ? "" : ", "));
-            }
-        }
         int colour = method_colour(row.run.method);
         for (int tries = 0; tries < page::colour_count && std::find(used.begin(), used.end(), colour) != used.end();
              ++tries) {
             colour = (colour + 5) % page::colour_count;  // 5 and 8 have no common factor: every slot is tried
         }
         used.push_back(colour);
-        entries.push_back({&row.run, name, row.href, colour});
+        entries.push_back({&row.run, names[entries.size()], row.href, colour});
     }
     return entries;
 }
@@ -93,6 +81,7 @@ const std::vector<Measure>& measures()
          "more"},
         {"peak memory", "process", [](const RunReport& run) { return run.peak_rss_bytes; }, page::bytes_text, "less",
          "more"},
+        {"peak memory", "process, without program and data", net_peak, page::bytes_text, "less", "more"},
         {"model", "as saved", [](const RunReport& run) { return run.model_bytes; }, page::bytes_text, "smaller",
          "larger"},
         {"arithmetic", "a step", [](const RunReport& run) { return run.flops_per_step; }, page::flops_text, "less",
@@ -239,6 +228,30 @@ std::string cost_figure(const std::vector<Entry>& entries)
 }
 
 }  // namespace
+
+std::vector<std::string> run_names(const std::vector<CompareRow>& rows)
+{
+    std::vector<std::string> names;
+    names.reserve(rows.size());
+    for (const CompareRow& row : rows) {
+        const auto shared = [&](const auto& field) {
+            return field(row).empty() || std::count_if(rows.begin(), rows.end(), [&](const CompareRow& other) {
+                                             return field(other) == field(row);
+                                         }) > 1;
+        };
+        if (!shared([](const CompareRow& one) { return one.run.method; })) {
+            names.push_back(row.run.method);
+        } else if (!shared([](const CompareRow& one) { return one.folder; })) {
+            names.push_back(row.folder);
+        } else if (!shared([](const CompareRow& one) { return one.run.title; })) {
+            names.push_back(row.run.title);
+        } else {
+            names.push_back("run " + std::to_string(names.size() + 1) +
+                            (row.run.method.empty() ? "" : ", " + row.run.method));
+        }
+    }
+    return names;
+}
 
 std::string compare_page(const std::vector<CompareRow>& rows, const std::string& heading)
 {

@@ -55,6 +55,7 @@ std::string headline(const RunReport& run)
            tile("Arithmetic a step", page::flops_text(run.flops_per_step), "counted, not measured") +
            tile("Peak memory, booked", page::bytes_text(run.ledger_peak_total), "by the ledger, all classes at once") +
            tile("Peak memory, process", page::bytes_text(run.peak_rss_bytes), process_note(run)) +
+           tile("Without program and data", page::bytes_text(net_peak(run)), "of the process's peak") +
            tile("Model", page::bytes_text(run.model_bytes), "weights as saved") + "</dl>\n";
 }
 
@@ -233,6 +234,11 @@ int method_colour(const std::string& method)
     const std::array<const char*, 6> names{"wasi", "head", "asi", "wsi", "vanilla", "factors"};
     const auto found = std::find(names.begin(), names.end(), method);
     return static_cast<int>(found - names.begin());
+}
+
+double net_peak(const RunReport& run)
+{
+    return run.peak_rss_bytes - run.base_bytes;
 }
 
 double saved_input_total(const RunReport& run)

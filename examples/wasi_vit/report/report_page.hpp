@@ -65,6 +65,7 @@ struct RunReport {
     double flops_per_step = not_known;
     double model_bytes = not_known;
     double peak_rss_bytes = not_known;                          ///< the largest of the phases
+    double base_bytes = not_known;  ///< of the process as training begins, without what the engine holds: program, data
     std::vector<std::pair<std::string, double>> process_peaks;  ///< bytes by phase: load, convert, step
     double arena_high_water = not_known;
     double arena_held_peak = not_known;
@@ -83,6 +84,9 @@ struct RunReport {
 
 /// The colour slot of a method, the same on every page.
 [[nodiscard]] int method_colour(const std::string& method);
+
+/// The peak of the process without program and data, bytes; NaN where they are not known.
+[[nodiscard]] double net_peak(const RunReport& run);
 
 /// The sum of the layers' saved inputs in bytes; NaN when no layer is listed.
 [[nodiscard]] double saved_input_total(const RunReport& run);

@@ -176,6 +176,7 @@ std::string report_json(const RunReport& run, const RunExtras& extras)
     json["flops_per_step"] = number(run.flops_per_step);
     json["model_bytes"] = number(run.model_bytes);
     json["peak_rss_bytes"] = number(run.peak_rss_bytes);
+    json["base_bytes"] = number(run.base_bytes);
     json["process_peak_bytes"] = ordered_json::object();
     for (const auto& [phase, bytes] : run.process_peaks) {
         json["process_peak_bytes"][phase] = number(bytes);
@@ -235,6 +236,9 @@ RunReport read_run(const std::filesystem::path& folder)
         run.flops_per_step = number(json.at("flops_per_step"));
         run.model_bytes = number(json.at("model_bytes"));
         run.peak_rss_bytes = number(json.at("peak_rss_bytes"));
+        if (json.contains("base_bytes")) {  // older reports lack it
+            run.base_bytes = number(json.at("base_bytes"));
+        }
         for (const auto& [name, bytes] : json.at("ledger_peak_bytes").items()) {
             if (name == "total") {
                 run.ledger_peak_total = number(bytes);

@@ -10,6 +10,8 @@
 
 namespace wasi::eigen {
 
+/// C = alpha A B + beta C on one thread, whoever calls: a part of a product, or one so small that it is not cut. Eigen
+/// left to itself cuts what is large enough by the number of threads it finds, and then rounding depends on that.
 template <Scalar T>
 void multiply_tile(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixView<T> b, T beta)
 {
@@ -17,6 +19,7 @@ void multiply_tile(MatrixView<T> c, T alpha, ConstMatrixView<T> a, ConstMatrixVi
         multiply_skinny<T>(c, alpha, a, b, beta);
         return;
     }
+    const SerialScope serial;
     auto result = row_major_map(c);
     if (beta == T(0)) {
         result.setZero();

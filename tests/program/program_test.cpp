@@ -154,7 +154,8 @@ TEST_CASE("compare prints a table and writes a page")
     CHECK(three.out.find("\nvanilla | ") != std::string::npos);
     const auto line = three.out.find("\nagain   | ");
     REQUIRE(line != std::string::npos);
-    CHECK(three.out.substr(line + 1, three.out.find('\n', line + 1) - line).find("8.38 GiB   0.3x") != std::string::npos);
+    CHECK(three.out.substr(line + 1, three.out.find('\n', line + 1) - line).find("8.38\u00a0GiB   0.3x") !=
+          std::string::npos);
     CHECK(contents(folder / "three.html").find(">again</a>") != std::string::npos);
     CHECK(run_program("compare '" + folder.path().string() + "'").status == 2);
 }

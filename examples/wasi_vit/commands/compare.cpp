@@ -45,10 +45,10 @@ void print_table(const std::vector<CompareRow>& rows)
         return vanilla == nullptr || vanilla == &run ? std::string() : times_less(theirs, mine);
     };
     const int first = static_cast<int>(width);
-    std::printf("\n%-*s | %-22s | %8s | %7s | %17s | %17s | %17s | %8s\n", first, "method", "test accuracy (95 %)",
+    std::printf("\n%-*s | %-23s | %8s | %7s | %17s | %17s | %17s | %8s\n", first, "method", "test accuracy (95 %)",
                 "a step", "GFLOP", "saved inputs", "process peak", "without program", "model");
     std::printf(
-        "%s-+------------------------+----------+---------+-------------------+-------------------+-------------------+"
+        "%s-+-------------------------+----------+---------+-------------------+-------------------+-------------------+"
         "---------\n",
         std::string(width, '-').c_str());
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -58,7 +58,7 @@ void print_table(const std::vector<CompareRow>& rows)
                       100.0 * run.test_accuracy_low, 100.0 * run.test_accuracy_high);
         const RunReport& base = vanilla == nullptr ? run : *vanilla;
         const double saved = saved_input_total(run);
-        std::printf("%-*s | %-22s | %8s | %7.2f | %10s %6s | %10s %6s | %10s %6s | %8s\n", first, names[i].c_str(),
+        std::printf("%-*s | %-23s | %8s | %7.2f | %10s %6s | %10s %6s | %10s %6s | %8s\n", first, names[i].c_str(),
                     accuracy, page::seconds_text(run.seconds_per_step_median).c_str(), run.flops_per_step / 1e9,
                     page::bytes_text(saved).c_str(), against(saved, saved_input_total(base), run).c_str(),
                     page::bytes_text(run.peak_rss_bytes).c_str(),

@@ -22,7 +22,7 @@ done
 
 # demo PROGRAM SHORT: fine-tunes a pretrained Vision Transformer on handwritten digits, in several ways from the same seed.
 demo() {
-    local program=$1 short=$2 out=out/demo digits=digits epochs=4 method
+    local program=$1 short=$2 out=out/demo digits=digits epochs=4
     if [ "$short" = yes ]; then
         out=out/short digits=digits:0-4 epochs=1
         printf 'The short form: it shows that everything runs; its accuracies mean nothing.\n'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_pictures.py: writes pictures/*.png, five of the digits that digits.cpp holds out, as grey PNG files of 8 x 8 pixels."""
+"""make_pictures.py: writes pictures/*.png, five of the digits that digits.cpp holds out, grey, 8 x 8 pixels."""
 import pathlib
 import struct
 import zlib

@@ -67,7 +67,8 @@ public:
         const GradientMatrix<T, S> g(gradient, values, parameter.name());
         const Tensor<T> expanded = g.expanded(*memory_);  // moments are elementwise
         const double own = decay_of_share(shrink, dense.decay_share);
-        move(values, g.dense_or(expanded), moments_[parameter.name()], parameter.state_tag(), rate, static_cast<T>(own), scale);
+        move(values, g.dense_or(expanded), moments_[parameter.name()], parameter.state_tag(), rate,
+             static_cast<T>(own), scale);
     }
 
     void state(State& state, const std::vector<nn::ParameterRef<T, S>>& parameters) override

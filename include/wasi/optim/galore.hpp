@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/decay.hpp"
 #include "wasi/optim/adamw_moments.hpp"
 #include "wasi/optim/compiled.hpp"
 #include "wasi/optim/gradient_matrix.hpp"
@@ -63,8 +64,9 @@ struct GaloreOptions {
 /// RefreshedMoments::rotated: M <- M C, V <- (1 - b2^t) |(V^ - M^²) C² + (M^ C)²|, C = Q_oldᵀ Q, squares by elements,
 /// M^ and V^ corrected (LDAdam's projection; its error feedback, a buffer of W's size, is not here).
 ///
-/// State r min + 2 r max floats a matrix; with MomentFormat::int8 r min floats and 2 r max numbers of 8 bits. A factored gradient (what saved inputs in a factored form give) stays
-/// factored: nothing of W's size is formed. 2 m n r flops for R, as many for the step; a refresh: GradientMatrix.
+/// State r min + 2 r max floats a matrix; with MomentFormat::int8 r min floats and 2 r max numbers of 8 bits. A factored
+/// gradient (what saved inputs in a factored form give) stays factored: nothing of W's size is formed. 2 m n r flops for
+/// R, as many for the step; a refresh: GradientMatrix.
 /// Subspaces (WeightSubspace) are refused with argument_error. A parameter's share of the decay is an exponent, as in
 /// AdamW.
 template <Scalar T, class S>
@@ -189,7 +191,7 @@ private:
         const double size = static_cast<double>(step.rate) * options_.step_scale * (1.0 - step.shrink);
         state.both.step(moved.matrix(), std::as_const(projected).matrix(),
                         elementwise(state.step, step.scale, 0.0, size), *memory_);
-        decay<S>(w, static_cast<T>(step.shrink));
+        linalg::decay<S>(w, static_cast<T>(step.shrink));
         S::multiply(w, T(1), std::as_const(moved).matrix(), q.transposed(), T(1), *memory_);
     }
 

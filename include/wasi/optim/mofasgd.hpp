@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/decay.hpp"
 #include "wasi/linalg/product_svd.hpp"
 #include "wasi/linalg/svd.hpp"
 #include "wasi/optim/adamw.hpp"
@@ -95,7 +96,7 @@ public:
         const GradientMatrix<T, S> g(gradient, w, parameter.name());
         Momentum& momentum = momentum_[parameter.name()];
         const Tag tag = parameter.state_tag();
-        decay<S>(w, static_cast<T>(shrink));
+        linalg::decay<S>(w, static_cast<T>(shrink));
         if (momentum.empty()) {
             if (!options_.as_code) {
                 begin(momentum, g, scale, tag, key_of(0, parameter.name(), 0));

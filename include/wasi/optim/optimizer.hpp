@@ -34,13 +34,4 @@ public:
     return share == 1.0 ? full : -std::expm1(share * std::log1p(-full));
 }
 
-/// w <- w - shrink w. Not (1 - shrink) w: of floats, 1 - 2e-7 is 1 - 1.8e-7, and so for every weight at every step.
-template <class S, Scalar T>
-void decay(MatrixView<T> w, T shrink)
-{
-    if (shrink != T(0)) {
-        S::add_scaled(w, T(1), -shrink, ConstMatrixView<T>(w));
-    }
-}
-
 }  // namespace wasi::optim

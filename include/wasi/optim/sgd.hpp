@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "wasi/linalg/decay.hpp"
 #include "wasi/optim/compiled.hpp"
 #include "wasi/optim/gradient_norms.hpp"
 #include "wasi/optim/optimizer.hpp"
@@ -108,7 +109,7 @@ private:
               T rate, T decay, T scale)
     {
         if (options_.momentum == 0.0) {
-            optim::decay<S>(values, rate * decay);
+            linalg::decay<S>(values, rate * decay);
             add(values, T(1), -rate * scale, gradient);
             return;
         }

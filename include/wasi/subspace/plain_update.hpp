@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "wasi/linalg/decay.hpp"
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/ordinary_size.hpp"
 #include "wasi/linalg/orthonormalize.hpp"
@@ -63,7 +64,7 @@ requires StorageFor<S, T>
     S::multiply(square.matrix(), T(1), fresh_left.transposed(), left, T(0), memory);
     S::multiply(coefficients.matrix(), T(1), fresh_left.transposed(), gradient.p, T(0), memory);
     S::multiply(fresh_right.matrix(), T(1), square.matrix(), right, T(0), memory);
-    S::add_scaled(fresh_right.matrix(), T(1), -shrink, std::as_const(fresh_right).matrix());
+    linalg::decay<S>(fresh_right.matrix(), shrink);
     S::multiply(fresh_right.matrix(), -step, coefficients.matrix(), gradient.q.transposed(), T(1), memory);
     S::copy(left, fresh_left);
     S::copy(new_right, std::as_const(fresh_right).matrix());

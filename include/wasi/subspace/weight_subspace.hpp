@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "wasi/linalg/decay.hpp"
 #include "wasi/linalg/factored.hpp"
 #include "wasi/linalg/svd.hpp"
 #include "wasi/subspace/compiled.hpp"
@@ -161,7 +162,7 @@ public:
         Memory& memory = left_.memory();
         const Index k = rank();
         const auto move_right = [&](MatrixView<T> r) {  // alpha R - eta dR
-            S::add_scaled(r, T(1), -shrink, right());
+            linalg::decay<S>(r, shrink);
             S::add_scaled(r, T(1), -step, gradient.d_right);
         };
         Tensor<T> direction = tangent_direction<S, T>(left(), right(), gradient.d_left, left_.memory(), outside);

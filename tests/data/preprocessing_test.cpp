@@ -28,6 +28,20 @@ TEST_CASE("preprocessing goes into text and comes back as it was")
     CHECK(preprocessing_from_text("crop=32").crop == 32);
 }
 
+TEST_CASE("for images of another size the margin around them stays in proportion")
+{
+    const Preprocessing usual;  // 224 of 256
+    const Preprocessing larger = for_image(usual, 448);
+    CHECK(larger.crop == 448);
+    CHECK(larger.resize == 512);
+    CHECK(for_image(usual, 100).resize == 114);  // 114.29
+    CHECK(for_image(usual, 224) == usual);
+    // What follows the image follows it still.
+    const Preprocessing plain = for_image(Preprocessing::plain(), 32);
+    CHECK(plain.crop == 32);
+    CHECK(plain.resize == 0);
+}
+
 TEST_CASE("text that says no preprocessing is refused")
 {
     for (const std::string text :

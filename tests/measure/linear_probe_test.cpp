@@ -110,6 +110,28 @@ TEST_CASE("linear probe: tells what lies apart from what does not, on other exam
               .correct == 60);
 }
 
+TEST_CASE("linear probe: what an example is taken for does not depend on the other test examples")
+{
+    const Clouds train(300, 6, 3, 8.0, 2);
+    const Clouds test(150, 6, 3, 8.0, 3);
+    const auto correct = [&](ConstMatrixView<float> features, const std::vector<std::int64_t>& labels) {
+        return wasi::measure::linear_probe<EigenStorage, float>(train.values.view(), train.labels, features, labels, 3,
+                                                                wasi::plain_memory())
+            .correct;
+    };
+    Index sum = 0;
+    for (Index label = 0; label < 3; ++label) {
+        Matrix<float> part(50, 6);
+        for (Index i = 0; i < 50; ++i) {
+            for (Index j = 0; j < 6; ++j) {
+                part.view()(i, j) = test.values.view()(3 * i + label, j);
+            }
+        }
+        sum += correct(part.view(), std::vector<std::int64_t>(50, label));
+    }
+    CHECK(sum == correct(test.values.view(), test.labels));
+}
+
 TEST_CASE("linear probe: features without spread say nothing; what does not fit is refused")
 {
     Clouds data(10, 3, 2, 1.0, 6);

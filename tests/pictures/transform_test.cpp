@@ -171,6 +171,20 @@ TEST_CASE("random parts lie inside, their areas and proportions are spread as as
     }
 }
 
+TEST_CASE("of a single grey the brightness alone changes")
+{
+    for (int i = 0; i < 20; ++i) {
+        const RandomKey key = RandomKey(5).derive(i);
+        Picture grey({6, 4});
+        std::fill_n(grey.row(0), grey.bytes(), std::uint8_t{90});
+        change_colours(grey, 0.4, key);
+        const double wanted = 90.0 * (0.6 + 0.8 * key.uniform(0));
+        for (std::size_t at = 0; at < grey.bytes(); ++at) {
+            CHECK(std::abs(static_cast<double>(grey.data()[at]) - wanted) <= 0.5 + 1e-9);
+        }
+    }
+}
+
 TEST_CASE("a mirrored picture mirrored again is the picture")
 {
     const Picture source = golden_picture("resize.source");

@@ -202,6 +202,15 @@ TEST_CASE("method choice: no trial that fits errs less, and ties go to the least
         for (const auto& row : choice.rows) {
             names.insert(row.name);
             CHECK(row.fits == (row.process <= budget));
+            // What a way errs, and what its saves do.
+            const auto way = std::find_if(ways.begin(), ways.end(), [&](const Way& one) {
+                return one.name == row.name && one.setting == row.setting;
+            });
+            REQUIRE(way != ways.end());
+            CHECK(row.output_error == way->output_error);
+            CHECK(row.gradient_error ==
+                  doctest::Approx(std::hypot(way->gradient_error, found.errors.save_error(row.keep.keep.saved_as)))
+                      .epsilon(1e-12));
         }
         CHECK(names == std::set<std::string>{"vanilla", "wsi", "wsi, by output", "lora", "lora-fa", "head"});
         // Every way with every preset and every number of micro-batches.

@@ -114,6 +114,14 @@ TEST_CASE("evaluate: the accuracy that the run itself found, and a matrix that a
     CHECK(right < all);
     CHECK_MESSAGE(says(outcome.out, "macro F1 "), outcome.out);
     CHECK_MESSAGE(says(outcome.out, "true | taken for"), outcome.out);
+    for (std::size_t c = 0; c < 4; ++c) {
+        std::string line = "    " + std::to_string(c) + " |";
+        for (const double count : matrix[c]) {
+            const std::string text = std::to_string(static_cast<int>(count));
+            line += std::string(6 - text.size(), ' ') + text;
+        }
+        CHECK_MESSAGE(says(outcome.out, line + "\n"), outcome.out);
+    }
     const std::string page = contents(folder / "how/evaluate.html");
     CHECK(says(page, "Most confidently wrong"));
     CHECK(says(page, "data:image/png;base64,iVBORw0KGgo"));

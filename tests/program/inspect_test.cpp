@@ -240,7 +240,14 @@ TEST_CASE("inspect: factors, orthonormal or not, have the spectrum of their prod
     tensors[name + ".right"] = right;
     write_tensors(folder / "factors.safetensors", tensors);
     const json dense = inspect(folder / "dense.safetensors", folder / "dense").at("layers")[6];
-    const json factors = inspect(folder / "factors.safetensors", folder / "factors").at("layers")[6];
+    const json of_factors = inspect(folder / "factors.safetensors", folder / "factors");
+    double numbers = 0.0;
+    for (const auto& [tensor, held] : tensors) {
+        numbers += static_cast<double>(held.values.size());
+    }
+    CHECK(of_factors.at("stored_layer_bytes").get<double>() + of_factors.at("other_bytes").get<double>() ==
+          4.0 * numbers);
+    const json factors = of_factors.at("layers")[6];
     REQUIRE(dense.at("name") == "encoder_layer_1.mlp.0");
     CHECK(dense.at("stored") == "dense");
     CHECK(factors.at("stored") == "factors");
@@ -275,6 +282,7 @@ TEST_CASE("inspect: --layers mlp leaves attention out, and the page is one file 
     CHECK(page.find("encoder_layer_1.mlp.3") != std::string::npos);
     CHECK(page.find("http") == std::string::npos);  // loads nothing
     CHECK(page.find("nan") == std::string::npos);
+    CHECK(page.find("Whole model at energy 0.8<") != std::string::npos);  // the default of training
 
     // Without --out the table alone; every weight of zeros has rank 1 and no error.
     auto tensors = read_tensors(weights);

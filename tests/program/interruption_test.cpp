@@ -1,4 +1,5 @@
 // SIGINT and SIGTERM: at once outside the training loop, after the step at hand within it, at once when asked again.
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <span>
@@ -115,6 +116,25 @@ TEST_CASE("interruption: within the loop the step at hand is finished, and what 
         CHECK(wasi::io::SafetensorsFile(folder / "run/model.safetensors").contains("class_token"));
         CHECK_FALSE(std::filesystem::exists(folder / "run/.wasi_vit.lock"));
     }
+}
+
+TEST_CASE("interruption: a signal that whoever started the program ignores stays ignored")
+{
+    const TemporaryFolder folder;
+    const auto before = std::signal(SIGINT, SIG_IGN);  // as of a job in the background of a shell
+    RunningProgram run("finetune " + small + "--epochs 20000 --method vanilla --out '" + (folder / "run").string() +
+                       "'");
+    std::signal(SIGINT, before);
+    const auto epochs = [&] {
+        const std::string text = run.printed();
+        return std::count(text.begin(), text.end(), '\n');
+    };
+    REQUIRE(wait_until([&] { return epochs() >= 1; }));
+    run.signal(SIGINT);
+    const auto so_far = epochs();
+    CHECK(wait_until([&] { return epochs() >= so_far + 3; }, 20.0));
+    run.signal(SIGTERM);
+    CHECK(run.wait().status == 128 + SIGTERM);
 }
 
 TEST_CASE("interruption: a second signal within the loop ends at once")

@@ -151,6 +151,25 @@ TEST_CASE("output: when the folder fails at the end, everything goes to another 
     }
 }
 
+TEST_CASE("output: when a later file fails, those before it come along to the other folder")
+{
+    const TemporaryFolder folder;
+    const auto out = folder / "run";
+    RunningProgram run(small + "--epochs 20000 --out " + quoted(out) + "--out-fallback " + quoted(folder / "b"));
+    REQUIRE(wait_until([&] { return run.printed().find("epoch   1 of") != std::string::npos; }));
+    fs::create_directories(out / "model.safetensors" / "in the way");
+    run.signal(SIGINT);
+    const auto ended = run.wait();
+    CHECK(ended.status == 2);
+    CHECK_MESSAGE(ended.error.find("the model and all files are in " + (folder / "b").string()) != std::string::npos,
+                  ended.error);
+    CHECK(contents(out / "metrics.csv").starts_with("step,epoch,loss"));
+    REQUIRE(fs::exists(folder / "b/metrics.csv"));
+    CHECK(contents(folder / "b/metrics.csv") == contents(out / "metrics.csv"));
+    CHECK(wasi::io::SafetensorsFile(folder / "b/model.safetensors").contains("class_token"));
+    CHECK(fs::exists(folder / "b/report.html"));
+}
+
 TEST_CASE("output: of two runs into one folder the second is refused, and the first goes on")
 {
     const TemporaryFolder folder;

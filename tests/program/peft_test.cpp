@@ -102,6 +102,27 @@ TEST_CASE("what an adapter leaves out stays as it was")
     }
 }
 
+TEST_CASE("weights that an adapter from a file leaves out are held in the format asked for")
+{
+    const TemporaryFolder folder;
+    // The adapter is of fc1 and fc2, behind in_proj and out_proj.
+    for (const std::string format : {"float32", "bfloat16"}) {
+        CAPTURE(format);
+        const double bytes = format == "float32" ? 4.0 : 2.0;
+        const auto out = folder / format;
+        const auto run = run_program(common + "--epochs 1 --adapter '" + adapter + "' --frozen-weights " + format +
+                                     " --out '" + out.string() + "'");
+        REQUIRE_MESSAGE(run.status == 0, run.error);
+        const auto layers = nlohmann::json::parse(contents(out / "report.json")).at("layers");
+        REQUIRE(layers.size() == 8);
+        for (const std::size_t layer : {0U, 1U}) {
+            CHECK(layers[layer].at("weight_rank") == 0);
+            CHECK(layers[layer].at("weight_bytes").get<double>() ==
+                  bytes * layers[layer].at("outputs").get<double>() * layers[layer].at("inputs").get<double>());
+        }
+    }
+}
+
 TEST_CASE("an adapter's options are refused where they mean nothing, and a folder that is no adapter by name")
 {
     const TemporaryFolder folder;

@@ -1,10 +1,16 @@
 // finetune on pictures as they lie on disk: what it learns from, what it refuses, and runs that go on to the same bits.
 #include <doctest/doctest.h>
 
+#include <array>
+#include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
+
+#include <wasi/pictures/decode.hpp>
 
 #include "../pictures/made_files.hpp"
 #include "run_program.hpp"
@@ -41,6 +47,23 @@ void run(const std::string& arguments)
     const auto outcome = run_program(arguments);
     CHECK(outcome.status == 2);
     return outcome.error;
+}
+
+[[nodiscard]] std::vector<std::uint8_t> from_base64(const std::string& text)
+{
+    const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::vector<std::uint8_t> bytes;
+    unsigned int held = 0;
+    unsigned int bits = 0;
+    for (const char letter : text.substr(0, text.find('='))) {
+        held = (held << 6U | static_cast<unsigned int>(digits.find(letter))) & 0xffffU;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            bytes.push_back(static_cast<std::uint8_t>(held >> bits & 0xffU));
+        }
+    }
+    return bytes;
 }
 
 [[nodiscard]] bool says(const std::string& text, const std::string& part)
@@ -99,6 +122,76 @@ TEST_CASE("classes by name, a head that follows them, and a part to measure on")
     CHECK(reported(folder / "other", "/test_count") == "6");
     CHECK(says(refused(tiny + "--classes 2 --data " + quoted(folder / "three") + "--out " + quoted(folder / "no")),
                "its class is number 2, of a model with 2"));
+}
+
+TEST_CASE("names of classes stay with a head that stays, and go with one that is replaced")
+{
+    const TemporaryFolder folder;
+    write_classes(folder / "p", {"cat", "dog"}, 4);
+    run(tiny + "--epochs 1 --data " + quoted(folder / "p") + "--out " + quoted(folder / "run"));
+    const std::vector<float> images(6 * 3 * 8 * 8, 0.5F);
+    const std::vector<std::int64_t> labels{0, 1, 0, 1, 0, 1};
+    wasi::io::write_safetensors(folder / "data.safetensors",
+                                {{"images", {6, 3, 8, 8}, std::span<const float>(images)},
+                                 {"labels", {6}, std::span<const std::int64_t>(labels)}},
+                                {});
+    const std::string again = "finetune --method vanilla --epochs 1 --batch-size 3 --weights " +
+                              quoted(folder / "run/model.safetensors") + "--data 'tensors:" +
+                              (folder / "data.safetensors").string() + "' ";
+    run(again + "--out " + quoted(folder / "same"));
+    CHECK(saved_word(folder / "same", "classes") == R"(["cat","dog"])");
+    run(again + "--classes 3 --out " + quoted(folder / "other"));
+    CHECK_FALSE(wasi::io::SafetensorsFile(folder / "other/model.safetensors").metadata().contains("classes"));
+
+    // Made small and dense again it is of the same classes, and takes pictures as before.
+    run("compress --rank 4 --weights " + quoted(folder / "run/model.safetensors") + "--out " + quoted(folder / "s"));
+    run("expand --weights " + quoted(folder / "s") + "--out " + quoted(folder / "dense"));
+    const wasi::io::SafetensorsFile first(folder / "run/model.safetensors");
+    for (const char* name : {"s", "dense"}) {
+        CAPTURE(name);
+        const wasi::io::SafetensorsFile file(folder / name);
+        for (const char* word : {"classes", "preprocessing"}) {
+            CAPTURE(word);
+            REQUIRE(file.metadata().contains(word));
+            CHECK(file.metadata().at(word) == first.metadata().at(word));
+        }
+    }
+}
+
+TEST_CASE("pictures that are measured on are not changed at random")
+{
+    const TemporaryFolder folder;
+    // The same pictures twice, so that they can be learnt by heart.
+    write_classes(folder / "p/train", {"a", "b"}, 12);
+    write_classes(folder / "p/test", {"a", "b"}, 12);
+    const std::string data = "--data " + quoted(folder / "p");
+    run(tiny + "--epochs 40 " + data + "--out " + quoted(folder / "run"));
+    REQUIRE(std::stod(reported(folder / "run", "/test_accuracy")) > 0.8);
+    run("finetune --method vanilla --lr 0 --weight-decay 0 --epochs 1 --augment crop=0.01,flip,jitter=1 --weights " +
+        quoted(folder / "run/model.safetensors") + data + "--out " + quoted(folder / "still"));
+    CHECK(reported(folder / "still", "/test_accuracy") == reported(folder / "run", "/test_accuracy"));
+}
+
+TEST_CASE("the report shows pictures in their own colours")
+{
+    const TemporaryFolder folder;
+    const std::array<unsigned int, 3> colour{200, 100, 30};
+    const auto sample = [&](std::uint32_t, std::uint32_t, int c) { return colour[static_cast<std::size_t>(c)]; };
+    for (const char* name : {"a/0.png", "b/0.png"}) {
+        write_in(folder / "p" / name, wasi_tests::text_of(wasi_tests::png_file({.width = 8, .height = 8}, sample)));
+    }
+    run(tiny + "--epochs 1 --data " + quoted(folder / "p") + "--out " + quoted(folder / "run"));
+    const std::string page = contents(folder / "run/report.html");
+    const std::string before = "src=\"data:image/png;base64,";
+    const auto from = page.find(before);
+    REQUIRE(from != std::string::npos);
+    const auto begin = from + before.size();
+    const auto bytes = from_base64(page.substr(begin, page.find('"', begin) - begin));
+    const auto picture = wasi::pictures::decode(bytes, "the first picture");
+    REQUIRE(picture.size().width == 8);
+    for (std::size_t c = 0; c < 3; ++c) {
+        CHECK(std::abs(static_cast<int>(picture.data()[c]) - static_cast<int>(colour[c])) <= 1);
+    }
 }
 
 TEST_CASE("a broken picture is named before anything is trained, or skipped and counted")

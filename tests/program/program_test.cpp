@@ -1,5 +1,7 @@
 // What a user of wasi_vit sees: files, refusals, the same bits for any number of threads.
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -137,7 +139,16 @@ TEST_CASE("compare prints a table and writes a page")
     REQUIRE_MESSAGE(run.status == 0, run.error);
     CHECK(run.out.find("\nvanilla | ") != std::string::npos);
     CHECK(run.out.find("\nwasi    | ") != std::string::npos);
-    CHECK(contents(folder / "index.html").find("wasi/report.html") != std::string::npos);
+    CHECK(contents(folder / "index.html").find("href=\"wasi/report.html\"") != std::string::npos);
+    for (const char* name : {"vanilla", "wasi"}) {
+        CAPTURE(name);
+        const auto report = nlohmann::json::parse(contents(folder / name / "report.json"));
+        const auto& interval = report.at("test_accuracy_95");
+        std::array<char, 64> text{};
+        std::snprintf(text.data(), text.size(), "(%.1f to %.1f)", 100.0 * interval.at(0).get<double>(),
+                      100.0 * interval.at(1).get<double>());
+        CHECK_MESSAGE(run.out.find(text.data()) != std::string::npos, run.out);
+    }
 
     // Runs of one method are called by their folders, and the first is what the others are compared with.
     std::filesystem::create_directory(folder / "again");

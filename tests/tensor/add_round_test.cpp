@@ -159,6 +159,9 @@ TEST_CASE_TEMPLATE("add and round: users' types in both layouts; what cannot be 
         CHECK(less.info.ranks == Extents<3>{2, 5, 3});
         CHECK(less.bases[1].rows() == 6);
         CHECK(less.bases[2].rows() == 7);
+        // The first mode as it is: each side of the middle has a rule of its own.
+        const auto last = wasi::tensor::round(sum, {.ranks = {uncompressed, 2, 3}});
+        CHECK(last.info.ranks == Extents<3>{5, 2, 3});
         CHECK_THROWS_AS(static_cast<void>(wasi::tensor::add(a, b, {.alpha = std::numeric_limits<double>::infinity()})),
                         wasi::argument_error);
     };
